@@ -1,0 +1,9 @@
+//! The sub-commands, one file each.
+
+pub mod analyze;
+pub mod answer;
+pub mod devices;
+pub mod eval;
+pub mod models;
+mod queue;
+pub mod run;

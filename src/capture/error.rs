@@ -1,0 +1,141 @@
+//! What can go wrong between the world and us, as sentences.
+
+use std::io;
+use std::time::Duration;
+
+use super::limits;
+use crate::signal::resample::UnsupportedRate;
+
+/// Sound or words could not be had. Each message says where, what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CaptureError {
+    /// A file could not be opened.
+    #[error("{name}: {source}; check the path and whether it may be read")]
+    Open {
+        /// The file.
+        name: String,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Reading failed on the way.
+    #[error("{name}: reading stopped: {source}; check the disk or the program that writes it")]
+    Read {
+        /// The file or pipe.
+        name: String,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Sound of a kind that is not read here.
+    #[error("{name}: {what}, and only WAV (PCM) and Ogg/Opus are read; {advice}")]
+    Unsupported {
+        /// The file or pipe.
+        name: String,
+        /// What it holds.
+        what: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// The recording contradicts itself.
+    #[error("{name}: {what}; make the recording again or convert it with ffmpeg or sox")]
+    Malformed {
+        /// The file or pipe.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A sample rate that cannot be converted.
+    #[error("{name}: {source}")]
+    Rate {
+        /// The file or device.
+        name: String,
+        /// The refused rate.
+        source: UnsupportedRate,
+    },
+    /// Nothing was recorded.
+    #[error("{name}: it holds no complete sample of sound; make the recording again")]
+    Empty {
+        /// The file or pipe.
+        name: String,
+    },
+    /// A sample that is NaN or infinite.
+    #[error(
+        "{name}: the sample at {at:.3} s in channel {channel} is not a finite number; convert \
+         the recording again from its original",
+        at = .at.as_secs_f64()
+    )]
+    NotFinite {
+        /// The file or pipe.
+        name: String,
+        /// Time of the first such sample.
+        at: Duration,
+        /// Its channel, counted from 1.
+        channel: usize,
+    },
+    /// A file beyond the length limit.
+    #[error(
+        "{name}: it is longer than {hours:.1} hours; split it, or stream it through standard input",
+        hours = .limit.as_secs_f64() / 3600.0
+    )]
+    TooLong {
+        /// The file.
+        name: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The program was built without a microphone.
+    #[error(
+        "microphone: this build has none; rebuild with `--features mic` (needs the package \
+         libasound2-dev), or pipe `arecord -f S16_LE -r 16000 -t wav | demeanor run --audio -`"
+    )]
+    MicNotBuilt,
+    /// A sound device failed for good.
+    #[error("microphone {name}: {what}; {advice}")]
+    Device {
+        /// The device as it was asked for.
+        name: String,
+        /// What is wrong.
+        what: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// A line of text that cannot be understood.
+    #[error("{name}, line {line}: {what}; {advice}")]
+    Text {
+        /// The file or pipe.
+        name: String,
+        /// Its line, counted from 1.
+        line: u64,
+        /// What is wrong.
+        what: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
+}
+
+impl CaptureError {
+    pub(crate) fn malformed(name: &str, what: impl Into<String>) -> Self {
+        Self::Malformed {
+            name: name.to_owned(),
+            what: what.into(),
+        }
+    }
+
+    pub(crate) fn read(name: &str, source: io::Error) -> Self {
+        Self::Read {
+            name: name.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn channels(name: &str, channels: u32) -> Self {
+        Self::Unsupported {
+            name: name.to_owned(),
+            what: format!(
+                "it has {channels} channels where 1 to {} can be mixed",
+                limits::MAX_CHANNELS
+            ),
+            advice: "mix it down with `sox IN OUT.wav remix -`",
+        }
+    }
+}

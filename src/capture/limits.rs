@@ -1,0 +1,18 @@
+//! How much a recording or a text may ask of us.
+
+use std::time::Duration;
+
+/// Longest recording read from a file; a live stream may go on for ever.
+pub const MAX_AUDIO: Duration = Duration::from_secs(4 * 3600);
+/// Most channels of a recording or a device.
+pub const MAX_CHANNELS: u16 = 32;
+/// Bytes a WAV file may put before its sound (pictures, notes, padding).
+pub const MAX_WAV_HEADER: u64 = 64 << 20;
+/// Longest Opus packet; RFC 7845 lets a stereo packet reach 61,298 bytes.
+pub const MAX_OPUS_PACKET: usize = 64 << 10;
+/// Broken Ogg pages in a row before a file is given up.
+pub const MAX_BROKEN_PAGES: u32 = 256;
+/// Longest line of text in bytes.
+pub const MAX_LINE: usize = 1 << 20;
+/// Chunks or lines that wait between a reading thread and the poll.
+pub const QUEUE: usize = 64;

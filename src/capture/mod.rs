@@ -1,0 +1,137 @@
+//! Where sound and words come from: files, pipes, a microphone, lines of text.
+//!
+//! Every source is polled: "not yet" is a value ([`nb::Error::WouldBlock`]), so one loop
+//! serves the microphone, the text and the mute button, and nothing waits for anything.
+//! Sound leaves this module as 16 kHz mono, finite and within `[-1, 1]`, stamped with its
+//! stream time; sound that was lost is told by [`AudioChunk::gap`].
+
+mod background;
+mod convert;
+mod error;
+pub mod limits;
+pub mod mic;
+mod ogg;
+pub mod opus;
+mod sniff;
+pub mod text;
+pub mod wav;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+pub use error::CaptureError;
+
+use background::Piped;
+
+/// Something that yields items over time.
+pub trait Source {
+    /// What it yields.
+    type Item;
+
+    /// The next item; `Ok(None)` when the source has ended.
+    ///
+    /// # Errors
+    /// [`nb::Error::WouldBlock`] when there is nothing yet; [`nb::Error::Other`] when the
+    /// source failed. A failed source has ended: its next answer is `Ok(None)`.
+    fn poll(&mut self) -> nb::Result<Option<Self::Item>, CaptureError>;
+}
+
+impl<S: Source + ?Sized> Source for Box<S> {
+    type Item = S::Item;
+
+    fn poll(&mut self) -> nb::Result<Option<Self::Item>, CaptureError> {
+        (**self).poll()
+    }
+}
+
+/// A piece of sound.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AudioChunk {
+    /// Stream time of the first sample, lost sound included.
+    pub start: Duration,
+    /// 16 kHz mono, finite, in `[-1, 1]`.
+    pub samples: Vec<f32>,
+    /// Sound lost right before `start`; zero when it is unknown how much.
+    pub gap: Option<Duration>,
+}
+
+/// What is known about a sound source so far; complete once it has ended.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AudioReport {
+    /// The source's own sample rate in Hz; 0 while it is unknown.
+    pub rate: u32,
+    /// The source's own channel count; 0 while it is unknown.
+    pub channels: u16,
+    /// Sound delivered, gaps included.
+    pub duration: Duration,
+    /// Loudest sample in `[0, 1]`; 0 means that the recording is digital silence.
+    pub peak: f32,
+    /// Part of the source's samples that sit in a run at full scale, in `[0, 1]`.
+    pub clipped_fraction: f64,
+    /// What the source got over: truncated or damaged data. One sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A source of sound that can account for itself.
+pub trait AudioSource: Source<Item = AudioChunk> + Send {
+    /// What is known so far.
+    fn report(&self) -> AudioReport;
+}
+
+impl<S: AudioSource + ?Sized> AudioSource for Box<S> {
+    fn report(&self) -> AudioReport {
+        (**self).report()
+    }
+}
+
+/// Opens a WAV or Ogg/Opus recording by its content; `-` reads standard input.
+///
+/// Standard input, named pipes and devices are read by a thread of their own, so that
+/// polling never waits, and may go on for ever; a file may last [`limits::MAX_AUDIO`].
+///
+/// # Errors
+/// A [`CaptureError`] when the file cannot be read, is of another kind, or contradicts
+/// itself. Pipes report it when polled.
+pub fn open_audio(path: &Path) -> Result<Box<dyn AudioSource>, CaptureError> {
+    if path == Path::new("-") {
+        let name = "standard input".to_owned();
+        return Ok(Box::new(Piped::spawn(name, || Ok(Box::new(io::stdin())))));
+    }
+    let name = path.display().to_string();
+    let failed = |source| CaptureError::Open {
+        name: name.clone(),
+        source,
+    };
+    let kind = path.metadata().map_err(failed)?.file_type();
+    if kind.is_dir() {
+        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
+    if kind.is_file() {
+        let file = File::open(path).map_err(failed)?;
+        return open_reader(Box::new(file), name, Some(limits::MAX_AUDIO));
+    }
+    // Opening a named pipe waits for its writer: the thread's business too.
+    let path = path.to_owned();
+    Ok(Box::new(Piped::spawn(name, move || {
+        File::open(path).map(|file| Box::new(file) as Box<dyn Read + Send>)
+    })))
+}
+
+/// Opens what `reader` holds; `name` is what error messages call it.
+///
+/// # Errors
+/// As [`open_audio`]; [`CaptureError::TooLong`] when polled beyond `limit`.
+pub fn open_reader(
+    mut reader: Box<dyn Read + Send>,
+    name: String,
+    limit: Option<Duration>,
+) -> Result<Box<dyn AudioSource>, CaptureError> {
+    let (form, head) = sniff::sniff(&mut reader, &name)?;
+    let whole = Box::new(io::Cursor::new(head).chain(reader));
+    match form {
+        sniff::Form::Wav => Ok(Box::new(wav::WavSource::new(whole, name, limit)?)),
+        sniff::Form::Ogg => Ok(Box::new(opus::OpusSource::new(whole, name, limit)?)),
+    }
+}

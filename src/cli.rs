@@ -1,0 +1,277 @@
+//! The command line.
+
+use crate::app::{analyze, eval, run};
+use lexopt::prelude::*;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// What the user asked for.
+#[derive(Debug)]
+pub enum Command {
+    /// Print this and stop.
+    Print(String),
+    /// `analyze`
+    Analyze {
+        /// What.
+        options: Box<analyze::Options>,
+        /// JSON even on a terminal.
+        json: bool,
+    },
+    /// `run`
+    Run {
+        /// What.
+        options: Box<run::Options>,
+        /// JSON even on a terminal.
+        json: bool,
+    },
+    /// `eval`
+    Eval(Box<eval::Options>),
+    /// `models`
+    Models(Option<PathBuf>),
+    /// `devices`
+    Devices,
+}
+
+const HELP: &str = "\
+demeanor: emotion from a voice and its words, on the board, int8, no cloud
+
+usage: demeanor COMMAND [OPTIONS]
+
+  analyze FILE…      what recordings (WAV, Ogg/Opus) and words express
+  run                listen to a microphone, file or pipe, and answer as people speak
+  eval               measure the bundle on a labelled table
+  models             which bundles there are, verified, and what multiplies in them
+  devices            audio inputs and boards
+
+`demeanor COMMAND --help` says more. Events are JSON lines when piped or with --json.
+RUST_LOG=warn|info|debug shows more on standard error.
+Exit status: 0 done, 1 nothing recognised, 2 error.";
+
+const ANALYZE: &str = "\
+usage: demeanor analyze [FILE…] [OPTIONS]
+
+FILE is a WAV or Ogg/Opus recording, or `-` for a WAV on standard input. Its words are
+--text, --words, or the file of the same name ending in .txt beside it. Words without
+times belong to the whole recording; lines `START END text` (seconds) to a part of it.
+
+  --text TEXT        the words; without FILE they are judged alone
+  --words FILE       the words, from a file
+  --history TEXT     an utterance said before; may be given several times, oldest first
+  --explain          adds the tokens and frames that speak for the answer
+  --smooth SECONDS   half-life of smoothing over utterances (0: off, the default)
+  --unsure-below P   top scores below P are `unsure` (default: the bundle's)
+  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
+  --json             JSON lines even on a terminal";
+
+const RUN: &str = "\
+usage: demeanor run --config FILE [OPTIONS]
+
+  --config FILE      needed: holds the [notice] that people are given
+  --audio SOURCE     a device's name, a WAV or Ogg/Opus file, `-` for a WAV on standard
+                     input, or `none`; default: the config's, then the board's
+  --text-stdin       lines on standard input are words: `text` (said just now) or
+                     `START END text` (seconds of the stream)
+  --board NAME       board profile (default: host)
+  --explain          adds the tokens and frames that speak for the answer
+  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
+  --json             JSON lines even on a terminal
+
+The config (TOML):
+  [notice]                    # required: nothing is captured before people are told
+  acknowledged = true
+  purpose = \"what it is for\"
+  setting = \"public\"          # research, medical, safety, workplace, education
+  [audio]
+  source = \"default\"
+  [text]
+  source = \"none\"             # or stdin
+  wait = 1.0                  # seconds that an utterance waits for its words
+  forget = 60.0               # seconds of silence that end a dialogue
+  [decision]
+  smooth = 3.0                # half-life in seconds, 0 = off
+  unsure_below = 0.4          # default: the bundle's
+  explain = false";
+
+const EVAL: &str = "\
+usage: demeanor eval --task emotion --data FILE.csv [OPTIONS]
+
+FILE.csv has the columns id,audio,text,label and optionally speaker,history (a JSON list,
+or utterances parted by ` | `). Paths are relative to the file. An empty audio or text cell
+means that the modality is absent.
+
+  --map A=B,C=D      renames labels before they are looked up
+  --reference DIR    the recipe's fp32 bundle, evaluated beside the shipped one
+  --no-history       leaves the history out
+  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
+  --threads N        workers (default: all cores)
+  --json             one JSON object";
+
+/// A sentence about the command line; the caller adds where help is.
+type Wrong = lexopt::Error;
+
+/// Parses the arguments after the program's name.
+///
+/// # Errors
+/// An unknown command, option or value.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Wrong> {
+    let mut parser = lexopt::Parser::from_args(args);
+    let command = match parser.next()? {
+        None | Some(Short('h') | Long("help")) => return Ok(Command::Print(HELP.into())),
+        Some(Short('V') | Long("version")) => {
+            return Ok(Command::Print(concat!("demeanor ", env!("CARGO_PKG_VERSION")).into()));
+        }
+        Some(Value(word)) => word.string()?,
+        Some(other) => return Err(other.unexpected()),
+    };
+    match command.as_str() {
+        "analyze" | "analyse" => parse_analyze(parser),
+        "run" => parse_run(parser),
+        "eval" => parse_eval(parser),
+        "models" => parse_models(parser),
+        "devices" => match parser.next()? {
+            None => Ok(Command::Devices),
+            Some(other) => Err(other.unexpected()),
+        },
+        "help" => Ok(Command::Print(HELP.into())),
+        other => Err(format!("`{other}` is no command").into()),
+    }
+}
+
+fn parse_analyze(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
+    let (mut options, mut json) = (analyze::Options::default(), false);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Value(file) => options.files.push(file.into()),
+            Long("text") => options.text = Some(utf8(parser.value()?, "--text")?),
+            Long("words") => options.words = Some(parser.value()?.into()),
+            Long("history") => options.history.push(utf8(parser.value()?, "--history")?),
+            Long("explain") => options.manner.explain = true,
+            Long("smooth") => options.manner.smooth = within(&mut parser, "--smooth", 0.0, 3600.0)?,
+            Long("unsure-below") => {
+                options.manner.unsure_below = Some(within(&mut parser, "--unsure-below", 0.0, 1.0)? as f32);
+            }
+            Long("models") => options.models = Some(parser.value()?.into()),
+            Long("json") => json = true,
+            Short('h') | Long("help") => return Ok(Command::Print(ANALYZE.into())),
+            other => return Err(other.unexpected()),
+        }
+    }
+    if options.files.is_empty() && options.text.is_none() {
+        return Err("analyze needs a FILE or --text".into());
+    }
+    Ok(Command::Analyze { options: Box::new(options), json })
+}
+
+fn parse_run(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
+    let (mut options, mut json, mut config) = (run::Options::default(), false, None);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("config") => config = Some(PathBuf::from(parser.value()?)),
+            Long("audio") => options.audio = Some(utf8(parser.value()?, "--audio")?),
+            Long("text-stdin") => options.text_stdin = true,
+            Long("board") => options.board = Some(parser.value()?.string()?),
+            Long("explain") => options.explain = true,
+            Long("models") => options.models = Some(parser.value()?.into()),
+            Long("json") => json = true,
+            Short('h') | Long("help") => return Ok(Command::Print(RUN.into())),
+            other => return Err(other.unexpected()),
+        }
+    }
+    options.config = config.ok_or("run needs --config FILE with the [notice] that people are given")?;
+    Ok(Command::Run { options: Box::new(options), json })
+}
+
+fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
+    let (mut options, mut task, mut data) = (eval::Options::default(), None, None);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("task") => task = Some(parser.value()?.string()?),
+            Long("data") => data = Some(PathBuf::from(parser.value()?)),
+            Long("map") => {
+                let text = parser.value()?.string()?;
+                options.map = eval::LabelMap::parse(&text).map_err(|e| e.to_string())?;
+            }
+            Long("reference") => options.reference = Some(parser.value()?.into()),
+            Long("no-history") => options.no_history = true,
+            Long("models") => options.models = Some(parser.value()?.into()),
+            Long("threads") => options.threads = Some(within(&mut parser, "--threads", 1.0, 1024.0)? as usize),
+            Long("json") => options.json = true,
+            Short('h') | Long("help") => return Ok(Command::Print(EVAL.into())),
+            other => return Err(other.unexpected()),
+        }
+    }
+    match task.as_deref() {
+        Some("emotion") => {}
+        Some(other) => return Err(format!("--task {other}: this build answers `emotion`").into()),
+        None => return Err("eval needs --task emotion".into()),
+    }
+    options.data = data.ok_or("eval needs --data FILE.csv")?;
+    Ok(Command::Eval(Box::new(options)))
+}
+
+fn parse_models(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
+    let mut dir = None;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("models") => dir = Some(parser.value()?.into()),
+            Short('h') | Long("help") => return Ok(Command::Print(HELP.into())),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Models(dir))
+}
+
+fn utf8(value: OsString, option: &str) -> Result<String, Wrong> {
+    value.into_string().map_err(|_| format!("{option}: the value is not UTF-8").into())
+}
+
+fn within(parser: &mut lexopt::Parser, option: &str, low: f64, high: f64) -> Result<f64, Wrong> {
+    let text = parser.value()?.string()?;
+    let value = f64::from_str(&text).ok().filter(|v| (low..=high).contains(v));
+    value.ok_or_else(|| format!("{option}: `{text}` is not a number in {low}..={high}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(OsString::from)).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn every_help_is_there() {
+        for line in ["", "--help", "help", "-V", "analyze --help", "run -h", "eval --help", "models -h"] {
+            assert!(matches!(parsed(line), Ok(Command::Print(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn options_land_where_they_belong() {
+        let Ok(Command::Analyze { options, json }) =
+            parsed("analyze a.wav b.ogg --text hi --explain --smooth 2 --unsure-below .5 --json")
+        else {
+            panic!("not analyze");
+        };
+        assert!(json && options.manner.explain && options.files.len() == 2);
+        assert_eq!((options.manner.smooth, options.manner.unsure_below), (2.0, Some(0.5)));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (line, word) in [
+            ("dance", "`dance` is no command"),
+            ("analyze", "needs a FILE"),
+            ("analyze x --smooth -1", "--smooth"),
+            ("run", "--config"),
+            ("eval --data x", "--task"),
+            ("eval --task sarcasm --data x", "sarcasm"),
+            ("eval --task emotion --data x --map calm", "FROM=TO"),
+            ("models --colour", "--colour"),
+        ] {
+            let error = parsed(line).err().unwrap_or_default();
+            assert!(error.contains(word), "{line}: {error}");
+        }
+    }
+}

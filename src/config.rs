@@ -1,0 +1,213 @@
+//! Configuration of `demeanor run`: a TOML file, unknown fields refused.
+
+use crate::Error;
+use serde::Deserialize;
+use std::path::Path;
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What the people in front of the device were told. Nothing is captured without it.
+    pub notice: Notice,
+    /// Where sound comes from.
+    #[serde(default)]
+    pub audio: Audio,
+    /// Where words come from.
+    #[serde(default)]
+    pub text: Text,
+    /// How answers become decisions.
+    #[serde(default)]
+    pub decision: Decision,
+}
+
+/// The duty to tell people before they are exposed (EU AI Act, Art. 50(3)); the deployer
+/// signs for it here.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Notice {
+    /// The people exposed are told, at or before first exposure.
+    pub acknowledged: bool,
+    /// What it is for, in words that could stand on the sign.
+    pub purpose: String,
+    /// Where it stands.
+    pub setting: Setting,
+}
+
+/// Where the device stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Setting {
+    /// Visitors or customers.
+    Public,
+    /// People who agreed to take part.
+    Research,
+    /// Care, for medical reasons.
+    Medical,
+    /// Safety reasons.
+    Safety,
+    /// Employees: emotion from voice is off (Art. 5(1)(f)); text stays.
+    Workplace,
+    /// Pupils or students: emotion from voice is off (Art. 5(1)(f)); text stays.
+    Education,
+}
+
+impl Setting {
+    /// May emotion be inferred from a voice here?
+    pub fn allows_voice(self) -> bool {
+        !matches!(self, Setting::Workplace | Setting::Education)
+    }
+
+    /// The word used in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Setting::Public => "public",
+            Setting::Research => "research",
+            Setting::Medical => "medical",
+            Setting::Safety => "safety",
+            Setting::Workplace => "workplace",
+            Setting::Education => "education",
+        }
+    }
+}
+
+/// Where sound comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audio {
+    /// A device's name, a WAV or Ogg/Opus file, `-` for a WAV on standard input, or `none`.
+    /// The board's device when it is left out.
+    pub source: Option<String>,
+}
+
+/// Where words come from.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Text {
+    /// `stdin` for lines on standard input, or `none`.
+    pub source: TextSource,
+    /// Seconds that an utterance waits for its words.
+    pub wait: f64,
+    /// Seconds of silence after which the dialogue before is forgotten.
+    pub forget: f64,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Text { source: TextSource::None, wait: 1.0, forget: 60.0 }
+    }
+}
+
+/// Where words come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TextSource {
+    /// Lines on standard input, with or without time stamps.
+    Stdin,
+    /// No words: speech alone.
+    None,
+}
+
+/// How answers become decisions.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Decision {
+    /// Half-life of temporal smoothing in seconds; 0 is off.
+    pub smooth: f64,
+    /// Top scores below this are `unsure`; the bundle's own value when left out.
+    pub unsure_below: Option<f32>,
+    /// Adds salient tokens and frames to every event.
+    pub explain: bool,
+}
+
+impl Default for Decision {
+    fn default() -> Self {
+        Decision { smooth: 3.0, unsure_below: None, explain: false }
+    }
+}
+
+/// What a `run` without a notice is told.
+const NO_NOTICE: &str = "has no `[notice]`, and nothing is captured before people are told; add\n\
+    [notice]\nacknowledged = true\npurpose = \"what it is for\"\nsetting = \"public\"  \
+    # or research, medical, safety, workplace, education";
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, says something unknown, or lacks the notice.
+    pub fn read(path: &Path) -> Result<Config, Error> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::File { path: path.into(), doing: "read", source })?;
+        Config::parse(&text).map_err(|what| Error::Config { path: path.into(), what })
+    }
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let table: toml::Table = toml::from_str(text).map_err(|e| e.message().to_string())?;
+        if !table.contains_key("notice") {
+            return Err(NO_NOTICE.into());
+        }
+        let config: Config = toml::from_str(text).map_err(|e| {
+            let line = e.span().map_or(1, |s| 1 + text[..s.start].matches('\n').count());
+            format!("line {line}: {}; see `demeanor run --help` for the fields", e.message())
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !self.notice.acknowledged {
+            return Err("`notice.acknowledged` is false: nothing is captured before people are told; \
+                put up the notice, then set it to true"
+                .into());
+        }
+        if self.notice.purpose.trim().is_empty() {
+            return Err("`notice.purpose` is empty; say what the recognition is for".into());
+        }
+        let times = [("text.wait", self.text.wait), ("text.forget", self.text.forget), ("decision.smooth", self.decision.smooth)];
+        for (name, value) in times {
+            if !(0.0..=3600.0).contains(&value) {
+                return Err(format!("`{name}` must lie in 0..=3600 seconds"));
+            }
+        }
+        match self.decision.unsure_below {
+            Some(p) if !(0.0..=1.0).contains(&p) => Err("`decision.unsure_below` must lie in 0..=1".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTICE: &str = "[notice]\nacknowledged = true\npurpose = \"a demo\"\nsetting = \"public\"\n";
+
+    #[test]
+    fn a_notice_is_enough() {
+        let config = Config::parse(NOTICE);
+        assert!(config.is_ok_and(|c| c.notice.setting.allows_voice() && c.decision.smooth == 3.0));
+    }
+
+    #[test]
+    fn without_a_notice_nothing_starts() {
+        assert!(Config::parse("").is_err_and(|e| e.contains("no `[notice]`")));
+        let unsigned = NOTICE.replace("true", "false");
+        assert!(Config::parse(&unsigned).is_err_and(|e| e.contains("people are told")));
+        let blank = NOTICE.replace("a demo", " ");
+        assert!(Config::parse(&blank).is_err_and(|e| e.contains("notice.purpose")));
+    }
+
+    #[test]
+    fn unknown_fields_are_named_with_their_line() {
+        let wrong = format!("{NOTICE}[audio]\nsauce = \"default\"\n");
+        let error = Config::parse(&wrong).err().unwrap_or_default();
+        assert!(error.contains("sauce") && error.contains("line 6"), "{error}");
+    }
+
+    #[test]
+    fn work_and_school_switch_the_voice_off() {
+        assert!(!Setting::Workplace.allows_voice() && !Setting::Education.allows_voice());
+        assert!(Setting::Medical.allows_voice());
+    }
+}

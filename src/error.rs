@@ -1,0 +1,56 @@
+//! Errors that reach a user: one sentence that names what, says what was wrong, and what
+//! to do.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Anything that stops a command. `Display` is the whole sentence.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The command line is not one we understand.
+    #[error("{0}; see `demeanor --help`")]
+    Usage(String),
+    /// A configuration file is missing something or says something unknown.
+    #[error("{path}: {what}", path = .path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        what: String,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {source}; check that it exists and may be {doing}", path = .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// `read` or `written`.
+        doing: &'static str,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Sound or words could not be had.
+    #[error(transparent)]
+    Capture(#[from] crate::capture::CaptureError),
+    /// A bundle was refused or a model failed.
+    #[error(transparent)]
+    Model(#[from] crate::model::ModelError),
+    /// A table for `eval` is not as documented.
+    #[error("{path}: {what}", path = .path.display())]
+    Table {
+        /// The CSV file.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        what: String,
+    },
+    /// Standard output went away or could not be written.
+    #[error("standard output: {0}; nothing more can be reported")]
+    Output(io::Error),
+}
+
+impl Error {
+    /// A closed pipe is the reader's wish to stop, no failure of ours.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Error::Output(e) if e.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

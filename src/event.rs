@@ -1,0 +1,208 @@
+//! What comes out: one event a line, schema `demeanor.event/1`.
+//!
+//! Fields are only ever added within a schema number; a consumer may ignore what it does
+//! not know. Times are seconds of stream time (0 = first sample), latencies milliseconds
+//! of compute. An event carries scores, never sound, words of others or identity.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// Name and version of the event's layout.
+pub const SCHEMA: &str = "demeanor.event/1";
+
+/// Which inputs the answer rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Modality {
+    /// Voice and words: the fusion head.
+    #[serde(rename = "speech+text")]
+    SpeechText,
+    /// Voice alone: the speech-only head.
+    #[serde(rename = "speech")]
+    Speech,
+    /// Words alone: the text-only head.
+    #[serde(rename = "text")]
+    Text,
+}
+
+impl Modality {
+    /// The name used in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Modality::SpeechText => "speech+text",
+            Modality::Speech => "speech",
+            Modality::Text => "text",
+        }
+    }
+}
+
+/// Milliseconds of compute, stage by stage; a stage that did not run is absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Latency {
+    /// Resampled sound to log-mel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mel: Option<f64>,
+    /// Speech encoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speech: Option<f64>,
+    /// Tokenizer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<f64>,
+    /// Text encoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<f64>,
+    /// Fusion head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<f64>,
+}
+
+impl Latency {
+    /// Sum of all stages, in milliseconds.
+    pub fn total(&self) -> f64 {
+        [self.mel, self.speech, self.tokens, self.text, self.fusion].iter().flatten().sum()
+    }
+}
+
+/// Samples that never arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Gap {
+    /// Stream time of the hole, in seconds.
+    pub at: f64,
+    /// Its length, in seconds.
+    pub seconds: f64,
+}
+
+/// A token or a stretch of sound that speaks for the chosen class.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Salient {
+    /// A piece of the text.
+    Token {
+        /// The piece as the tokenizer cut it.
+        token: String,
+        /// Cosine similarity G_t to the class's label embedding, -1..1.
+        similarity: f32,
+    },
+    /// A stretch of the utterance.
+    Frame {
+        /// Seconds of stream time.
+        at: f64,
+        /// Cosine similarity G_s to the class's label embedding, -1..1.
+        similarity: f32,
+    },
+}
+
+/// Why: the rows of G_t and G_s that are most similar to the chosen class.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Salient tokens, strongest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<Salient>,
+    /// Salient frames, strongest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub frames: Vec<Salient>,
+}
+
+impl Explanation {
+    /// Three decimals: nobody reads more of a similarity or a time.
+    fn rounded(&self) -> Explanation {
+        let short = |x: f32| milli(f64::from(x)) as f32;
+        let row = |salient: &Salient| match salient {
+            Salient::Token { token, similarity } => {
+                Salient::Token { token: token.clone(), similarity: short(*similarity) }
+            }
+            Salient::Frame { at, similarity } => {
+                Salient::Frame { at: milli(*at), similarity: short(*similarity) }
+            }
+        };
+        Explanation {
+            tokens: self.tokens.iter().map(row).collect(),
+            frames: self.frames.iter().map(row).collect(),
+        }
+    }
+}
+
+/// One answer about one utterance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// The task's name.
+    pub task: &'static str,
+    /// The file or device.
+    pub source: String,
+    /// Start of the utterance in seconds; `None` for words without sound or time.
+    pub start: Option<f64>,
+    /// Its end in seconds.
+    pub end: Option<f64>,
+    /// The chosen class, or `unsure`.
+    pub label: String,
+    /// Calibrated probability of every class, in the bundle's order; sums to 1.
+    pub scores: Vec<(String, f32)>,
+    /// The same after temporal smoothing, when it is on; the label then rests on these.
+    pub smoothed: Option<Vec<(String, f32)>>,
+    /// What the answer rests on.
+    pub modality: Modality,
+    /// `id@version` of the bundle.
+    pub bundle: String,
+    /// Compute, stage by stage.
+    pub latency: Latency,
+    /// Holes in the sound.
+    pub gaps: Vec<Gap>,
+    /// What the reader should know: a missing modality, a cut, clipping.
+    pub notes: Vec<String>,
+    /// Salient tokens and frames, when asked for.
+    pub explain: Option<Explanation>,
+}
+
+impl Event {
+    /// The event as one JSON object.
+    pub fn to_json(&self) -> Value {
+        let mut event = Map::new();
+        event.insert("schema".into(), json!(SCHEMA));
+        event.insert("task".into(), json!(self.task));
+        event.insert("source".into(), json!(self.source));
+        event.insert("start".into(), json!(self.start.map(milli)));
+        event.insert("end".into(), json!(self.end.map(milli)));
+        event.insert("label".into(), json!(self.label));
+        event.insert("scores".into(), scores_json(&self.scores));
+        if let Some(smoothed) = &self.smoothed {
+            event.insert("smoothed".into(), scores_json(smoothed));
+        }
+        event.insert("modality".into(), json!(self.modality));
+        event.insert("bundle".into(), json!(self.bundle));
+        event.insert("latency_ms".into(), latency_json(&self.latency));
+        event.insert("gaps".into(), json!(self.gaps));
+        event.insert("notes".into(), json!(self.notes));
+        if let Some(explain) = &self.explain {
+            event.insert("explain".into(), json!(explain.rounded()));
+        }
+        Value::Object(event)
+    }
+}
+
+/// A change of a source: it went away, came back, ended. `schema` is the event's.
+pub fn state_json(source: &str, state: &str, detail: &str) -> Value {
+    json!({ "schema": SCHEMA, "task": "state", "source": source, "state": state, "detail": detail })
+}
+
+fn scores_json(scores: &[(String, f32)]) -> Value {
+    let entries = scores.iter().map(|(label, p)| (label.clone(), json!(decimals(f64::from(*p), 4))));
+    Value::Object(entries.collect())
+}
+
+fn latency_json(latency: &Latency) -> Value {
+    let mut value = json!(latency);
+    if let Value::Object(stages) = &mut value {
+        stages.values_mut().for_each(|v| *v = json!(v.as_f64().map(milli)));
+        stages.insert("total".into(), json!(milli(latency.total())));
+    }
+    value
+}
+
+/// Three decimals: milliseconds of a second, microseconds of a millisecond.
+fn milli(value: f64) -> f64 {
+    decimals(value, 3)
+}
+
+fn decimals(value: f64, places: i32) -> f64 {
+    let unit = 10f64.powi(places);
+    (value * unit).round() / unit
+}

@@ -1,0 +1,339 @@
+//! Label-guided fusion of text and speech (LE-MER).
+//!
+//! With token rows `H_t` `[n, d]`, frame rows `H_s` `[m, d]`, one label row per
+//! class and modality `L_t`, `L_s` `[K, d]`, and `K` = [`CLASSES`]:
+//!
+//! ```text
+//! G_t[i,c] = ⟨H_t[i], L_t[c]⟩ / (‖H_t[i]‖·‖L_t[c]‖)      [n, K]; G_s likewise [m, K]
+//! A_r      = rowsoftmax(H_t·W·H_sᵀ)                      [n, m]   CrossAttentionFusion
+//! A_l      = rowsoftmax(G_t·G_sᵀ / T)                    [n, m]   LabelAttentionFusion
+//! H'       = A·H_s                                       [n, d]   A is A_r or A_l
+//! v        = mean over rows of [H_t, H']                 [2d]
+//! logits   = C·v + b                                     [K]
+//! ```
+//!
+//! Four places differ from the published formulas, which do not conform or do
+//! not normalise: `W` stands between `H_t` and `H_sᵀ` (a `W` at the end would
+//! have to change size with `m`); `H' = A·H_s` without a transpose; norms are
+//! per row, not of the whole matrix; and `A_l` has a row softmax with a
+//! temperature, as its raw entries lie in `[-K, K]` and sum to anything.
+//!
+//! `H'` is never formed. Its row mean is `a·H_s` with `a` the column means of
+//! `A`, which is what the attention kernels compute, four rows of scores at a
+//! time. There is no padding in this runtime and hence no mask: every row
+//! counts, and `n` is the number of type-0 tokens.
+
+use super::{CLASSES, FusionError, FusionOutput, Rows};
+use crate::kernels::{self, AttendScratch, Kernels, all_finite, largest_magnitude, unit_rows};
+
+/// Scores stay finite while `largest query · largest key · d` is below this.
+const LARGEST_SCORE: f64 = 1e38;
+
+/// Memory that a head works in. Keep one per thread: it grows to the longest
+/// input, after which [`run_into`](CrossAttentionFusion::run_into) allocates
+/// nothing.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    /// Queries `[n, d]`, or `[n, K]` for label attention.
+    queries: Vec<f32>,
+    /// `G_sᵀ` `[K, m]`.
+    keys_t: Vec<f32>,
+    /// `v` `[2d]`.
+    v: Vec<f32>,
+    attend: AttendScratch,
+}
+
+/// The head with learned attention, `A_r`; shape `d` is that of its weights.
+///
+/// Trained with the constraint that ties `A_r` to `A_l` it is the shipped head
+/// of the emotion task.
+#[derive(Clone, Debug)]
+pub struct CrossAttentionFusion {
+    head: Head,
+    /// `W` `[d, d]`.
+    w: Vec<f32>,
+}
+
+impl CrossAttentionFusion {
+    /// Takes the weights of the ONNX function of the same name, row-major:
+    /// `w` `[d, d]`, `label_text` and `label_speech` `[4, d]`, `classifier`
+    /// `[4, 2d]`, `bias` `[4]`; `d` follows from `label_text`.
+    ///
+    /// # Errors
+    /// If a shape does not fit `d` or a value is not finite.
+    pub fn new(
+        w: &[f32],
+        label_text: &[f32],
+        label_speech: &[f32],
+        classifier: &[f32],
+        bias: &[f32],
+    ) -> Result<Self, FusionError> {
+        let head = Head::new(label_text, label_speech, classifier, bias)?;
+        let w = checked("w", w, head.width * head.width)?;
+        Ok(CrossAttentionFusion { head, w })
+    }
+
+    /// The same head on other kernels than those of [`kernels::active`].
+    #[must_use]
+    pub fn with_kernels(mut self, kernels: Kernels) -> Self {
+        self.head.kernels = kernels;
+        self
+    }
+
+    /// Fuses `text` `[n, d]` with `speech` `[m, d]`, attention included.
+    ///
+    /// # Errors
+    /// If a modality is empty, of another width or not finite, or if the
+    /// result would not be.
+    pub fn run(&self, text: Rows<'_>, speech: Rows<'_>) -> Result<FusionOutput, FusionError> {
+        let mut out = FusionOutput::default();
+        self.run_into(text, speech, true, &mut Workspace::default(), &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`run`](Self::run), into memory of the caller's; `attention` asks
+    /// for `A_r` as well.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); `out` is then unspecified.
+    pub fn run_into(
+        &self,
+        text: Rows<'_>,
+        speech: Rows<'_>,
+        attention: bool,
+        work: &mut Workspace,
+        out: &mut FusionOutput,
+    ) -> Result<(), FusionError> {
+        let head = &self.head;
+        let largest_key = head.begin(text, speech, attention, work, out)?;
+        let d = head.width;
+        resize(&mut work.queries, text.rows() * d);
+        head.kernels
+            .gemm(text, matrix(&self.w, d), &mut work.queries);
+        let largest_query = f64::from(largest_magnitude(&work.queries));
+        let largest_score = largest_query * f64::from(largest_key) * d as f64;
+        if largest_score.is_nan() || largest_score >= LARGEST_SCORE {
+            return Err(FusionError::Overflow);
+        }
+        let weights = attention.then_some(&mut out.attention[..]);
+        let queries = matrix(&work.queries, d);
+        let mean = &mut work.v[d..];
+        head.kernels
+            .attend_mean(queries, speech, mean, &mut work.attend, weights);
+        head.classify(&work.v, &mut out.logits)
+    }
+}
+
+/// The head whose attention follows from the labels alone, `A_l`.
+#[derive(Clone, Debug)]
+pub struct LabelAttentionFusion {
+    head: Head,
+    temperature: f32,
+}
+
+impl LabelAttentionFusion {
+    /// Takes the weights of the ONNX function of the same name, shaped as for
+    /// [`CrossAttentionFusion::new`], and the softmax temperature `T`.
+    ///
+    /// # Errors
+    /// If a shape does not fit, a value is not finite or `T` is not in
+    /// `1e-3..=1e3`.
+    pub fn new(
+        label_text: &[f32],
+        label_speech: &[f32],
+        classifier: &[f32],
+        bias: &[f32],
+        temperature: f32,
+    ) -> Result<Self, FusionError> {
+        if !(1e-3..=1e3).contains(&temperature) {
+            return Err(FusionError::Temperature { value: temperature });
+        }
+        let head = Head::new(label_text, label_speech, classifier, bias)?;
+        Ok(LabelAttentionFusion { head, temperature })
+    }
+
+    /// The same head on other kernels than those of [`kernels::active`].
+    #[must_use]
+    pub fn with_kernels(mut self, kernels: Kernels) -> Self {
+        self.head.kernels = kernels;
+        self
+    }
+
+    /// Fuses `text` `[n, d]` with `speech` `[m, d]`, attention included.
+    ///
+    /// # Errors
+    /// If a modality is empty, of another width or not finite, or if the
+    /// result would not be.
+    pub fn run(&self, text: Rows<'_>, speech: Rows<'_>) -> Result<FusionOutput, FusionError> {
+        let mut out = FusionOutput::default();
+        self.run_into(text, speech, true, &mut Workspace::default(), &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`run`](Self::run), into memory of the caller's; `attention` asks
+    /// for `A_l` as well.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); `out` is then unspecified.
+    pub fn run_into(
+        &self,
+        text: Rows<'_>,
+        speech: Rows<'_>,
+        attention: bool,
+        work: &mut Workspace,
+        out: &mut FusionOutput,
+    ) -> Result<(), FusionError> {
+        let head = &self.head;
+        head.begin(text, speech, attention, work, out)?;
+        work.queries.clear();
+        let tempered = out.g_text.iter().map(|g| g / self.temperature);
+        work.queries.extend(tempered);
+        transpose(matrix(&out.g_speech, CLASSES), &mut work.keys_t);
+        let weights = attention.then_some(&mut out.attention[..]);
+        let queries = matrix(&work.queries, CLASSES);
+        let keys_t = matrix(&work.keys_t, speech.rows());
+        let mean = &mut work.v[head.width..];
+        head.kernels
+            .label_attend_mean(queries, keys_t, speech, mean, &mut work.attend, weights);
+        head.classify(&work.v, &mut out.logits)
+    }
+}
+
+/// What both heads share: labels, classifier and the width they fix.
+#[derive(Clone, Debug)]
+struct Head {
+    kernels: Kernels,
+    /// `d`.
+    width: usize,
+    /// Unit rows `[K, d]`.
+    label_text: Vec<f32>,
+    /// Unit rows `[K, d]`.
+    label_speech: Vec<f32>,
+    /// `[K, 2d]`.
+    classifier: Vec<f32>,
+    /// `[K]`.
+    bias: Vec<f32>,
+}
+
+impl Head {
+    fn new(
+        label_text: &[f32],
+        label_speech: &[f32],
+        classifier: &[f32],
+        bias: &[f32],
+    ) -> Result<Self, FusionError> {
+        let width = (label_text.len() / CLASSES).max(1);
+        let label_text = checked("label_text", label_text, CLASSES * width)?;
+        let label_speech = checked("label_speech", label_speech, CLASSES * width)?;
+        Ok(Head {
+            kernels: *kernels::active(),
+            width,
+            label_text: unit_rows(matrix(&label_text, width)),
+            label_speech: unit_rows(matrix(&label_speech, width)),
+            classifier: checked("classifier", classifier, CLASSES * 2 * width)?,
+            bias: checked("bias", bias, CLASSES)?,
+        })
+    }
+
+    /// Checks the input, sizes the output, and computes what does not depend
+    /// on the attention: `G_t`, `G_s` and the text half of `v`. Returns the
+    /// largest magnitude in `speech`.
+    fn begin(
+        &self,
+        text: Rows<'_>,
+        speech: Rows<'_>,
+        attention: bool,
+        work: &mut Workspace,
+        out: &mut FusionOutput,
+    ) -> Result<f32, FusionError> {
+        self.largest_of("text", text)?;
+        let largest = self.largest_of("speech", speech)?;
+        let (n, m) = (text.rows(), speech.rows());
+        resize(&mut out.attention, if attention { n * m } else { 0 });
+        resize(&mut out.g_text, n * CLASSES);
+        resize(&mut out.g_speech, m * CLASSES);
+        resize(&mut work.v, 2 * self.width);
+        self.kernels
+            .row_cosine(text, matrix(&self.label_text, self.width), &mut out.g_text);
+        self.kernels.row_cosine(
+            speech,
+            matrix(&self.label_speech, self.width),
+            &mut out.g_speech,
+        );
+        self.kernels.column_mean(text, &mut work.v[..self.width]);
+        Ok(largest)
+    }
+
+    /// The largest magnitude of a modality's rows, once they are usable.
+    fn largest_of(&self, modality: &'static str, rows: Rows<'_>) -> Result<f32, FusionError> {
+        if rows.cols() != self.width {
+            let (wanted, found) = (self.width, rows.cols());
+            return Err(FusionError::Width {
+                modality,
+                wanted,
+                found,
+            });
+        }
+        if rows.rows() == 0 {
+            return Err(FusionError::Empty { modality });
+        }
+        let largest = largest_magnitude(rows.data());
+        if largest.is_finite() {
+            Ok(largest)
+        } else {
+            Err(FusionError::NotFinite { modality })
+        }
+    }
+
+    /// `logits = C·v + b`.
+    fn classify(&self, v: &[f32], logits: &mut Vec<f32>) -> Result<(), FusionError> {
+        resize(logits, CLASSES);
+        self.kernels
+            .gemv(matrix(&self.classifier, v.len()), v, logits);
+        for (logit, bias) in logits.iter_mut().zip(&self.bias) {
+            *logit += bias;
+        }
+        if all_finite(logits) {
+            Ok(())
+        } else {
+            Err(FusionError::Overflow)
+        }
+    }
+}
+
+/// A weight of `wanted` finite values.
+fn checked(name: &'static str, values: &[f32], wanted: usize) -> Result<Vec<f32>, FusionError> {
+    if values.len() != wanted {
+        let found = values.len();
+        return Err(FusionError::Weight {
+            name,
+            wanted,
+            found,
+        });
+    }
+    if !all_finite(values) {
+        return Err(FusionError::WeightNotFinite { name });
+    }
+    Ok(values.to_vec())
+}
+
+/// A buffer this module sized itself, as rows of `cols`.
+fn matrix(values: &[f32], cols: usize) -> Rows<'_> {
+    Rows::of_whole(values, cols)
+}
+
+/// Sets the length and keeps the memory; every value is overwritten later.
+fn resize(buffer: &mut Vec<f32>, len: usize) {
+    buffer.resize(len, 0.0);
+}
+
+fn transpose(x: Rows<'_>, out: &mut Vec<f32>) {
+    out.clear();
+    for column in 0..x.cols() {
+        out.extend((0..x.rows()).map(|i| x.row(i)[column]));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test fails by panicking
+mod tests;

@@ -1,0 +1,74 @@
+//! What a SIMD level must offer, and nothing more: eighteen operations on a
+//! register of f32 lanes. The algorithms in [`generic`](super::generic) are
+//! written once against this trait, in safe code.
+
+/// A level's token together with its register operations.
+///
+/// An implementor is a zero-sized type whose existence proves that the CPU has
+/// the instructions, which is what makes the methods safe to call.
+///
+/// Everything here and in `generic` is `#[inline(always)]` and free of closures:
+/// only code inlined into an entry point is compiled for the level.
+pub(super) trait Lanes: Copy {
+    /// A register.
+    type V: Copy;
+
+    /// f32 lanes in a register.
+    const LANES: usize;
+
+    /// `[f32; LANES]`: a load or store through it needs no length check.
+    type Chunk;
+
+    /// `src` in whole registers, and the rest.
+    fn chunks(src: &[f32]) -> (&[Self::Chunk], &[f32]);
+
+    /// `dst` in whole registers, and the rest.
+    fn chunks_mut(dst: &mut [f32]) -> (&mut [Self::Chunk], &mut [f32]);
+
+    fn splat(self, x: f32) -> Self::V;
+
+    fn load(self, src: &Self::Chunk) -> Self::V;
+    fn store(self, v: Self::V, dst: &mut Self::Chunk);
+
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// `a·b + c`, rounded once.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+
+    /// Nearest whole number, ties to even.
+    fn round(self, v: Self::V) -> Self::V;
+
+    /// `2ⁿ` for whole `n` in -126..=127.
+    fn exp2_whole(self, n: Self::V) -> Self::V;
+
+    /// `v` in the lanes where `x ≥ limit`, zero in the others.
+    fn keep_where_ge(self, v: Self::V, x: Self::V, limit: Self::V) -> Self::V;
+
+    /// Sum of the lanes.
+    fn sum(self, v: Self::V) -> f32;
+
+    /// Largest lane.
+    fn largest(self, v: Self::V) -> f32;
+
+    /// `src` (shorter than a register) followed by lanes of `fill`.
+    #[inline(always)]
+    fn load_padded(self, src: &[f32], fill: f32) -> Self::V {
+        let mut padded = [fill; MAX_LANES];
+        padded[..src.len()].copy_from_slice(src);
+        self.load(&Self::chunks(&padded).0[0])
+    }
+
+    /// Writes as many leading lanes as `dst` (shorter than a register) holds.
+    #[inline(always)]
+    fn store_partial(self, v: Self::V, dst: &mut [f32]) {
+        let mut padded = [0.0; MAX_LANES];
+        self.store(v, &mut Self::chunks_mut(&mut padded).0[0]);
+        dst.copy_from_slice(&padded[..dst.len()]);
+    }
+}
+
+/// Lanes of the widest level.
+const MAX_LANES: usize = 8;

@@ -1,0 +1,203 @@
+//! The list of kernels and what is made of it: the table, its entry points per
+//! level, and the tests. A kernel is added here and nowhere else.
+
+/// The list of kernels: documentation, signature, shape rule and test of each.
+macro_rules! for_each_kernel {
+    ($callback:ident $with:tt) => {
+        $callback! { $with
+            /// Inner product `Σ aᵢ·bᵢ` of two vectors of equal length.
+            ///
+            /// Error at most `len·2⁻²³·Σ|aᵢ·bᵢ|`.
+            fn dot(a: &[f32], b: &[f32]) -> f32
+                where a.len() == b.len(), tested by dot;
+
+            /// `y = A·x` for `A` `[r, c]`, `x` `[c]`, `y` `[r]`.
+            fn gemv(a: Rows<'_>, x: &[f32], y: &mut [f32]) -> ()
+                where a.cols() == x.len() && a.rows() == y.len(), tested by gemv;
+
+            /// `C = A·B` for `A` `[r, k]`, `B` `[k, c]`, `C` `[r, c]`.
+            ///
+            /// Each element has the error bound of [`dot`](Kernels::dot).
+            fn gemm(a: Rows<'_>, b: Rows<'_>, c: &mut [f32]) -> ()
+                where a.cols() == b.rows() && c.len() == a.rows() * b.cols(), tested by gemm;
+
+            /// `C = A·Bᵀ` for `A` `[r, k]`, `B` `[c, k]`, `C` `[r, c]`.
+            ///
+            /// Each element has the error bound of [`dot`](Kernels::dot).
+            fn gemm_bt(a: Rows<'_>, b: Rows<'_>, c: &mut [f32]) -> ()
+                where a.cols() == b.cols() && c.len() == a.rows() * b.rows(), tested by gemm_bt;
+
+            /// Mean of the rows of `x` `[r, c]` into `mean` `[c]`; zero if `r = 0`.
+            fn column_mean(x: Rows<'_>, mean: &mut [f32]) -> ()
+                where mean.len() == x.cols(), tested by column_mean;
+
+            /// Softmax of each row of `x` `[r, cols]` in place.
+            ///
+            /// Every weight is in `[0, 1]` and a row sums to 1 within 1e-6,
+            /// for any finite scores. Weights below `e⁻⁸⁷` of the largest are 0.
+            fn row_softmax(x: &mut [f32], cols: usize) -> ()
+                where x.len() == 0 || (cols > 0 && x.len() % cols == 0), tested by row_softmax;
+
+            /// `out[i, k] = ⟨xᵢ, labelₖ⟩ / ‖xᵢ‖` for `x` `[n, d]`, unit rows
+            /// `labels` `[K, d]` (see [`unit_rows`]), `out` `[n, K]`.
+            ///
+            /// Every value is in `[-1, 1]`, whatever the size of the row: huge
+            /// and denormal rows keep their direction, a zero row gives 0.
+            fn row_cosine(x: Rows<'_>, labels: Rows<'_>, out: &mut [f32]) -> ()
+                where x.cols() == labels.cols() && out.len() == x.rows() * labels.rows(),
+                tested by row_cosine;
+
+            /// Mean of cross attention: `mean = (1/n)·Σᵢ softmax(qᵢ·Kᵀ)·K` for
+            /// `q` `[n, d]`, `K = kv` `[m, d]`, `mean` `[d]`.
+            ///
+            /// The `[n, m]` score matrix is never held: as the mean over
+            /// queries commutes with the product by `K`, only four rows of
+            /// scores and the `m` column sums of the weights are, which also
+            /// halves the arithmetic of the usual online softmax. With
+            /// `weights` `[n, m]` the attention is written out as well.
+            /// No queries or no keys give a zero mean.
+            fn attend_mean(
+                q: Rows<'_>,
+                kv: Rows<'_>,
+                mean: &mut [f32],
+                scratch: &mut AttendScratch,
+                weights: Option<&mut [f32]>
+            ) -> ()
+                where q.cols() == kv.cols()
+                    && mean.len() == kv.cols()
+                    && weights.as_ref().is_none_or(|w| w.len() == q.rows() * kv.rows()),
+                tested by attend_mean;
+
+            /// Mean of attention by labels: `mean = (1/n)·Σᵢ softmax(qᵢ·Kᵀ)·V`
+            /// for `q` `[n, K]` (already divided by the temperature), `Kᵀ =
+            /// keys_t` `[K, m]`, `V = values` `[m, d]`, `mean` `[d]`.
+            ///
+            /// As [`attend_mean`](Kernels::attend_mean), with keys of a few
+            /// columns given transposed, so that the lanes run along `m`.
+            fn label_attend_mean(
+                q: Rows<'_>,
+                keys_t: Rows<'_>,
+                values: Rows<'_>,
+                mean: &mut [f32],
+                scratch: &mut AttendScratch,
+                weights: Option<&mut [f32]>
+            ) -> ()
+                where q.cols() == keys_t.rows()
+                    && keys_t.cols() == values.rows()
+                    && mean.len() == values.cols()
+                    && weights.as_ref().is_none_or(|w| w.len() == q.rows() * values.rows()),
+                tested by label_attend_mean;
+        }
+    };
+}
+
+/// Declares the table and its checked methods.
+macro_rules! declare_table {
+    ([] $(
+        $(#[$doc:meta])*
+        fn $name:ident($($arg:ident: $type:ty),*) -> $out:ty
+            where $rule:expr, tested by $test:ident;
+    )*) => {
+        /// The kernels of one instruction-set level.
+        #[derive(Clone, Copy, Debug)]
+        pub struct Kernels {
+            level: Level,
+            $($name: unsafe fn($($type),*) -> $out,)*
+        }
+
+        impl Kernels {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Panics
+                /// If the shapes disagree.
+                #[inline]
+                pub fn $name(&self, $($arg: $type),*) -> $out {
+                    assert!($rule, concat!(stringify!($name), ": shapes disagree"));
+                    // SAFETY: a table is only made with a token of its level,
+                    // so the CPU has the features the function is compiled for.
+                    unsafe { (self.$name)($($arg),*) }
+                }
+            )*
+        }
+
+        impl Kernels {
+            const SCALAR: Kernels = Kernels { level: Level::Scalar, $($name: scalar::$name,)* };
+        }
+    };
+}
+
+/// Declares, in a level's module, the functions compiled for the level and the
+/// table of them, which only its token gives access to.
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+macro_rules! declare_entries {
+    ([$token:ident $features:literal] $(
+        $(#[$doc:meta])*
+        fn $name:ident($($arg:ident: $type:ty),*) -> $out:ty
+            where $rule:expr, tested by $test:ident;
+    )*) => {
+        mod entry {
+            use crate::kernels::{AttendScratch, Rows, generic};
+            use super::$token;
+
+            $(
+                #[target_feature(enable = $features)]
+                pub(super) fn $name($($arg: $type),*) -> $out {
+                    // SAFETY: this function is compiled for the features, so
+                    // whoever could call it has made sure of them.
+                    let lanes = unsafe { $token::new_unchecked() };
+                    generic::$name(lanes, $($arg),*)
+                }
+            )*
+        }
+
+        impl $token {
+            /// The kernels of this level.
+            pub(super) fn kernels(self) -> crate::kernels::Kernels {
+                crate::kernels::Kernels { level: crate::kernels::Level::$token, $($name: entry::$name,)* }
+            }
+        }
+    };
+}
+
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+macro_rules! entry_points {
+    ($token:ident, $features:literal) => {
+        for_each_kernel!(declare_entries [$token $features]);
+    };
+}
+
+/// One test per kernel and level. A level this CPU lacks is skipped aloud.
+#[cfg(test)]
+macro_rules! declare_tests {
+    ([] $(
+        $(#[$doc:meta])*
+        fn $name:ident($($arg:ident: $type:ty),*) -> $out:ty
+            where $rule:expr, tested by $test:ident;
+    )*) => {
+        mod kernel {
+            $(
+                mod $name {
+                    use crate::kernels::{Level, properties};
+
+                    #[test]
+                    fn scalar() {
+                        properties::at_level(Level::Scalar, properties::$test);
+                    }
+
+                    #[cfg(target_arch = "aarch64")]
+                    #[test]
+                    fn neon() {
+                        properties::at_level(Level::Neon, properties::$test);
+                    }
+
+                    #[cfg(target_arch = "x86_64")]
+                    #[test]
+                    fn avx2() {
+                        properties::at_level(Level::Avx2, properties::$test);
+                    }
+                }
+            )*
+        }
+    };
+}

@@ -1,0 +1,140 @@
+//! A bundle: manifest and files, from the binary or from a folder, whole or refused.
+
+use super::ModelError;
+use super::manifest::{Manifest, Role, Task};
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// A file of a bundle may not be larger; a wrong path must not eat the memory.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+
+pub(crate) struct Embedded {
+    manifest: &'static str,
+    files: &'static [(&'static str, &'static [u8])],
+}
+
+include!(concat!(env!("OUT_DIR"), "/bundles.rs"));
+
+/// Where a bundle came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Inside this binary; `build.rs` checked the hashes.
+    Embedded,
+    /// A folder; hashes were checked when it was opened.
+    Folder(PathBuf),
+}
+
+/// A manifest and the content of its files, every hash checked.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// What `manifest.toml` says.
+    pub manifest: Manifest,
+    /// Where it came from.
+    pub origin: Origin,
+    files: BTreeMap<Role, Cow<'static, [u8]>>,
+}
+
+/// Every bundle in `dir` (a bundle, or a folder of bundles), or in the binary when `None`.
+///
+/// # Errors
+/// The first bundle that cannot be read or is not what its manifest says.
+pub fn bundles(dir: Option<&Path>) -> Result<Vec<Bundle>, ModelError> {
+    let Some(dir) = dir else {
+        return EMBEDDED.iter().map(Bundle::embedded).collect();
+    };
+    if dir.join("manifest.toml").is_file() {
+        return Ok(vec![Bundle::open(dir)?]);
+    }
+    let unreadable = |source| ModelError::Unreadable { path: dir.to_path_buf(), source };
+    let mut folders: Vec<PathBuf> = fs::read_dir(dir)
+        .map_err(unreadable)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("manifest.toml").is_file())
+        .collect();
+    folders.sort();
+    folders.iter().map(|folder| Bundle::open(folder)).collect()
+}
+
+impl Bundle {
+    /// The bundle that answers `task`, from `dir` or from the binary.
+    ///
+    /// # Errors
+    /// No such bundle, or one that is refused.
+    pub fn find(task: Task, dir: Option<&Path>) -> Result<Bundle, ModelError> {
+        let found = bundles(dir)?.into_iter().find(|b| b.manifest.task == task);
+        found.ok_or_else(|| ModelError::Missing {
+            place: dir.map_or("this binary".into(), |d| d.display().to_string()),
+            task: task.name(),
+        })
+    }
+
+    /// Opens a folder: reads the manifest, then every file, and compares the hashes.
+    ///
+    /// # Errors
+    /// Anything missing, unreadable, unknown or changed.
+    pub fn open(dir: &Path) -> Result<Bundle, ModelError> {
+        let path = dir.join("manifest.toml");
+        let text = String::from_utf8(read_limited(&path)?)
+            .map_err(|_| ModelError::Manifest { path: path.clone(), what: "is not UTF-8".into() })?;
+        let manifest =
+            Manifest::parse(&text).map_err(|what| ModelError::Manifest { path: path.clone(), what })?;
+        let mut files = BTreeMap::new();
+        for file in &manifest.files {
+            let path = dir.join(&file.name);
+            let bytes = read_limited(&path)?;
+            check_hash(&path, &bytes, &file.sha256)?;
+            files.insert(file.role, Cow::Owned(bytes));
+        }
+        Ok(Bundle { manifest, origin: Origin::Folder(dir.to_path_buf()), files })
+    }
+
+    fn embedded(embedded: &Embedded) -> Result<Bundle, ModelError> {
+        let manifest = Manifest::parse(embedded.manifest).map_err(|what| ModelError::Manifest {
+            path: "embedded manifest.toml".into(),
+            what,
+        })?;
+        let by_name: BTreeMap<_, _> = embedded.files.iter().copied().collect();
+        let files = manifest
+            .files
+            .iter()
+            .filter_map(|f| Some((f.role, Cow::Borrowed(*by_name.get(f.name.as_str())?))))
+            .collect();
+        Ok(Bundle { manifest, origin: Origin::Embedded, files })
+    }
+
+    /// `id@version`, as events carry it.
+    pub fn name(&self) -> String {
+        format!("{}@{}", self.manifest.id, self.manifest.version)
+    }
+
+    /// Content of the file that plays `role`, with its name.
+    pub fn bytes(&self, role: Role) -> Option<(&str, &[u8])> {
+        let file = self.manifest.file(role)?;
+        Some((&file.name, self.files.get(&role)?))
+    }
+
+    /// Size of all files together, in bytes.
+    pub fn size(&self) -> usize {
+        self.files.values().map(|bytes| bytes.len()).sum()
+    }
+}
+
+fn read_limited(path: &Path) -> Result<Vec<u8>, ModelError> {
+    let unreadable = |source| ModelError::Unreadable { path: path.to_path_buf(), source };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+fn check_hash(path: &Path, bytes: &[u8], expected: &str) -> Result<(), ModelError> {
+    let actual: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    if actual == expected {
+        return Ok(());
+    }
+    Err(ModelError::Hash { path: path.to_path_buf(), actual, expected: expected.into() })
+}

@@ -1,0 +1,87 @@
+//! Models: bundles on disk or in the binary, checked and run. The only place that names
+//! tract, so an engine can be exchanged without touching the rest.
+
+mod audit;
+mod bundle;
+mod load;
+pub mod manifest;
+mod ops;
+
+pub use audit::Audit;
+pub use bundle::{Bundle, Origin, bundles};
+pub use load::{Encoded, Fused, FusionModel, SpeechModel, TextModel};
+
+use std::path::PathBuf;
+
+/// A bundle that was refused, or a model that failed on an input.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// No bundle for the task.
+    #[error("{place}: no bundle answers `{task}`; name a folder that holds one with --models DIR")]
+    Missing {
+        /// Folder, or the binary.
+        place: String,
+        /// The task asked for.
+        task: &'static str,
+    },
+    /// A file of the bundle cannot be read.
+    #[error("{path}: {source}; the bundle is incomplete, copy it again", path = .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// The manifest says something unknown, wrong or nothing.
+    #[error("{path}: {what}; mend the manifest or copy the bundle again", path = .path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The content is not what the manifest's hash says.
+    #[error(
+        "{path}: SHA-256 is {actual}, the manifest says {expected}; the file was changed or cut, copy the bundle again",
+        path = .path.display()
+    )]
+    Hash {
+        /// The file.
+        path: PathBuf,
+        /// Hash of the content.
+        actual: String,
+        /// Hash in the manifest.
+        expected: String,
+    },
+    /// The engine cannot make a runnable model of the file.
+    #[error("model {name}: {what}; export it again with the recipe")]
+    Refused {
+        /// File name in the bundle.
+        name: String,
+        /// The engine's reason.
+        what: String,
+    },
+    /// The manifest claims int8 and the graph still multiplies floats.
+    #[error(
+        "model {name}: the manifest says int8, but {float} of {total} products are float after optimisation (first: {first}); export the integer form"
+    )]
+    NotInteger {
+        /// File name in the bundle.
+        name: String,
+        /// Float products.
+        float: usize,
+        /// All products.
+        total: usize,
+        /// Name of the first float product.
+        first: String,
+    },
+    /// A model failed on an input.
+    #[error("model {name}: {what}; report this input")]
+    Run {
+        /// File name in the bundle.
+        name: String,
+        /// The engine's reason.
+        what: String,
+    },
+}

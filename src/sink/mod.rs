@@ -1,0 +1,89 @@
+//! Where events go: JSON lines for programs, one readable line for people.
+
+use crate::event::{Event, Gap, Salient, state_json};
+use std::io::{self, Write};
+
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    Json,
+    /// One line a person can read.
+    Human,
+}
+
+/// Writes events, each flushed at once so that none is lost when the process ends.
+pub struct Sink<W> {
+    out: W,
+    format: Format,
+}
+
+impl<W: Write> Sink<W> {
+    /// Writes to `out`.
+    pub fn new(out: W, format: Format) -> Self {
+        Sink { out, format }
+    }
+
+    /// Writes one answer.
+    ///
+    /// # Errors
+    /// The output's.
+    pub fn event(&mut self, event: &Event) -> io::Result<()> {
+        match self.format {
+            Format::Json => writeln!(self.out, "{}", event.to_json())?,
+            Format::Human => self.human(event)?,
+        }
+        self.out.flush()
+    }
+
+    /// Writes a change of a source (opened, lost, ended, skipped work).
+    ///
+    /// # Errors
+    /// The output's.
+    pub fn state(&mut self, source: &str, state: &str, detail: &str) -> io::Result<()> {
+        match self.format {
+            Format::Json => writeln!(self.out, "{}", state_json(source, state, detail))?,
+            Format::Human => writeln!(self.out, "-- {source}: {state}{}{detail}", if detail.is_empty() { "" } else { ", " })?,
+        }
+        self.out.flush()
+    }
+
+    fn human(&mut self, event: &Event) -> io::Result<()> {
+        let shown = event.smoothed.as_ref().unwrap_or(&event.scores);
+        let scores: Vec<String> = shown.iter().map(|(label, p)| format!("{label} {p:.2}")).collect();
+        writeln!(
+            self.out,
+            "{:>15}  {:<8} {}  ({}, {:.0} ms)",
+            span(event),
+            event.label,
+            scores.join("  "),
+            event.modality.name(),
+            event.latency.total()
+        )?;
+        for note in &event.notes {
+            writeln!(self.out, "{:>15}  note: {note}", "")?;
+        }
+        for Gap { at, seconds } in &event.gaps {
+            writeln!(self.out, "{:>15}  gap: {seconds:.3} s of sound missing at {at:.2} s", "")?;
+        }
+        if let Some(explain) = &event.explain {
+            let salient: Vec<String> = explain.tokens.iter().chain(&explain.frames).map(reason).collect();
+            writeln!(self.out, "{:>15}  because: {}", "", salient.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+fn span(event: &Event) -> String {
+    match (event.start, event.end) {
+        (Some(start), Some(end)) => format!("{start:.2}-{end:.2} s"),
+        _ => "text".into(),
+    }
+}
+
+fn reason(salient: &Salient) -> String {
+    match salient {
+        Salient::Token { token, similarity } => format!("\"{token}\" {similarity:.2}"),
+        Salient::Frame { at, similarity } => format!("{at:.2} s {similarity:.2}"),
+    }
+}

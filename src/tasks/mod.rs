@@ -1,0 +1,4 @@
+//! Tasks: from one utterance to calibrated scores.
+
+pub mod emotion;
+pub mod pair;
