@@ -17,12 +17,19 @@ mod profile;
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    for source in ["build.rs", "src/model/manifest.rs", "src/board/profile.rs", "models", "boards"] {
+    for source in [
+        "build.rs",
+        "src/model/manifest.rs",
+        "src/board/profile.rs",
+        "models",
+        "boards",
+    ] {
         println!("cargo:rerun-if-changed={source}");
     }
     let tables = [("bundles.rs", bundles(&root)), ("boards.rs", boards(&root))];
     for (name, table) in tables {
-        let written = table.and_then(|t| fs::write(out.join(name), t).map_err(|e| format!("{name}: {e}")));
+        let written =
+            table.and_then(|t| fs::write(out.join(name), t).map_err(|e| format!("{name}: {e}")));
         if let Err(sentence) = written {
             eprintln!("error: {sentence}");
             process::exit(1);
@@ -33,8 +40,10 @@ fn main() {
 /// Sub-folders of `dir` that hold `file`, in a fixed order.
 fn folders(dir: &Path, file: &str) -> Result<Vec<PathBuf>, String> {
     let entries = fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    let mut found: Vec<PathBuf> =
-        entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.join(file).is_file()).collect();
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|e| Some(e.ok()?.path()))
+        .filter(|p| p.join(file).is_file())
+        .collect();
     found.sort();
     Ok(found)
 }
@@ -50,7 +59,10 @@ fn bundles(root: &Path) -> Result<String, String> {
         let path = folder.join("manifest.toml");
         let parsed = manifest::Manifest::parse(&read(&path)?)
             .map_err(|e| format!("{}: {e}", path.display()))?;
-        let _ = writeln!(table, "Embedded {{ manifest: include_str!({path:?}), files: &[");
+        let _ = writeln!(
+            table,
+            "Embedded {{ manifest: include_str!({path:?}), files: &["
+        );
         for file in &parsed.files {
             let path = folder.join(&file.name);
             check_hash(&path, &file.sha256)?;
@@ -65,7 +77,10 @@ fn bundles(root: &Path) -> Result<String, String> {
 fn check_hash(path: &Path, expected: &str) -> Result<(), String> {
     println!("cargo:rerun-if-changed={}", path.display());
     let bytes = fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let actual: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+    let actual: String = Sha256::digest(&bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
     if actual == expected {
         return Ok(());
     }
@@ -79,11 +94,15 @@ fn boards(root: &Path) -> Result<String, String> {
     let mut table = String::from("static BOARDS: &[&str] = &[\n");
     for folder in folders(&root.join("boards"), "board.toml")? {
         let path = folder.join("board.toml");
-        let board =
-            profile::Profile::parse(&read(&path)?).map_err(|e| format!("{}: {e}", path.display()))?;
+        let board = profile::Profile::parse(&read(&path)?)
+            .map_err(|e| format!("{}: {e}", path.display()))?;
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         if board.name != name {
-            return Err(format!("{}: field `name` is `{}`, the folder is `{name}`", path.display(), board.name));
+            return Err(format!(
+                "{}: field `name` is `{}`, the folder is `{name}`",
+                path.display(),
+                board.name
+            ));
         }
         let _ = writeln!(table, "  include_str!({path:?}),");
     }

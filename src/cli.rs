@@ -119,7 +119,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Wrong>
     let command = match parser.next()? {
         None | Some(Short('h') | Long("help")) => return Ok(Command::Print(HELP.into())),
         Some(Short('V') | Long("version")) => {
-            return Ok(Command::Print(concat!("demeanor ", env!("CARGO_PKG_VERSION")).into()));
+            return Ok(Command::Print(
+                concat!("demeanor ", env!("CARGO_PKG_VERSION")).into(),
+            ));
         }
         Some(Value(word)) => word.string()?,
         Some(other) => return Err(other.unexpected()),
@@ -149,7 +151,8 @@ fn parse_analyze(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Long("explain") => options.manner.explain = true,
             Long("smooth") => options.manner.smooth = within(&mut parser, "--smooth", 0.0, 3600.0)?,
             Long("unsure-below") => {
-                options.manner.unsure_below = Some(within(&mut parser, "--unsure-below", 0.0, 1.0)? as f32);
+                options.manner.unsure_below =
+                    Some(within(&mut parser, "--unsure-below", 0.0, 1.0)? as f32);
             }
             Long("models") => options.models = Some(parser.value()?.into()),
             Long("json") => json = true,
@@ -160,7 +163,10 @@ fn parse_analyze(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
     if options.files.is_empty() && options.text.is_none() {
         return Err("analyze needs a FILE or --text".into());
     }
-    Ok(Command::Analyze { options: Box::new(options), json })
+    Ok(Command::Analyze {
+        options: Box::new(options),
+        json,
+    })
 }
 
 fn parse_run(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
@@ -178,8 +184,12 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             other => return Err(other.unexpected()),
         }
     }
-    options.config = config.ok_or("run needs --config FILE with the [notice] that people are given")?;
-    Ok(Command::Run { options: Box::new(options), json })
+    options.config =
+        config.ok_or("run needs --config FILE with the [notice] that people are given")?;
+    Ok(Command::Run {
+        options: Box::new(options),
+        json,
+    })
 }
 
 fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
@@ -195,7 +205,9 @@ fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Long("reference") => options.reference = Some(parser.value()?.into()),
             Long("no-history") => options.no_history = true,
             Long("models") => options.models = Some(parser.value()?.into()),
-            Long("threads") => options.threads = Some(within(&mut parser, "--threads", 1.0, 1024.0)? as usize),
+            Long("threads") => {
+                options.threads = Some(within(&mut parser, "--threads", 1.0, 1024.0)? as usize)
+            }
             Long("json") => options.json = true,
             Short('h') | Long("help") => return Ok(Command::Print(EVAL.into())),
             other => return Err(other.unexpected()),
@@ -223,12 +235,16 @@ fn parse_models(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
 }
 
 fn utf8(value: OsString, option: &str) -> Result<String, Wrong> {
-    value.into_string().map_err(|_| format!("{option}: the value is not UTF-8").into())
+    value
+        .into_string()
+        .map_err(|_| format!("{option}: the value is not UTF-8").into())
 }
 
 fn within(parser: &mut lexopt::Parser, option: &str, low: f64, high: f64) -> Result<f64, Wrong> {
     let text = parser.value()?.string()?;
-    let value = f64::from_str(&text).ok().filter(|v| (low..=high).contains(v));
+    let value = f64::from_str(&text)
+        .ok()
+        .filter(|v| (low..=high).contains(v));
     value.ok_or_else(|| format!("{option}: `{text}` is not a number in {low}..={high}").into())
 }
 
@@ -242,7 +258,16 @@ mod tests {
 
     #[test]
     fn every_help_is_there() {
-        for line in ["", "--help", "help", "-V", "analyze --help", "run -h", "eval --help", "models -h"] {
+        for line in [
+            "",
+            "--help",
+            "help",
+            "-V",
+            "analyze --help",
+            "run -h",
+            "eval --help",
+            "models -h",
+        ] {
             assert!(matches!(parsed(line), Ok(Command::Print(_))), "{line}");
         }
     }
@@ -255,7 +280,10 @@ mod tests {
             panic!("not analyze");
         };
         assert!(json && options.manner.explain && options.files.len() == 2);
-        assert_eq!((options.manner.smooth, options.manner.unsure_below), (2.0, Some(0.5)));
+        assert_eq!(
+            (options.manner.smooth, options.manner.unsure_below),
+            (2.0, Some(0.5))
+        );
     }
 
     #[test]

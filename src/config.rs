@@ -94,7 +94,11 @@ pub struct Text {
 
 impl Default for Text {
     fn default() -> Self {
-        Text { source: TextSource::None, wait: 1.0, forget: 60.0 }
+        Text {
+            source: TextSource::None,
+            wait: 1.0,
+            forget: 60.0,
+        }
     }
 }
 
@@ -122,7 +126,11 @@ pub struct Decision {
 
 impl Default for Decision {
     fn default() -> Self {
-        Decision { smooth: 3.0, unsure_below: None, explain: false }
+        Decision {
+            smooth: 3.0,
+            unsure_below: None,
+            explain: false,
+        }
     }
 }
 
@@ -137,9 +145,15 @@ impl Config {
     /// # Errors
     /// A file that cannot be read, says something unknown, or lacks the notice.
     pub fn read(path: &Path) -> Result<Config, Error> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::File { path: path.into(), doing: "read", source })?;
-        Config::parse(&text).map_err(|what| Error::Config { path: path.into(), what })
+        let text = std::fs::read_to_string(path).map_err(|source| Error::File {
+            path: path.into(),
+            doing: "read",
+            source,
+        })?;
+        Config::parse(&text).map_err(|what| Error::Config {
+            path: path.into(),
+            what,
+        })
     }
 
     fn parse(text: &str) -> Result<Config, String> {
@@ -148,8 +162,13 @@ impl Config {
             return Err(NO_NOTICE.into());
         }
         let config: Config = toml::from_str(text).map_err(|e| {
-            let line = e.span().map_or(1, |s| 1 + text[..s.start].matches('\n').count());
-            format!("line {line}: {}; see `demeanor run --help` for the fields", e.message())
+            let line = e
+                .span()
+                .map_or(1, |s| 1 + text[..s.start].matches('\n').count());
+            format!(
+                "line {line}: {}; see `demeanor run --help` for the fields",
+                e.message()
+            )
         })?;
         config.check()?;
         Ok(config)
@@ -157,21 +176,29 @@ impl Config {
 
     fn check(&self) -> Result<(), String> {
         if !self.notice.acknowledged {
-            return Err("`notice.acknowledged` is false: nothing is captured before people are told; \
+            return Err(
+                "`notice.acknowledged` is false: nothing is captured before people are told; \
                 put up the notice, then set it to true"
-                .into());
+                    .into(),
+            );
         }
         if self.notice.purpose.trim().is_empty() {
             return Err("`notice.purpose` is empty; say what the recognition is for".into());
         }
-        let times = [("text.wait", self.text.wait), ("text.forget", self.text.forget), ("decision.smooth", self.decision.smooth)];
+        let times = [
+            ("text.wait", self.text.wait),
+            ("text.forget", self.text.forget),
+            ("decision.smooth", self.decision.smooth),
+        ];
         for (name, value) in times {
             if !(0.0..=3600.0).contains(&value) {
                 return Err(format!("`{name}` must lie in 0..=3600 seconds"));
             }
         }
         match self.decision.unsure_below {
-            Some(p) if !(0.0..=1.0).contains(&p) => Err("`decision.unsure_below` must lie in 0..=1".into()),
+            Some(p) if !(0.0..=1.0).contains(&p) => {
+                Err("`decision.unsure_below` must lie in 0..=1".into())
+            }
             _ => Ok(()),
         }
     }
@@ -181,7 +208,8 @@ impl Config {
 mod tests {
     use super::*;
 
-    const NOTICE: &str = "[notice]\nacknowledged = true\npurpose = \"a demo\"\nsetting = \"public\"\n";
+    const NOTICE: &str =
+        "[notice]\nacknowledged = true\npurpose = \"a demo\"\nsetting = \"public\"\n";
 
     #[test]
     fn a_notice_is_enough() {
@@ -202,7 +230,10 @@ mod tests {
     fn unknown_fields_are_named_with_their_line() {
         let wrong = format!("{NOTICE}[audio]\nsauce = \"default\"\n");
         let error = Config::parse(&wrong).err().unwrap_or_default();
-        assert!(error.contains("sauce") && error.contains("line 6"), "{error}");
+        assert!(
+            error.contains("sauce") && error.contains("line 6"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -58,7 +58,10 @@ pub struct Latency {
 impl Latency {
     /// Sum of all stages, in milliseconds.
     pub fn total(&self) -> f64 {
-        [self.mel, self.speech, self.tokens, self.text, self.fusion].iter().flatten().sum()
+        [self.mel, self.speech, self.tokens, self.text, self.fusion]
+            .iter()
+            .flatten()
+            .sum()
     }
 }
 
@@ -107,12 +110,14 @@ impl Explanation {
     fn rounded(&self) -> Explanation {
         let short = |x: f32| milli(f64::from(x)) as f32;
         let row = |salient: &Salient| match salient {
-            Salient::Token { token, similarity } => {
-                Salient::Token { token: token.clone(), similarity: short(*similarity) }
-            }
-            Salient::Frame { at, similarity } => {
-                Salient::Frame { at: milli(*at), similarity: short(*similarity) }
-            }
+            Salient::Token { token, similarity } => Salient::Token {
+                token: token.clone(),
+                similarity: short(*similarity),
+            },
+            Salient::Frame { at, similarity } => Salient::Frame {
+                at: milli(*at),
+                similarity: short(*similarity),
+            },
         };
         Explanation {
             tokens: self.tokens.iter().map(row).collect(),
@@ -184,14 +189,18 @@ pub fn state_json(source: &str, state: &str, detail: &str) -> Value {
 }
 
 fn scores_json(scores: &[(String, f32)]) -> Value {
-    let entries = scores.iter().map(|(label, p)| (label.clone(), json!(decimals(f64::from(*p), 4))));
+    let entries = scores
+        .iter()
+        .map(|(label, p)| (label.clone(), json!(decimals(f64::from(*p), 4))));
     Value::Object(entries.collect())
 }
 
 fn latency_json(latency: &Latency) -> Value {
     let mut value = json!(latency);
     if let Value::Object(stages) = &mut value {
-        stages.values_mut().for_each(|v| *v = json!(v.as_f64().map(milli)));
+        stages
+            .values_mut()
+            .for_each(|v| *v = json!(v.as_f64().map(milli)));
         stages.insert("total".into(), json!(milli(latency.total())));
     }
     value

@@ -12,6 +12,11 @@
 //! [`text`] makes token ids, [`model`] runs the encoders, [`fusion`] joins them on
 //! [`kernels`], [`decision`] calibrates and smooths, and an [`event::Event`] comes out.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
 pub mod app;
 pub mod board;
 pub mod capture;
@@ -21,8 +26,6 @@ pub mod decision;
 pub mod error;
 pub mod event;
 pub mod fusion;
-// the one place where `unsafe` may stand, each use with its reason
-#[allow(unsafe_code)]
 pub mod kernels;
 pub mod model;
 pub mod signal;

@@ -1,9 +1,10 @@
 //! `demeanor`: see `demeanor --help`.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use demeanor::Error;
 use demeanor::app::{analyze, devices, eval, models, run};
 use demeanor::cli::{self, Command};
 use demeanor::sink::{Format, Sink};
-use demeanor::Error;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -22,10 +23,18 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|info| log::debug!("{info}")));
     let outcome = std::panic::catch_unwind(dispatch);
     let code = match outcome {
-        Ok(Ok(recognised)) => if recognised { DONE } else { NOTHING },
+        Ok(Ok(recognised)) => {
+            if recognised {
+                DONE
+            } else {
+                NOTHING
+            }
+        }
         Ok(Err(error)) if error.is_broken_pipe() => DONE,
         Ok(Err(error)) => fail(&error.to_string()),
-        Err(_) => fail("a fault of demeanor's own; run again with RUST_LOG=debug and report what it prints"),
+        Err(_) => fail(
+            "a fault of demeanor's own; run again with RUST_LOG=debug and report what it prints",
+        ),
     };
     ExitCode::from(code)
 }
@@ -41,8 +50,13 @@ fn dispatch() -> Result<bool, Error> {
     let command = cli::parse(args).map_err(|e| Error::Usage(e.to_string()))?;
     let mut out = BufWriter::new(io::stdout());
     match command {
-        Command::Print(text) => writeln!(out, "{text}").and_then(|()| out.flush()).map(|()| true).map_err(Error::Output),
-        Command::Analyze { options, json } => analyze::analyze(&options, &mut Sink::new(out, format(json))),
+        Command::Print(text) => writeln!(out, "{text}")
+            .and_then(|()| out.flush())
+            .map(|()| true)
+            .map_err(Error::Output),
+        Command::Analyze { options, json } => {
+            analyze::analyze(&options, &mut Sink::new(out, format(json)))
+        }
         Command::Run { options, json } => run::run(&options, Sink::new(out, format(json))),
         Command::Eval(options) => eval::eval(&options, &mut out),
         Command::Models(dir) => models::models(dir.as_deref(), &mut out),
@@ -51,5 +65,9 @@ fn dispatch() -> Result<bool, Error> {
 }
 
 fn format(json: bool) -> Format {
-    if json || !io::stdout().is_terminal() { Format::Json } else { Format::Human }
+    if json || !io::stdout().is_terminal() {
+        Format::Json
+    } else {
+        Format::Human
+    }
 }

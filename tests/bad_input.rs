@@ -55,10 +55,19 @@ fn any_rate_and_width_gives_the_same_utterances() {
     let files = [
         folder.file("16k.wav", wav_i16(16_000, 1, &samples)),
         folder.file("8k.wav", wav_i16(8_000, 1, &at_rate(&samples, 8_000))),
-        folder.file("96k.wav", wav_f32(96_000, 2, &stereo(&at_rate(&samples, 96_000)))),
+        folder.file(
+            "96k.wav",
+            wav_f32(96_000, 2, &stereo(&at_rate(&samples, 96_000))),
+        ),
     ];
-    let counts: Vec<usize> = files.iter().map(|f| demeanor(&["analyze", f]).events().len()).collect();
-    assert!(counts[0] >= 2 && counts.iter().all(|n| *n == counts[0]), "{counts:?}");
+    let counts: Vec<usize> = files
+        .iter()
+        .map(|f| demeanor(&["analyze", f]).events().len())
+        .collect();
+    assert!(
+        counts[0] >= 2 && counts.iter().all(|n| *n == counts[0]),
+        "{counts:?}"
+    );
 }
 
 #[test]
@@ -75,7 +84,10 @@ fn samples_that_are_no_numbers_are_refused() {
 #[test]
 fn clipping_is_said_in_the_event() {
     let folder = Folder::new();
-    let loud: Vec<f32> = sample().iter().map(|s| (s * 40.0).clamp(-1.0, 1.0)).collect();
+    let loud: Vec<f32> = sample()
+        .iter()
+        .map(|s| (s * 40.0).clamp(-1.0, 1.0))
+        .collect();
     let file = folder.file("loud.wav", wav_i16(16_000, 1, &loud));
     let ran = demeanor(&["analyze", &file]);
     assert!(ran.out.contains("clipped"), "{}{}", ran.out, ran.err);
@@ -86,14 +98,23 @@ fn ten_thousand_words_are_cut_and_that_is_said() {
     let text = "a very long story ".repeat(2500);
     let ran = demeanor(&["analyze", "--text", &text]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    assert!(ran.out.contains("longer than the model takes"), "{}", ran.out);
+    assert!(
+        ran.out.contains("longer than the model takes"),
+        "{}",
+        ran.out
+    );
 }
 
 #[test]
 fn text_without_words_is_no_answer() {
     for text in ["", "   ", "\u{200b}\u{feff}"] {
         let ran = demeanor(&["analyze", "--text", text]);
-        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{text:?}: {}", ran.err);
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (Some(1), ""),
+            "{text:?}: {}",
+            ran.err
+        );
     }
 }
 
@@ -139,7 +160,13 @@ fn a_flipped_byte_in_a_model_is_refused_by_its_hash() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&model, bytes).unwrap();
-    let ran = demeanor(&["analyze", "--text", "hello", "--models", dir.to_str().unwrap()]);
+    let ran = demeanor(&[
+        "analyze",
+        "--text",
+        "hello",
+        "--models",
+        dir.to_str().unwrap(),
+    ]);
     ran.is_error("speech.onnx");
     assert!(ran.err.contains("SHA-256"), "{}", ran.err);
 }
@@ -159,7 +186,14 @@ fn a_folder_without_a_bundle_is_refused() {
     let folder = Folder::new();
     fs::create_dir_all(folder.path("empty")).unwrap();
     let empty = folder.path("empty");
-    demeanor(&["analyze", "--text", "hi", "--models", empty.to_str().unwrap()]).is_error("no bundle");
+    demeanor(&[
+        "analyze",
+        "--text",
+        "hi",
+        "--models",
+        empty.to_str().unwrap(),
+    ])
+    .is_error("no bundle");
 }
 
 #[test]
@@ -176,20 +210,38 @@ fn a_closed_standard_output_is_no_failure() {
     use std::process::Stdio;
     let sample = repo("tests/data/sample.wav");
     let mut command = command(&["analyze", sample.to_str().unwrap(), "--json"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // the reader goes away before the first event
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_said() {
     use std::process::Stdio;
-    let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else { return };
-    let output = command(&["analyze", "--text", "hello there"]).stdout(Stdio::from(full)).output().unwrap();
+    let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else {
+        return;
+    };
+    let output = command(&["analyze", "--text", "hello there"])
+        .stdout(Stdio::from(full))
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(err.contains("standard output"), "{err}");

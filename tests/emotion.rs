@@ -14,8 +14,16 @@ fn check(event: &Value) {
     assert!((sum - 1.0).abs() < 2e-3, "{event}");
     let label = event["label"].as_str().expect("label");
     assert!(label == "unsure" || scores.contains_key(label), "{event}");
-    assert!(event["latency_ms"]["total"].as_f64().is_some_and(|ms| ms > 0.0), "{event}");
-    assert!(event["bundle"].as_str().is_some_and(|b| b.contains('@')), "{event}");
+    assert!(
+        event["latency_ms"]["total"]
+            .as_f64()
+            .is_some_and(|ms| ms > 0.0),
+        "{event}"
+    );
+    assert!(
+        event["bundle"].as_str().is_some_and(|b| b.contains('@')),
+        "{event}"
+    );
 }
 
 #[test]
@@ -26,15 +34,26 @@ fn the_sample_with_its_sidecar_gives_one_joint_event_an_utterance() {
     let events = ran.events();
     assert_eq!(events.len(), 2, "{}", ran.out);
     events.iter().for_each(check);
-    assert!(events.iter().all(|e| e["modality"] == "speech+text"), "{}", ran.out);
-    let times: Vec<f64> = events.iter().flat_map(|e| [e["start"].as_f64(), e["end"].as_f64()]).flatten().collect();
+    assert!(
+        events.iter().all(|e| e["modality"] == "speech+text"),
+        "{}",
+        ran.out
+    );
+    let times: Vec<f64> = events
+        .iter()
+        .flat_map(|e| [e["start"].as_f64(), e["end"].as_f64()])
+        .flatten()
+        .collect();
     assert!(times.windows(2).all(|t| t[0] < t[1]), "{times:?}");
 }
 
 #[test]
 fn without_words_the_speech_head_answers_and_says_so() {
     let folder = Folder::new();
-    let alone = folder.file("alone.wav", std::fs::read(repo("tests/data/sample.wav")).unwrap());
+    let alone = folder.file(
+        "alone.wav",
+        std::fs::read(repo("tests/data/sample.wav")).unwrap(),
+    );
     let ran = demeanor(&["analyze", &alone]);
     for event in ran.events() {
         check(&event);
@@ -58,7 +77,9 @@ fn plain_words_are_recognised() {
         check(event);
         assert_eq!(event["modality"], "text");
         let scores = event["scores"].as_object().unwrap();
-        let best = scores.iter().max_by(|a, b| a.1.as_f64().partial_cmp(&b.1.as_f64()).unwrap());
+        let best = scores
+            .iter()
+            .max_by(|a, b| a.1.as_f64().partial_cmp(&b.1.as_f64()).unwrap());
         assert_eq!(best.map(|b| b.0.as_str()), Some(label), "{text}: {event}");
     }
 }
@@ -71,13 +92,20 @@ fn explain_names_tokens_and_frames() {
         let tokens = event["explain"]["tokens"].as_array().expect("tokens");
         let frames = event["explain"]["frames"].as_array().expect("frames");
         assert!(!tokens.is_empty() && !frames.is_empty(), "{event}");
-        let (start, end) = (event["start"].as_f64().unwrap(), event["end"].as_f64().unwrap());
+        let (start, end) = (
+            event["start"].as_f64().unwrap(),
+            event["end"].as_f64().unwrap(),
+        );
         for frame in frames {
             let at = frame["at"].as_f64().unwrap();
             assert!(start <= at && at <= end, "{event}");
         }
         for salient in tokens.iter().chain(frames) {
-            assert!(salient["similarity"].as_f64().is_some_and(|s| (-1.001..=1.001).contains(&s)));
+            assert!(
+                salient["similarity"]
+                    .as_f64()
+                    .is_some_and(|s| (-1.001..=1.001).contains(&s))
+            );
         }
     }
 }
@@ -86,7 +114,13 @@ fn explain_names_tokens_and_frames() {
 fn history_changes_the_answer_and_nothing_is_remembered_across_files() {
     let scores = |args: &[&str]| demeanor(args).events()[0]["scores"].clone();
     let alone = scores(&["analyze", "--text", "Yes."]);
-    let after = scores(&["analyze", "--text", "Yes.", "--history", "My mother died last night."]);
+    let after = scores(&[
+        "analyze",
+        "--text",
+        "Yes.",
+        "--history",
+        "My mother died last night.",
+    ]);
     assert_ne!(alone, after);
     assert_eq!(alone, scores(&["analyze", "--text", "Yes."]));
 }
@@ -101,7 +135,13 @@ fn a_high_threshold_is_unsure() {
 fn embedded_and_folder_bundles_answer_alike() {
     let embedded = demeanor(&["analyze", "--text", "what a day"]).events()[0]["scores"].clone();
     let models = repo("models");
-    let folder = demeanor(&["analyze", "--text", "what a day", "--models", models.to_str().unwrap()]);
+    let folder = demeanor(&[
+        "analyze",
+        "--text",
+        "what a day",
+        "--models",
+        models.to_str().unwrap(),
+    ]);
     assert_eq!(embedded, folder.events()[0]["scores"], "{}", folder.err);
 }
 
@@ -110,7 +150,14 @@ fn the_shipped_encoders_multiply_integers_only() {
     let ran = demeanor(&["models"]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     for file in ["speech.onnx", "text.onnx"] {
-        let line = ran.out.lines().find(|l| l.contains(file)).unwrap_or_default();
-        assert!(line.contains(" 0 float") && !line.contains(" 0 integer"), "{line}");
+        let line = ran
+            .out
+            .lines()
+            .find(|l| l.contains(file))
+            .unwrap_or_default();
+        assert!(
+            line.contains(" 0 float") && !line.contains(" 0 integer"),
+            "{line}"
+        );
     }
 }

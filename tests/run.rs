@@ -31,7 +31,10 @@ fn capture_is_announced_before_the_first_answer() {
     let ran = demeanor(&["run", "--config", &config, "--audio", &sample_path()]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let events = ran.events();
-    assert_eq!((events[0]["source"].as_str(), events[0]["state"].as_str()), (Some("notice"), Some("public")));
+    assert_eq!(
+        (events[0]["source"].as_str(), events[0]["state"].as_str()),
+        (Some("notice"), Some("public"))
+    );
     assert_eq!(events[1]["state"], "capturing");
     assert!(answers(&events).len() >= 2, "{}", ran.out);
     for event in answers(&events) {
@@ -45,10 +48,23 @@ fn timed_words_on_standard_input_join_their_utterance() {
     let folder = Folder::new();
     let config = folder.file("run.toml", NOTICE);
     let words = std::fs::read(repo("tests/data/sample.txt")).unwrap();
-    let ran = demeanor_with(&["run", "--config", &config, "--audio", &sample_path(), "--text-stdin"], &words);
+    let ran = demeanor_with(
+        &[
+            "run",
+            "--config",
+            &config,
+            "--audio",
+            &sample_path(),
+            "--text-stdin",
+        ],
+        &words,
+    );
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let events = ran.events();
-    let joint = answers(&events).iter().filter(|e| e["modality"] == "speech+text").count();
+    let joint = answers(&events)
+        .iter()
+        .filter(|e| e["modality"] == "speech+text")
+        .count();
     assert!(joint >= 2, "{}", ran.out);
 }
 
@@ -67,7 +83,14 @@ fn at_work_the_voice_is_not_judged_and_words_are() {
     let folder = Folder::new();
     let config = folder.file("run.toml", NOTICE.replace("public", "workplace"));
     demeanor(&["run", "--config", &config, "--audio", &sample_path()]).is_error("--text-stdin");
-    let args = ["run", "--config", &config, "--audio", &sample_path(), "--text-stdin"];
+    let args = [
+        "run",
+        "--config",
+        &config,
+        "--audio",
+        &sample_path(),
+        "--text-stdin",
+    ];
     let ran = demeanor_with(&args, b"I am so happy today\n");
     let events = ran.events();
     let answers = answers(&events);
@@ -80,7 +103,8 @@ fn at_work_the_voice_is_not_judged_and_words_are() {
 fn sources_that_exclude_each_other_are_explained() {
     let folder = Folder::new();
     let config = folder.file("run.toml", NOTICE);
-    demeanor(&["run", "--config", &config, "--audio", "-", "--text-stdin"]).is_error("standard input");
+    demeanor(&["run", "--config", &config, "--audio", "-", "--text-stdin"])
+        .is_error("standard input");
     demeanor(&["run", "--config", &config, "--audio", "none"]).is_error("nothing to do");
     demeanor(&["run", "--config", &config, "--board", "toaster"]).is_error("toaster");
     let unknown = folder.file("unknown.toml", format!("{NOTICE}[audio]\nsauce = \"x\"\n"));

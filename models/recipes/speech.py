@@ -150,6 +150,9 @@ class Head(nn.Module):
 
     def __init__(self):
         super().__init__()
+        # Whisper's dimensions differ a hundredfold in spread; evened out, the quiet ones are heard
+        self.register_buffer("center", torch.zeros(WIDTH))
+        self.register_buffer("spread", torch.ones(WIDTH))
         self.reduce = nn.Linear(WIDTH, FRAME)
         self.project = nn.Linear(FRAME, FRAME)
         self.norm = nn.LayerNorm(FRAME)
@@ -161,7 +164,7 @@ class Head(nn.Module):
         self.drop = nn.Dropout(DROPOUT)
 
     def frames(self, x):
-        return self.norm(self.project(self.drop(F.gelu(self.reduce(self.drop(x))))))
+        return self.norm(self.project(self.drop(F.gelu(self.reduce((x - self.center) / self.spread)))))
 
     def pool(self, h, keep):
         """Salience-weighted mean over the frames that `keep` [B, M] marks as real."""
@@ -211,6 +214,7 @@ def fit(work, found, known, soft=None, seed: int = 0) -> Head:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     student, views = Head(), [Frames(_folder(work) / f"frames_{v}.npy") for v in range(VIEWS)]
+    _standardise(student, views[1], np.flatnonzero(known))
     emotion = torch.tensor([EMOTIONS.index(clip.emotion) for clip in found])
     soft = None if soft is None else torch.from_numpy(soft)
     optimiser, schedule = _optimiser(student)
@@ -227,6 +231,13 @@ def fit(work, found, known, soft=None, seed: int = 0) -> Head:
             optimiser.step()
             schedule.step()
     return student.eval()
+
+
+def _standardise(student, frames: Frames, known) -> None:
+    """Sets the head's center and spread from disturbed clips that it may see."""
+    sample = np.concatenate([frames[i] for i in known[::4]]).astype(np.float32)
+    student.center.copy_(torch.from_numpy(sample.mean(0)))
+    student.spread.copy_(torch.from_numpy(sample.std(0)))
 
 
 def _optimiser(student):
@@ -454,8 +465,10 @@ def _layer_graph(g, layer, x):
 
 
 def _frames_graph(g, student, x):
-    """`halve` and the head's first map as one convolution, then the rest of `Head.frames`."""
+    """`halve`, the standardising and the first map as one convolution; then the rest of `Head.frames`."""
     weight, bias = _weights(student.reduce)
+    weight = weight / student.spread.numpy()
+    bias = bias - weight @ student.center.numpy()
     x = g.layer_norm(x, np.ones(WIDTH), np.zeros(WIDTH), 1e-5)
     x = _conv_graph(g, x, weight[:, :, None] * np.array(TAPS), bias, stride=2)
     x = g.linear(x, *_weights(student.project))

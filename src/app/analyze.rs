@@ -41,7 +41,10 @@ pub fn analyze<W: Write>(options: &Options, sink: &mut Sink<W>) -> Result<bool, 
     let mut answerer = Answerer::load(options.models.as_deref(), options.manner.clone())?;
     if options.files.is_empty() {
         recall(&mut answerer, &options.history);
-        let pair = Pair { utterance: None, text: options.text.clone() };
+        let pair = Pair {
+            utterance: None,
+            text: options.text.clone(),
+        };
         return answer(&mut answerer, sink, "text", &pair, 0.0);
     }
     let (mut recognised, mut failure) = (false, None);
@@ -64,7 +67,9 @@ pub fn analyze<W: Write>(options: &Options, sink: &mut Sink<W>) -> Result<bool, 
 }
 
 fn recall(answerer: &mut Answerer, history: &[String]) {
-    history.iter().for_each(|utterance| answerer.remember(utterance, 0.0));
+    history
+        .iter()
+        .for_each(|utterance| answerer.remember(utterance, 0.0));
 }
 
 fn file_events<W: Write>(
@@ -73,16 +78,35 @@ fn file_events<W: Write>(
     answerer: &mut Answerer,
     sink: &mut Sink<W>,
 ) -> Result<bool, Error> {
-    let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+    let name = file
+        .file_name()
+        .unwrap_or(file.as_os_str())
+        .to_string_lossy()
+        .into_owned();
     let mut source = open_audio(file)?;
     let lines = words_of(file, options)?;
     let timed = lines.iter().any(|line| line.start.is_some());
     let recognised = if lines.is_empty() || timed {
-        utterances(source.as_mut(), lines, |pair, now| answer(answerer, sink, &name, pair, now))?
+        utterances(source.as_mut(), lines, |pair, now| {
+            answer(answerer, sink, &name, pair, now)
+        })?
     } else {
-        let text = lines.into_iter().map(|l| l.text).collect::<Vec<_>>().join(" ");
+        let text = lines
+            .into_iter()
+            .map(|l| l.text)
+            .collect::<Vec<_>>()
+            .join(" ");
         let utterance = whole(file, source.as_mut())?;
-        answer(answerer, sink, &name, &Pair { utterance, text: Some(text) }, 0.0)?
+        answer(
+            answerer,
+            sink,
+            &name,
+            &Pair {
+                utterance,
+                text: Some(text),
+            },
+            0.0,
+        )?
     };
     for warning in source.report().warnings {
         log::warn!("{warning}");
@@ -100,7 +124,9 @@ fn answer<W: Write>(
     pair: &Pair,
     now: f64,
 ) -> Result<bool, Error> {
-    let Some(event) = answerer.answer(source, pair, now)? else { return Ok(false) };
+    let Some(event) = answerer.answer(source, pair, now)? else {
+        return Ok(false);
+    };
     sink.event(&event).map_err(Error::Output)?;
     Ok(true)
 }
@@ -108,7 +134,11 @@ fn answer<W: Write>(
 /// `--text`, then `--words`, then the recording's sidecar: the same name ending in `.txt`.
 fn words_of(file: &Path, options: &Options) -> Result<Vec<TextLine>, Error> {
     if let Some(text) = &options.text {
-        return Ok(vec![TextLine { start: None, end: None, text: text.clone() }]);
+        return Ok(vec![TextLine {
+            start: None,
+            end: None,
+            text: text.clone(),
+        }]);
     }
     let sidecar = file.with_extension("txt");
     match &options.words {
@@ -153,16 +183,28 @@ fn utterances(
         match wait(source)? {
             Some(chunk) => {
                 now = (chunk.start + duration_of(chunk.samples.len() as u64)).as_secs_f64();
-                segmenter.push(&chunk).into_iter().for_each(|u| pairing.utterance(u));
+                segmenter
+                    .push(&chunk)
+                    .into_iter()
+                    .for_each(|u| pairing.utterance(u));
             }
             None => {
                 ended = true;
-                segmenter.finish().into_iter().for_each(|u| pairing.utterance(u));
+                segmenter
+                    .finish()
+                    .into_iter()
+                    .for_each(|u| pairing.utterance(u));
             }
         }
         // words of the past are there to be claimed; words of the future would be cut off
-        while lines.front().is_some_and(|l| ended || l.start.unwrap_or(Duration::ZERO).as_secs_f64() <= now) {
-            lines.pop_front().into_iter().for_each(|line| pairing.line(line, now));
+        while lines
+            .front()
+            .is_some_and(|l| ended || l.start.unwrap_or(Duration::ZERO).as_secs_f64() <= now)
+        {
+            lines
+                .pop_front()
+                .into_iter()
+                .for_each(|line| pairing.line(line, now));
         }
         while let Some(pair) = pairing.next(now, segmenter.is_speaking(), ended) {
             recognised |= answer(&pair, now)?;
@@ -177,7 +219,9 @@ pub(super) fn segmenter() -> Result<Segmenter, Error> {
 }
 
 /// The next item. Files never say "not yet"; a pipe does, and is asked again a little later.
-pub(crate) fn wait<T>(source: &mut (impl Source<Item = T> + ?Sized)) -> Result<Option<T>, CaptureError> {
+pub(crate) fn wait<T>(
+    source: &mut (impl Source<Item = T> + ?Sized),
+) -> Result<Option<T>, CaptureError> {
     loop {
         match source.poll() {
             Ok(item) => return Ok(item),

@@ -32,7 +32,13 @@ pub struct Manner {
 
 impl Default for Manner {
     fn default() -> Self {
-        Manner { smooth: 0.0, unsure_below: None, explain: false, forget: 60.0, voice: true }
+        Manner {
+            smooth: 0.0,
+            unsure_below: None,
+            explain: false,
+            forget: 60.0,
+            voice: true,
+        }
     }
 }
 
@@ -54,7 +60,9 @@ impl Answerer {
         let bundle = Bundle::find(Task::Emotion, models)?;
         let emotion = Emotion::load(&bundle)?;
         let mut answerer = Answerer {
-            unsure_below: manner.unsure_below.unwrap_or(emotion.decision().unsure_below),
+            unsure_below: manner
+                .unsure_below
+                .unwrap_or(emotion.decision().unsure_below),
             emotion,
             history: History::new(HistoryLimits::default()),
             smoother: Smoother::new(manner.smooth),
@@ -76,7 +84,8 @@ impl Answerer {
 
     /// Words said before the stream began.
     pub fn remember(&mut self, text: &str, at: f64) {
-        self.history.push(text, Duration::from_secs_f64(at.max(0.0)));
+        self.history
+            .push(text, Duration::from_secs_f64(at.max(0.0)));
     }
 
     /// Answers; `now` is the stream time of words without sound. `None` when neither
@@ -88,24 +97,38 @@ impl Answerer {
         let times = pair.utterance.as_ref().map(span);
         let at = times.map_or(now, |t| t.1);
         let clock = Duration::from_secs_f64(at.max(0.0));
-        let history: Vec<String> = self.history.recall(clock).into_iter().map(String::from).collect();
+        let history: Vec<String> = self
+            .history
+            .recall(clock)
+            .into_iter()
+            .map(String::from)
+            .collect();
         let speech = pair.utterance.as_ref().filter(|_| self.manner.voice);
         let input = Input {
             speech: speech.map(|u| u.samples.as_slice()),
-            words: pair.text.as_deref().map(|text| Words { text, history: &history }),
+            words: pair.text.as_deref().map(|text| Words {
+                text,
+                history: &history,
+            }),
         };
         let encodings = self.emotion.encode(&input)?;
         if let Some(text) = &pair.text {
             self.history.push(text, clock);
         }
-        let Some(answer) = self.emotion.answer(&encodings)? else { return Ok(None) };
+        let Some(answer) = self.emotion.answer(&encodings)? else {
+            return Ok(None);
+        };
         let smoothed = self.smoother.push(at, &answer.scores);
         let decisive = smoothed.as_deref().unwrap_or(&answer.scores);
-        let label = choose(decisive, self.unsure_below).map_or("unsure", |i| &self.emotion.labels()[i]);
+        let label =
+            choose(decisive, self.unsure_below).map_or("unsure", |i| &self.emotion.labels()[i]);
         let explain = match top(decisive).filter(|_| self.manner.explain) {
             Some(class) => {
                 let (start, end) = times.unwrap_or((now, now));
-                Some(self.emotion.explain(&encodings, &answer, class, (start, end - start))?)
+                Some(
+                    self.emotion
+                        .explain(&encodings, &answer, class, (start, end - start))?,
+                )
             }
             None => None,
         };
@@ -127,7 +150,12 @@ impl Answerer {
     }
 
     fn labelled(&self, scores: &[f32]) -> Vec<(String, f32)> {
-        self.emotion.labels().iter().cloned().zip(scores.iter().copied()).collect()
+        self.emotion
+            .labels()
+            .iter()
+            .cloned()
+            .zip(scores.iter().copied())
+            .collect()
     }
 
     fn notes(&self, pair: &Pair, encodings: &Encodings) -> Vec<String> {
@@ -149,7 +177,10 @@ impl Answerer {
             }
             let clipped = clipped_fraction(&utterance.samples);
             if clipped > CLIPPING {
-                notes.push(format!("{:.0}% of the samples are clipped: lower the input level", 100.0 * clipped));
+                notes.push(format!(
+                    "{:.0}% of the samples are clipped: lower the input level",
+                    100.0 * clipped
+                ));
             }
         }
         notes
@@ -157,7 +188,9 @@ impl Answerer {
 }
 
 fn gaps(utterance: Option<&Utterance>) -> Vec<Gap> {
-    let Some(utterance) = utterance else { return Vec::new() };
+    let Some(utterance) = utterance else {
+        return Vec::new();
+    };
     let gap = |g: &segment::Gap| Gap {
         at: (utterance.start + g.at).as_secs_f64(),
         seconds: g.length.as_secs_f64(),

@@ -34,11 +34,24 @@ fn audits(bundle: &Bundle) -> Result<Vec<(Role, Audit)>, Error> {
 
 fn print(bundle: &Bundle, audits: &[(Role, Audit)], out: &mut impl Write) -> io::Result<()> {
     let manifest = &bundle.manifest;
-    writeln!(out, "{}  task {}  {:.1} MB", bundle.name(), manifest.task.name(), bundle.size() as f64 / 1e6)?;
+    writeln!(
+        out,
+        "{}  task {}  {:.1} MB",
+        bundle.name(),
+        manifest.task.name(),
+        bundle.size() as f64 / 1e6
+    )?;
     writeln!(out, "  {}", manifest.summary)?;
-    writeln!(out, "  labels {}; licence {}", manifest.labels.join(", "), manifest.licence)?;
+    writeln!(
+        out,
+        "  labels {}; licence {}",
+        manifest.labels.join(", "),
+        manifest.licence
+    )?;
     for (role, audit) in audits {
-        let Some((name, bytes)) = bundle.bytes(*role) else { continue };
+        let Some((name, bytes)) = bundle.bytes(*role) else {
+            continue;
+        };
         writeln!(
             out,
             "  {name:<18} {:>6.2} MB  products: {} integer, {} float, {} ours",
@@ -50,7 +63,11 @@ fn print(bundle: &Bundle, audits: &[(Role, Audit)], out: &mut impl Write) -> io:
     }
     for metric in &manifest.metrics {
         let [low, high] = metric.ci95;
-        writeln!(out, "  {} = {:.3} [{low:.3}, {high:.3}] on {}, n = {}", metric.name, metric.value, metric.on, metric.n)?;
+        writeln!(
+            out,
+            "  {} = {:.3} [{low:.3}, {high:.3}] on {}, n = {}",
+            metric.name, metric.value, metric.on, metric.n
+        )?;
     }
     out.flush()
 }

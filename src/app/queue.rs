@@ -36,11 +36,17 @@ struct Inner<P> {
 
 impl<P> Inner<P> {
     fn answers(&self) -> usize {
-        self.jobs.iter().filter(|job| matches!(job, Job::Answer(_))).count()
+        self.jobs
+            .iter()
+            .filter(|job| matches!(job, Job::Answer(_)))
+            .count()
     }
 
     fn drop_oldest(&mut self) -> Option<P> {
-        let oldest = self.jobs.iter().position(|job| matches!(job, Job::Answer(_)))?;
+        let oldest = self
+            .jobs
+            .iter()
+            .position(|job| matches!(job, Job::Answer(_)))?;
         match self.jobs.remove(oldest) {
             Some(Job::Answer(dropped)) => Some(dropped),
             _ => None,
@@ -55,8 +61,15 @@ pub struct Closed;
 impl<P> Queue<P> {
     /// Holds at most `capacity` unanswered jobs; reports of state are few and always fit.
     pub fn new(capacity: usize) -> Self {
-        let inner = Inner { jobs: VecDeque::new(), closed: false };
-        Queue { inner: Mutex::new(inner), changed: Condvar::new(), capacity }
+        let inner = Inner {
+            jobs: VecDeque::new(),
+            closed: false,
+        };
+        Queue {
+            inner: Mutex::new(inner),
+            changed: Condvar::new(),
+            capacity,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<P>> {
@@ -73,7 +86,10 @@ impl<P> Queue<P> {
         let mut dropped = None;
         if matches!(job, Job::Answer(_)) {
             while !live && !inner.closed && inner.answers() >= self.capacity {
-                inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                inner = self
+                    .changed
+                    .wait(inner)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             if inner.answers() >= self.capacity {
                 dropped = inner.drop_oldest();
@@ -98,7 +114,10 @@ impl<P> Queue<P> {
             if inner.closed {
                 return None;
             }
-            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner = self
+                .changed
+                .wait(inner)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -120,9 +139,16 @@ mod tests {
     #[test]
     fn a_live_source_pushes_the_oldest_answer_out_but_no_report() {
         let queue = Queue::new(2);
-        let report = Job::State { source: "mic".into(), state: "open", detail: String::new() };
+        let report = Job::State {
+            source: "mic".into(),
+            state: "open",
+            detail: String::new(),
+        };
         assert_eq!(queue.push(report, true), Ok(None));
-        assert_eq!([answer(&queue, 1), answer(&queue, 2), answer(&queue, 3)], [Ok(None), Ok(None), Ok(Some(1))]);
+        assert_eq!(
+            [answer(&queue, 1), answer(&queue, 2), answer(&queue, 3)],
+            [Ok(None), Ok(None), Ok(Some(1))]
+        );
         queue.close();
         assert!(matches!(queue.pop(), Some(Job::State { .. })));
         assert!(matches!(queue.pop(), Some(Job::Answer(2))));
@@ -140,7 +166,13 @@ mod tests {
                 queue.close();
             });
             let got: Vec<u32> = std::iter::from_fn(|| queue.pop())
-                .filter_map(|job| if let Job::Answer(n) = job { Some(n) } else { None })
+                .filter_map(|job| {
+                    if let Job::Answer(n) = job {
+                        Some(n)
+                    } else {
+                        None
+                    }
+                })
                 .collect();
             assert_eq!(got, (0..100).collect::<Vec<_>>());
         });

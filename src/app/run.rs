@@ -65,7 +65,11 @@ type Work = (Pair, f64);
 pub fn run<W: Write + Send>(options: &Options, mut sink: Sink<W>) -> Result<bool, Error> {
     let config = Config::read(&options.config)?;
     let voice = config.notice.setting.allows_voice();
-    let sound = if voice { sound(options, &config)? } else { Sound::None };
+    let sound = if voice {
+        sound(options, &config)?
+    } else {
+        Sound::None
+    };
     let words = options.text_stdin || config.text.source == TextSource::Stdin;
     check_sources(&sound, words, voice)?;
     let manner = Manner {
@@ -78,9 +82,11 @@ pub fn run<W: Write + Send>(options: &Options, mut sink: Sink<W>) -> Result<bool
     let mut answerer = Answerer::load(options.models.as_deref(), manner)?;
     let stop = stop_flag();
     let notice = &config.notice;
-    sink.state("notice", notice.setting.name(), &notice.purpose).map_err(Error::Output)?;
+    sink.state("notice", notice.setting.name(), &notice.purpose)
+        .map_err(Error::Output)?;
     // the announcement is out before the first sample is read, or nothing is read
-    sink.state(&name(&sound), "capturing", "").map_err(Error::Output)?;
+    sink.state(&name(&sound), "capturing", "")
+        .map_err(Error::Output)?;
     let queue = Queue::new(QUEUE);
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| {
@@ -88,7 +94,8 @@ pub fn run<W: Write + Send>(options: &Options, mut sink: Sink<W>) -> Result<bool
             queue.close();
             answered
         });
-        let polled = Poller::open(&sound, words, config.text.wait).and_then(|mut p| p.poll(&queue, &stop));
+        let polled =
+            Poller::open(&sound, words, config.text.wait).and_then(|mut p| p.poll(&queue, &stop));
         queue.close();
         let answered = worker.join().unwrap_or(Ok(false));
         // a closed output explains why polling stopped, so it is told first
@@ -100,9 +107,15 @@ fn sound(options: &Options, config: &Config) -> Result<Sound, Error> {
     let board = options.board.as_deref().unwrap_or("host");
     let profile = board::by_name(board).ok_or_else(|| {
         let known: Vec<String> = board::all().map(|b| b.name).collect();
-        Error::Usage(format!("--board {board}: no such board; known are {}", known.join(", ")))
+        Error::Usage(format!(
+            "--board {board}: no such board; known are {}",
+            known.join(", ")
+        ))
     })?;
-    let source = options.audio.clone().or_else(|| config.audio.source.clone());
+    let source = options
+        .audio
+        .clone()
+        .or_else(|| config.audio.source.clone());
     let source = source.unwrap_or(profile.audio_device);
     Ok(match source.as_str() {
         "none" => Sound::None,
@@ -117,7 +130,9 @@ fn sound(options: &Options, config: &Config) -> Result<Sound, Error> {
 
 fn check_sources(sound: &Sound, words: bool, voice: bool) -> Result<(), Error> {
     if words && *sound == Sound::File("-".into()) {
-        return Err(Error::Usage("sound and words cannot both come from standard input".into()));
+        return Err(Error::Usage(
+            "sound and words cannot both come from standard input".into(),
+        ));
     }
     match (sound, words, voice) {
         (Sound::None, false, true) => {
@@ -147,8 +162,9 @@ fn stop_flag() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // a second signal ends the process at once
-        let registered = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
+        let registered =
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
         if let Err(e) = registered {
             log::warn!("signal {signal} cannot be caught ({e}); it ends the process at once");
         }
@@ -166,7 +182,11 @@ fn work<W: Write>(
     let mut recognised = false;
     while let Some(job) = queue.pop() {
         match job {
-            Job::State { source, state, detail } => {
+            Job::State {
+                source,
+                state,
+                detail,
+            } => {
                 sink.state(&source, state, &detail).map_err(Error::Output)?;
             }
             Job::Answer((pair, now)) => {
@@ -182,7 +202,7 @@ fn work<W: Write>(
 
 /// An open source of sound.
 enum Audio {
-    Live(Mic, MicState),
+    Live(Box<Mic>, MicState),
     File(Box<dyn AudioSource>),
 }
 
@@ -193,7 +213,7 @@ impl Audio {
                 // `default` is the host's choice, no device of that name
                 let mic = Mic::open(Some(name.as_str()).filter(|n| *n != "default"))?;
                 let state = mic.state().clone();
-                Some(Audio::Live(mic, state))
+                Some(Audio::Live(Box::new(mic), state))
             }
             Sound::File(path) => Some(Audio::File(open_audio(path)?)),
             Sound::None => None,
@@ -209,7 +229,9 @@ impl Audio {
 
     /// The microphone's state in words, when it is another than last time.
     fn change(&mut self) -> Option<(&'static str, String)> {
-        let Audio::Live(mic, last) = self else { return None };
+        let Audio::Live(mic, last) = self else {
+            return None;
+        };
         if mic.state() == last {
             return None;
         }
@@ -217,9 +239,10 @@ impl Audio {
         Some(match last {
             MicState::Listening => ("listening", lost(mic)),
             MicState::Paused => ("muted", String::new()),
-            MicState::Waiting { reason, retry_in } => {
-                ("lost", format!("{reason}; trying again in {:.1} s", retry_in.as_secs_f64()))
-            }
+            MicState::Waiting { reason, retry_in } => (
+                "lost",
+                format!("{reason}; trying again in {:.1} s", retry_in.as_secs_f64()),
+            ),
             _ => ("failed", String::new()),
         })
     }
@@ -254,10 +277,16 @@ struct Poller {
 impl Poller {
     fn open(sound: &Sound, words: bool, patience: f64) -> Result<Poller, Error> {
         let audio = Audio::open(sound)?;
-        let mut text = if words { Some(open_text(Path::new("-"))?) } else { None };
+        let mut text = if words {
+            Some(open_text(Path::new("-"))?)
+        } else {
+            None
+        };
         let mut script = VecDeque::new();
         // a recording plays faster than anyone types, so its words are read first
-        if let (Some(Audio::File(_)), Some(mut lines)) = (&audio, text.take_if(|_| matches!(sound, Sound::File(_)))) {
+        if let (Some(Audio::File(_)), Some(mut lines)) =
+            (&audio, text.take_if(|_| matches!(sound, Sound::File(_))))
+        {
             while let Some(line) = wait(lines.as_mut())? {
                 script.push_back(line);
             }
@@ -298,28 +327,47 @@ impl Poller {
                 std::thread::sleep(IDLE);
             }
         }
-        self.segmenter.finish().into_iter().for_each(|u| self.pairing.utterance(u));
+        self.segmenter
+            .finish()
+            .into_iter()
+            .for_each(|u| self.pairing.utterance(u));
         self.hand_over(queue, true);
         failure.map_or(Ok(()), |e| Err(e.into()))
     }
 
     /// Stream time: what was heard, or the clock when there is no sound.
     fn now(&self) -> f64 {
-        if self.audio.is_some() || self.heard > 0.0 { self.heard } else { self.opened.elapsed().as_secs_f64() }
+        if self.audio.is_some() || self.heard > 0.0 {
+            self.heard
+        } else {
+            self.opened.elapsed().as_secs_f64()
+        }
     }
 
     /// `Ok(true)` when there was something.
     fn poll_audio(&mut self, queue: &Queue<Work>) -> Result<bool, CaptureError> {
-        let Some(audio) = self.audio.as_mut() else { return Ok(false) };
+        let Some(audio) = self.audio.as_mut() else {
+            return Ok(false);
+        };
         let polled = audio.poll();
         if let Some((state, detail)) = audio.change() {
             // a closed queue is noticed where the answers go
-            let _ = queue.push(Job::State { source: self.name.clone(), state, detail }, self.live);
+            let _ = queue.push(
+                Job::State {
+                    source: self.name.clone(),
+                    state,
+                    detail,
+                },
+                self.live,
+            );
         }
         match polled {
             Ok(Some(chunk)) => {
                 self.heard = (chunk.start + duration_of(chunk.samples.len() as u64)).as_secs_f64();
-                self.segmenter.push(&chunk).into_iter().for_each(|u| self.pairing.utterance(u));
+                self.segmenter
+                    .push(&chunk)
+                    .into_iter()
+                    .for_each(|u| self.pairing.utterance(u));
                 Ok(true)
             }
             Ok(None) => {
@@ -332,7 +380,9 @@ impl Poller {
     }
 
     fn poll_text(&mut self) -> Result<bool, Error> {
-        let Some(text) = self.text.as_mut() else { return Ok(false) };
+        let Some(text) = self.text.as_mut() else {
+            return Ok(false);
+        };
         match text.poll() {
             Ok(Some(line)) => {
                 let now = self.now();
@@ -353,7 +403,10 @@ impl Poller {
         let now = self.now();
         let due = |line: &TextLine| ended || line.start.is_none_or(|t| t.as_secs_f64() <= now);
         while self.script.front().is_some_and(due) {
-            self.script.pop_front().into_iter().for_each(|line| self.pairing.line(line, now));
+            self.script
+                .pop_front()
+                .into_iter()
+                .for_each(|line| self.pairing.line(line, now));
         }
         while let Some(pair) = self.pairing.next(now, self.segmenter.is_speaking(), ended) {
             match queue.push(Job::Answer((pair, now)), self.live) {
@@ -361,7 +414,11 @@ impl Poller {
                 Ok(None) => {}
                 Ok(Some(_)) => {
                     let detail = "answers take longer than people speak: the oldest utterance was not judged";
-                    let job = Job::State { source: self.name.clone(), state: "skipped", detail: detail.into() };
+                    let job = Job::State {
+                        source: self.name.clone(),
+                        state: "skipped",
+                        detail: detail.into(),
+                    };
                     let _ = queue.push(job, self.live);
                 }
             }

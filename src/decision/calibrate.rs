@@ -3,7 +3,10 @@
 /// p = softmax(logits / temperature); sums to 1. `temperature` > 1 flattens.
 pub fn softmax(logits: &[f32], temperature: f32) -> Vec<f32> {
     let peak = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exps: Vec<f32> = logits.iter().map(|x| ((x - peak) / temperature).exp()).collect();
+    let exps: Vec<f32> = logits
+        .iter()
+        .map(|x| ((x - peak) / temperature).exp())
+        .collect();
     let sum: f32 = exps.iter().sum();
     exps.into_iter().map(|e| e / sum).collect()
 }

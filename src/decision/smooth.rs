@@ -12,7 +12,10 @@ impl Smoother {
     /// `half_life` in seconds: after it, an earlier answer weighs half. 0 switches
     /// smoothing off.
     pub fn new(half_life: f64) -> Self {
-        Smoother { half_life, state: None }
+        Smoother {
+            half_life,
+            state: None,
+        }
     }
 
     /// Adds the answer at stream time `at` (seconds) and returns the average, or `None`
@@ -36,7 +39,10 @@ impl Smoother {
 }
 
 fn blend(old: &[f32], new: &[f32], weight: f32) -> Vec<f32> {
-    old.iter().zip(new).map(|(o, n)| (weight * o + n) / (1.0 + weight)).collect()
+    old.iter()
+        .zip(new)
+        .map(|(o, n)| (weight * o + n) / (1.0 + weight))
+        .collect()
 }
 
 #[cfg(test)]

@@ -275,7 +275,7 @@ pub(super) fn column_mean<L: Lanes>(lanes: L, x: Rows<'_>, mean: &mut [f32]) {
 /// Below this `exp` is taken as 0; above it 2ⁿ stays a normal number.
 const EXP_LOWEST: f32 = -87.0;
 
-/// `eˣ` for `x ≤ 0`: within 2 ULP down to -87, exactly 0 below.
+/// `eˣ` for `x ≤ 0`: within 1 ULP down to -87, exactly 0 below.
 ///
 /// `x = n·ln 2 + r` with `|r| ≤ ln 2 / 2`, and `eʳ` by its Taylor polynomial
 /// of degree 7, whose remainder is below 6e-9.

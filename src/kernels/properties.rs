@@ -183,6 +183,7 @@ pub(super) fn row_softmax(k: &Kernels) {
         Ok(())
     });
     long_rows_sum_to_one(k);
+    exp_is_within_one_ulp(k);
 }
 
 /// In range, summing to 1 within 1e-6, each weight within 8 ULP of f64's.
@@ -195,12 +196,29 @@ fn is_softmax(scores: &[f32], weights: &[f32]) -> Result<(), TestCaseError> {
     prop_assert!((sum - 1.0).abs() <= 1e-6, "sums to {sum}");
     for (weight, e) in weights.iter().zip(exps) {
         prop_assert!((0.0..=1.0).contains(weight), "{weight} is not in [0, 1]");
+        prop_assert!(
+            e > 1e-46 || *weight == 0.0,
+            "{weight:e} where f32 has nothing but 0"
+        );
         let wanted = e / total;
         let bound = 16.0 * U * wanted + 1.7e-38;
         let error = (f64::from(*weight) - wanted).abs();
         prop_assert!(error <= bound, "{weight:e} is off {wanted:e} by {error:e}");
     }
     Ok(())
+}
+
+/// The exponential alone, as the ratio of the two weights of a row `[0, x]`:
+/// within 1 ULP (2⁻²³ of it), and ½ more for the rounding of the weight.
+fn exp_is_within_one_ulp(k: &Kernels) {
+    for step in 0..43_500 {
+        let x = -0.002 * step as f32;
+        let mut row = [0.0, x];
+        k.row_softmax(&mut row, 2);
+        let (found, wanted) = (f64::from(row[1]) / f64::from(row[0]), f64::from(x).exp());
+        let ulps = (found - wanted).abs() / (wanted * 2.0 * U);
+        assert!(ulps <= 1.5, "exp({x}) is {found:e}, off by {ulps} ULP");
+    }
 }
 
 /// Equal small weights round the same way at every addition: the worst case of
@@ -260,6 +278,24 @@ pub(super) fn row_cosine(k: &Kernels) {
             prop_assert!((-1.0..=1.0).contains(&found), "{found} is not in [-1, 1]");
             let error = (f64::from(found) - wanted).abs();
             prop_assert!(error <= 4e-6, "{found} is off {wanted} by {error:e}");
+        }
+        Ok(())
+    });
+    a_row_is_at_most_one_with_itself(k);
+}
+
+/// Rounding takes about one such cosine in five above 1, if nothing holds it.
+fn a_row_is_at_most_one_with_itself(k: &Kernels) {
+    run(matrix(64, 33), |x| {
+        let unit = unit_rows(x.view());
+        let labels = Rows {
+            data: &unit,
+            ..x.view()
+        };
+        let mut found = vec![f32::NAN; 64 * 64];
+        k.row_cosine(x.view(), labels, &mut found);
+        for cosine in found.into_iter().step_by(65) {
+            prop_assert!((1.0 - 4e-6..=1.0).contains(&cosine), "{cosine} is not 1");
         }
         Ok(())
     });

@@ -44,7 +44,11 @@ impl Audit {
 
     /// The first float product, if any: an int8 file has none.
     pub fn first_float(&self) -> Option<&str> {
-        self.float.iter().chain(&self.fused).next().map(String::as_str)
+        self.float
+            .iter()
+            .chain(&self.fused)
+            .next()
+            .map(String::as_str)
     }
 }
 
@@ -57,7 +61,17 @@ fn accumulator(model: &TypedModel, node: &TypedNode) -> TractResult<Option<Datum
         return Ok(Some(op.operating_dt));
     }
     let convolves = node.op_is::<Conv>()
-        || ["Deconv", "DepthWise", "SpatialConv", "GRU", "LSTM", "Scan", "BlockQuant"].iter().any(|n| node.op.name().contains(n));
+        || [
+            "Deconv",
+            "DepthWise",
+            "SpatialConv",
+            "GRU",
+            "LSTM",
+            "Scan",
+            "BlockQuant",
+        ]
+        .iter()
+        .any(|n| node.op.name().contains(n));
     if convolves {
         let fact = model.outlet_fact(OutletId::new(node.id, 0))?;
         return Ok(Some(fact.datum_type));

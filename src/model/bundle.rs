@@ -49,7 +49,10 @@ pub fn bundles(dir: Option<&Path>) -> Result<Vec<Bundle>, ModelError> {
     if dir.join("manifest.toml").is_file() {
         return Ok(vec![Bundle::open(dir)?]);
     }
-    let unreadable = |source| ModelError::Unreadable { path: dir.to_path_buf(), source };
+    let unreadable = |source| ModelError::Unreadable {
+        path: dir.to_path_buf(),
+        source,
+    };
     let mut folders: Vec<PathBuf> = fs::read_dir(dir)
         .map_err(unreadable)?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -78,10 +81,14 @@ impl Bundle {
     /// Anything missing, unreadable, unknown or changed.
     pub fn open(dir: &Path) -> Result<Bundle, ModelError> {
         let path = dir.join("manifest.toml");
-        let text = String::from_utf8(read_limited(&path)?)
-            .map_err(|_| ModelError::Manifest { path: path.clone(), what: "is not UTF-8".into() })?;
-        let manifest =
-            Manifest::parse(&text).map_err(|what| ModelError::Manifest { path: path.clone(), what })?;
+        let text = String::from_utf8(read_limited(&path)?).map_err(|_| ModelError::Manifest {
+            path: path.clone(),
+            what: "is not UTF-8".into(),
+        })?;
+        let manifest = Manifest::parse(&text).map_err(|what| ModelError::Manifest {
+            path: path.clone(),
+            what,
+        })?;
         let mut files = BTreeMap::new();
         for file in &manifest.files {
             let path = dir.join(&file.name);
@@ -89,7 +96,11 @@ impl Bundle {
             check_hash(&path, &bytes, &file.sha256)?;
             files.insert(file.role, Cow::Owned(bytes));
         }
-        Ok(Bundle { manifest, origin: Origin::Folder(dir.to_path_buf()), files })
+        Ok(Bundle {
+            manifest,
+            origin: Origin::Folder(dir.to_path_buf()),
+            files,
+        })
     }
 
     fn embedded(embedded: &Embedded) -> Result<Bundle, ModelError> {
@@ -103,7 +114,11 @@ impl Bundle {
             .iter()
             .filter_map(|f| Some((f.role, Cow::Borrowed(*by_name.get(f.name.as_str())?))))
             .collect();
-        Ok(Bundle { manifest, origin: Origin::Embedded, files })
+        Ok(Bundle {
+            manifest,
+            origin: Origin::Embedded,
+            files,
+        })
     }
 
     /// `id@version`, as events carry it.
@@ -124,17 +139,29 @@ impl Bundle {
 }
 
 fn read_limited(path: &Path) -> Result<Vec<u8>, ModelError> {
-    let unreadable = |source| ModelError::Unreadable { path: path.to_path_buf(), source };
+    let unreadable = |source| ModelError::Unreadable {
+        path: path.to_path_buf(),
+        source,
+    };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(MAX_FILE_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     Ok(bytes)
 }
 
 fn check_hash(path: &Path, bytes: &[u8], expected: &str) -> Result<(), ModelError> {
-    let actual: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    let actual: String = Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
     if actual == expected {
         return Ok(());
     }
-    Err(ModelError::Hash { path: path.to_path_buf(), actual, expected: expected.into() })
+    Err(ModelError::Hash {
+        path: path.to_path_buf(),
+        actual,
+        expected: expected.into(),
+    })
 }

@@ -112,7 +112,11 @@ impl FusionModel {
         let rows = |x: &[f32]| self.0.tensor(&[x.len() / WIDTH, WIDTH], x);
         let inputs = tvec!(rows(text)?.into_tvalue(), rows(speech)?.into_tvalue());
         let [logits, _attention, g_text, g_speech] = self.0.floats(inputs)?;
-        Ok(Fused { logits, g_text, g_speech })
+        Ok(Fused {
+            logits,
+            g_text,
+            g_speech,
+        })
     }
 
     /// What multiplies in it.
@@ -130,15 +134,30 @@ struct Session {
 }
 
 impl Session {
-    fn load(bundle: &Bundle, role: Role, inputs: &[&str], outputs: &[&str]) -> Result<Session, ModelError> {
-        let missing = || ModelError::Refused { name: format!("{role:?}"), what: "is not in the bundle".into() };
+    fn load(
+        bundle: &Bundle,
+        role: Role,
+        inputs: &[&str],
+        outputs: &[&str],
+    ) -> Result<Session, ModelError> {
+        let missing = || ModelError::Refused {
+            name: format!("{role:?}"),
+            what: "is not in the bundle".into(),
+        };
         let (name, onnx) = bundle.bytes(role).ok_or_else(missing)?;
-        let refused = |what: String| ModelError::Refused { name: name.into(), what };
+        let refused = |what: String| ModelError::Refused {
+            name: name.into(),
+            what,
+        };
         // tract answers malformed models with errors, and now and then with a panic
         let loaded = catch_unwind(AssertUnwindSafe(|| plan(onnx, inputs, outputs)));
         let loaded = loaded.unwrap_or_else(|_| Err(format_err!("the engine broke on it")));
         let (plan, audit) = loaded.map_err(|e| refused(sentence(&e)))?;
-        let session = Session { name: name.into(), plan, audit };
+        let session = Session {
+            name: name.into(),
+            plan,
+            audit,
+        };
         let claim = bundle.manifest.file(role).map(|f| f.precision);
         session.check_claim(claim)
     }
@@ -157,7 +176,10 @@ impl Session {
     }
 
     fn failed(&self, what: impl ToString) -> ModelError {
-        ModelError::Run { name: self.name.clone(), what: what.to_string() }
+        ModelError::Run {
+            name: self.name.clone(),
+            what: what.to_string(),
+        }
     }
 
     fn tensor(&self, shape: &[usize], data: &[f32]) -> Result<Tensor, ModelError> {
@@ -168,7 +190,10 @@ impl Session {
     fn floats<const N: usize>(&self, inputs: TVec<TValue>) -> Result<[Vec<f32>; N], ModelError> {
         let run = || -> TractResult<Vec<Vec<f32>>> {
             let outputs = self.plan.run(inputs)?;
-            outputs.iter().map(|o| Ok(o.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())).collect()
+            outputs
+                .iter()
+                .map(|o| Ok(o.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()))
+                .collect()
         };
         let outputs = catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err(format_err!("the engine broke on it")))
@@ -176,7 +201,9 @@ impl Session {
         if outputs.iter().flatten().any(|x| !x.is_finite()) {
             return Err(self.failed("answered with a number that is none"));
         }
-        outputs.try_into().map_err(|_| self.failed("answered with another number of outputs"))
+        outputs
+            .try_into()
+            .map_err(|_| self.failed("answered with another number of outputs"))
     }
 }
 
@@ -198,11 +225,17 @@ fn decode(onnx: &[u8]) -> TractResult<ModelProto> {
 }
 
 fn check_interface(proto: &ModelProto, inputs: &[&str], outputs: &[&str]) -> TractResult<()> {
-    let graph = proto.graph.as_ref().ok_or_else(|| format_err!("holds no graph"))?;
+    let graph = proto
+        .graph
+        .as_ref()
+        .ok_or_else(|| format_err!("holds no graph"))?;
     let has: Vec<&str> = graph.input.iter().map(|i| i.name.as_str()).collect();
     ensure!(has == inputs, "takes inputs {has:?}, expected {inputs:?}");
     let has: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
-    ensure!(has == outputs, "gives outputs {has:?}, expected {outputs:?}");
+    ensure!(
+        has == outputs,
+        "gives outputs {has:?}, expected {outputs:?}"
+    );
     Ok(())
 }
 

@@ -190,7 +190,10 @@ impl Manifest {
 
     fn check(&self) -> Result<(), String> {
         if self.schema != SCHEMA {
-            return Err(format!("field `schema` is {}, this build reads {SCHEMA}", self.schema));
+            return Err(format!(
+                "field `schema` is {}, this build reads {SCHEMA}",
+                self.schema
+            ));
         }
         if self.labels.len() != 4 {
             return Err(format!(
@@ -212,13 +215,18 @@ impl Manifest {
     }
 
     fn check_decision(&self) -> Result<(), String> {
-        let Decision { unsure_below, temperature: t } = &self.decision;
+        let Decision {
+            unsure_below,
+            temperature: t,
+        } = &self.decision;
         if !(0.0..=1.0).contains(unsure_below) {
             return Err("field `decision.unsure_below` must lie in 0..=1".into());
         }
         for (name, value) in [("fused", t.fused), ("speech", t.speech), ("text", t.text)] {
             if !(0.05..=20.0).contains(&value) {
-                return Err(format!("field `decision.temperature.{name}` must lie in 0.05..=20"));
+                return Err(format!(
+                    "field `decision.temperature.{name}` must lie in 0.05..=20"
+                ));
             }
         }
         Ok(())
@@ -227,18 +235,34 @@ impl Manifest {
     fn check_files(&self) -> Result<(), String> {
         let mut roles = BTreeMap::new();
         for file in &self.files {
-            if file.name.is_empty() || file.name.contains(['/', '\\']) || file.name.starts_with('.') {
-                return Err(format!("file `{}` must be a plain name in the bundle", file.name));
+            if file.name.is_empty() || file.name.contains(['/', '\\']) || file.name.starts_with('.')
+            {
+                return Err(format!(
+                    "file `{}` must be a plain name in the bundle",
+                    file.name
+                ));
             }
-            let hex = file.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            let hex = file
+                .sha256
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
             if file.sha256.len() != 64 || !hex {
-                return Err(format!("file `{}`: sha256 must be 64 lower-case hex digits", file.name));
+                return Err(format!(
+                    "file `{}`: sha256 must be 64 lower-case hex digits",
+                    file.name
+                ));
             }
             if (file.role == Role::Vocab) != (file.precision == Precision::None) {
-                return Err(format!("file `{}`: only the vocabulary has precision none", file.name));
+                return Err(format!(
+                    "file `{}`: only the vocabulary has precision none",
+                    file.name
+                ));
             }
             if let Some(other) = roles.insert(file.role, &file.name) {
-                return Err(format!("files `{other}` and `{}` have the same role", file.name));
+                return Err(format!(
+                    "files `{other}` and `{}` have the same role",
+                    file.name
+                ));
             }
         }
         for role in [Role::Speech, Role::Text, Role::Vocab, Role::Fusion] {

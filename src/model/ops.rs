@@ -3,7 +3,9 @@
 //! The file carries the function's body in plain ONNX, so any runtime can check it; here
 //! the call is mapped to the kernel, by name, and the body is never looked at.
 
-use crate::fusion::{CLASSES, CrossAttentionFusion, FusionOutput, LabelAttentionFusion, Rows, WIDTH, Workspace};
+use crate::fusion::{
+    CLASSES, CrossAttentionFusion, FusionOutput, LabelAttentionFusion, Rows, WIDTH, Workspace,
+};
 use std::fmt;
 use std::sync::Arc;
 use tract_onnx::Onnx;
@@ -14,8 +16,10 @@ use tract_onnx::tract_hir::internal::*;
 /// tract's ONNX operators and ours.
 pub(super) fn framework() -> Onnx {
     let mut onnx = tract_onnx::onnx();
-    onnx.op_register.insert("CrossAttentionFusion", cross_attention);
-    onnx.op_register.insert("LabelAttentionFusion", label_attention);
+    onnx.op_register
+        .insert("CrossAttentionFusion", cross_attention);
+    onnx.op_register
+        .insert("LabelAttentionFusion", label_attention);
     onnx
 }
 
@@ -27,11 +31,21 @@ fn cross_attention(_: &ParsingContext, node: &NodeProto) -> Built {
 
 fn label_attention(_: &ParsingContext, node: &NodeProto) -> Built {
     let temperature = node.get_attr_opt("temperature")?.unwrap_or(0.2);
-    ours(node, Call { kind: Kind::Label { temperature } })
+    ours(
+        node,
+        Call {
+            kind: Kind::Label { temperature },
+        },
+    )
 }
 
 fn ours(node: &NodeProto, call: Call) -> Built {
-    ensure!(node.domain == "demeanor", "operator {} of an unknown domain {:?}", node.op_type, node.domain);
+    ensure!(
+        node.domain == "demeanor",
+        "operator {} of an unknown domain {:?}",
+        node.op_type,
+        node.domain
+    );
     Ok((expand(call), vec![]))
 }
 
@@ -92,17 +106,29 @@ impl Expansion for Call {
         Ok(())
     }
 
-    fn wire(&self, prefix: &str, target: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        let weights = inputs[2..].iter().map(|i| weight(target, *i)).collect::<TractResult<Vec<_>>>()?;
+    fn wire(
+        &self,
+        prefix: &str,
+        target: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
+        let weights = inputs[2..]
+            .iter()
+            .map(|i| weight(target, *i))
+            .collect::<TractResult<Vec<_>>>()?;
         let w: Vec<&[f32]> = weights
             .iter()
             .map(|t| t.try_as_plain_ram()?.as_slice::<f32>())
             .collect::<TractResult<_>>()?;
         let head = match self.kind {
             Kind::Cross => Head::Cross(CrossAttentionFusion::new(w[0], w[1], w[2], w[3], w[4])?),
-            Kind::Label { temperature } => {
-                Head::Label(LabelAttentionFusion::new(w[0], w[1], w[2], w[3], temperature)?)
-            }
+            Kind::Label { temperature } => Head::Label(LabelAttentionFusion::new(
+                w[0],
+                w[1],
+                w[2],
+                w[3],
+                temperature,
+            )?),
         };
         target.wire_node(prefix, FusionOp(Arc::new(head)), &inputs[..2])
     }
@@ -110,7 +136,9 @@ impl Expansion for Call {
 
 fn weight(model: &TypedModel, outlet: OutletId) -> TractResult<Arc<Tensor>> {
     let fact = model.outlet_fact(outlet)?;
-    fact.konst.clone().ok_or_else(|| format_err!("a fusion weight is not constant"))
+    fact.konst
+        .clone()
+        .ok_or_else(|| format_err!("a fusion weight is not constant"))
 }
 
 /// A kernel with its weights.

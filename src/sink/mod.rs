@@ -43,14 +43,21 @@ impl<W: Write> Sink<W> {
     pub fn state(&mut self, source: &str, state: &str, detail: &str) -> io::Result<()> {
         match self.format {
             Format::Json => writeln!(self.out, "{}", state_json(source, state, detail))?,
-            Format::Human => writeln!(self.out, "-- {source}: {state}{}{detail}", if detail.is_empty() { "" } else { ", " })?,
+            Format::Human => writeln!(
+                self.out,
+                "-- {source}: {state}{}{detail}",
+                if detail.is_empty() { "" } else { ", " }
+            )?,
         }
         self.out.flush()
     }
 
     fn human(&mut self, event: &Event) -> io::Result<()> {
         let shown = event.smoothed.as_ref().unwrap_or(&event.scores);
-        let scores: Vec<String> = shown.iter().map(|(label, p)| format!("{label} {p:.2}")).collect();
+        let scores: Vec<String> = shown
+            .iter()
+            .map(|(label, p)| format!("{label} {p:.2}"))
+            .collect();
         writeln!(
             self.out,
             "{:>15}  {:<8} {}  ({}, {:.0} ms)",
@@ -64,10 +71,19 @@ impl<W: Write> Sink<W> {
             writeln!(self.out, "{:>15}  note: {note}", "")?;
         }
         for Gap { at, seconds } in &event.gaps {
-            writeln!(self.out, "{:>15}  gap: {seconds:.3} s of sound missing at {at:.2} s", "")?;
+            writeln!(
+                self.out,
+                "{:>15}  gap: {seconds:.3} s of sound missing at {at:.2} s",
+                ""
+            )?;
         }
         if let Some(explain) = &event.explain {
-            let salient: Vec<String> = explain.tokens.iter().chain(&explain.frames).map(reason).collect();
+            let salient: Vec<String> = explain
+                .tokens
+                .iter()
+                .chain(&explain.frames)
+                .map(reason)
+                .collect();
             writeln!(self.out, "{:>15}  because: {}", "", salient.join(", "))?;
         }
         Ok(())

@@ -140,21 +140,34 @@ impl Emotion {
         let t = &self.decision.temperature;
         let (scores, modality, fused) = match (&encodings.speech, &encodings.text) {
             (Some(speech), Some(text)) => {
-                let fused =
-                    timed(&mut latency.fusion, || self.fusion.fuse(&text.rows, &speech.rows))?;
-                (softmax(&fused.logits, t.fused), Modality::SpeechText, Some(fused))
+                let fused = timed(&mut latency.fusion, || {
+                    self.fusion.fuse(&text.rows, &speech.rows)
+                })?;
+                (
+                    softmax(&fused.logits, t.fused),
+                    Modality::SpeechText,
+                    Some(fused),
+                )
             }
             (Some(speech), None) => (softmax(&speech.logits, t.speech), Modality::Speech, None),
             (None, Some(text)) => (softmax(&text.logits, t.text), Modality::Text, None),
             (None, None) => return Ok(None),
         };
-        Ok(Some(Answer { scores, modality, latency, fused }))
+        Ok(Some(Answer {
+            scores,
+            modality,
+            latency,
+            fused,
+        }))
     }
 
     /// Score fusion, ½(p_t + p_s): the simplest joint answer, kept as a yardstick.
     pub fn score_fusion(&self, speech: &Encoded, text: &Encoded) -> Vec<f32> {
         let t = &self.decision.temperature;
-        average(&softmax(&speech.logits, t.speech), &softmax(&text.logits, t.text))
+        average(
+            &softmax(&speech.logits, t.speech),
+            &softmax(&text.logits, t.text),
+        )
     }
 
     /// The tokens and frames most similar to class `class`, for `--explain`. `start` is the
@@ -190,7 +203,11 @@ impl Emotion {
 
     /// Sound longer than the encoder takes is cut into equal windows: H_s is all their
     /// rows, the logits are their mean.
-    fn encode_speech(&mut self, samples: &[f32], latency: &mut Latency) -> Result<Encoded, ModelError> {
+    fn encode_speech(
+        &mut self,
+        samples: &[f32],
+        latency: &mut Latency,
+    ) -> Result<Encoded, ModelError> {
         let windows = samples.len().div_ceil(self.max_samples).max(1);
         // a whole number of hops, so that no window loses a frame at its border
         let length = samples.len().div_ceil(windows).next_multiple_of(HOP);
@@ -198,15 +215,19 @@ impl Emotion {
         let mut count = 0.0;
         for window in samples.chunks(length).filter(|w| w.len() >= MIN_SAMPLES) {
             let mel = timed(&mut latency.mel, || self.mel.log_mel(window));
-            let encoded =
-                timed(&mut latency.speech, || self.speech.encode(&mel.data, mel.frames))?;
+            let encoded = timed(&mut latency.speech, || {
+                self.speech.encode(&mel.data, mel.frames)
+            })?;
             count += 1.0;
             all = Some(match all {
                 None => encoded,
                 Some(before) => join(before, encoded, count),
             });
         }
-        all.ok_or_else(|| ModelError::Run { name: "speech".into(), what: "got no sound".into() })
+        all.ok_or_else(|| ModelError::Run {
+            name: "speech".into(),
+            what: "got no sound".into(),
+        })
     }
 
     fn encode_text(&mut self, words: Words, out: &mut Encodings) -> Result<(), ModelError> {
@@ -218,9 +239,12 @@ impl Emotion {
         if tokens.text_len <= 2 {
             return Ok(());
         }
-        let mut encoded =
-            timed(&mut out.latency.text, || self.text.encode(&tokens.ids, &tokens.types))?;
-        encoded.rows.truncate(tokens.text_len * crate::fusion::WIDTH);
+        let mut encoded = timed(&mut out.latency.text, || {
+            self.text.encode(&tokens.ids, &tokens.types)
+        })?;
+        encoded
+            .rows
+            .truncate(tokens.text_len * crate::fusion::WIDTH);
         out.tokens = tokens.pieces;
         out.truncated = tokens.truncated;
         out.text = Some(encoded);
@@ -229,7 +253,10 @@ impl Emotion {
 }
 
 fn tokenizer(bundle: &Bundle) -> Result<Tokenizer, ModelError> {
-    let refused = |name: &str, what: String| ModelError::Refused { name: name.into(), what };
+    let refused = |name: &str, what: String| ModelError::Refused {
+        name: name.into(),
+        what,
+    };
     let (name, bytes) = bundle
         .bytes(Role::Vocab)
         .ok_or_else(|| refused("vocab", "is not in the bundle".into()))?;
@@ -257,9 +284,14 @@ fn timed<T>(stage: &mut Option<f64>, work: impl FnOnce() -> T) -> T {
 /// The strongest real tokens; `[CLS]` and `[SEP]` say nothing to a reader.
 fn salient_tokens(g: &[f32], class: usize, tokens: &[String]) -> Vec<Salient> {
     let rows = salient(g, class, tokens.len());
-    let real = rows.into_iter().filter(|r| !tokens[r.index].starts_with('['));
+    let real = rows
+        .into_iter()
+        .filter(|r| !tokens[r.index].starts_with('['));
     real.take(SALIENT)
-        .map(|r| Salient::Token { token: tokens[r.index].clone(), similarity: r.similarity })
+        .map(|r| Salient::Token {
+            token: tokens[r.index].clone(),
+            similarity: r.similarity,
+        })
         .collect()
 }
 
@@ -268,6 +300,9 @@ fn salient_frames(g: &[f32], class: usize, start: f64, seconds: f64) -> Vec<Sali
     let at = |index: usize| start + (index as f64 + 0.5) / frames * seconds;
     salient(g, class, SALIENT)
         .into_iter()
-        .map(|r| Salient::Frame { at: at(r.index), similarity: r.similarity })
+        .map(|r| Salient::Frame {
+            at: at(r.index),
+            similarity: r.similarity,
+        })
         .collect()
 }

@@ -38,7 +38,11 @@ pub struct Pairing {
 impl Pairing {
     /// `wait`: seconds that an utterance waits for its words.
     pub fn new(wait: f64) -> Self {
-        Pairing { wait, utterances: VecDeque::new(), lines: VecDeque::new() }
+        Pairing {
+            wait,
+            utterances: VecDeque::new(),
+            lines: VecDeque::new(),
+        }
     }
 
     /// Adds an utterance; they come in order.
@@ -52,10 +56,16 @@ impl Pairing {
         let start = line.start.map_or(now, |t| t.as_secs_f64());
         let end = line.end.map_or(start, |t| t.as_secs_f64()).max(start);
         if self.lines.len() == MAX_LINES {
-            log::warn!("more than {MAX_LINES} lines of text without an utterance; the oldest is dropped");
+            log::warn!(
+                "more than {MAX_LINES} lines of text without an utterance; the oldest is dropped"
+            );
             self.lines.pop_front();
         }
-        self.lines.push_back(Placed { start, end, text: line.text });
+        self.lines.push_back(Placed {
+            start,
+            end,
+            text: line.text,
+        });
     }
 
     /// The next pair that is complete at stream time `now`; `speaking` says that an
@@ -63,7 +73,9 @@ impl Pairing {
     pub fn next(&mut self, now: f64, speaking: bool, ended: bool) -> Option<Pair> {
         if let Some(first) = self.utterances.front() {
             let (start, end) = span(first);
-            self.orphan(start).map(Some).unwrap_or_else(|| self.claim(now, end, ended))
+            self.orphan(start)
+                .map(Some)
+                .unwrap_or_else(|| self.claim(now, end, ended))
         } else {
             let late = |line: &Placed| ended || (!speaking && now >= line.end + self.wait);
             let free = self.lines.front().is_some_and(late);
@@ -73,7 +85,10 @@ impl Pairing {
 
     /// A line that ended before the first waiting utterance began has no sound to wait for.
     fn orphan(&mut self, start: f64) -> Option<Pair> {
-        let before = self.lines.front().is_some_and(|line| line.end + self.wait < start);
+        let before = self
+            .lines
+            .front()
+            .is_some_and(|line| line.end + self.wait < start);
         before.then(|| self.lines.pop_front().map(alone)).flatten()
     }
 
@@ -88,7 +103,10 @@ impl Pairing {
             words.extend(self.lines.pop_front().map(|line| line.text));
         }
         let text = (!words.is_empty()).then(|| words.join(" "));
-        Some(Pair { utterance: self.utterances.pop_front(), text })
+        Some(Pair {
+            utterance: self.utterances.pop_front(),
+            text,
+        })
     }
 
     /// How far in time the first utterance's words may lie: `wait` after its end, but no
@@ -100,7 +118,10 @@ impl Pairing {
 }
 
 fn alone(line: Placed) -> Pair {
-    Pair { utterance: None, text: Some(line.text) }
+    Pair {
+        utterance: None,
+        text: Some(line.text),
+    }
 }
 
 fn middle(line: &Placed) -> f64 {
@@ -143,7 +164,9 @@ mod tests {
         pairing.line(line(Some((2.5, 2.9)), "three"), 0.0);
         pairing.utterance(utterance(0.0, 1.0));
         pairing.utterance(utterance(2.0, 1.0));
-        let texts: Vec<_> = std::iter::from_fn(|| pairing.next(3.0, false, true)).map(|p| p.text).collect();
+        let texts: Vec<_> = std::iter::from_fn(|| pairing.next(3.0, false, true))
+            .map(|p| p.text)
+            .collect();
         assert_eq!(texts, [Some("one".to_string()), Some("two three".into())]);
     }
 
@@ -169,8 +192,14 @@ mod tests {
     fn words_without_sound_go_alone_and_nothing_is_lost() {
         let mut pairing = Pairing::new(1.0);
         pairing.line(line(None, "typed"), 5.0);
-        assert!(pairing.next(5.0, false, false).is_none(), "someone may be about to speak");
-        assert!(pairing.next(6.0, true, false).is_none(), "someone is speaking");
+        assert!(
+            pairing.next(5.0, false, false).is_none(),
+            "someone may be about to speak"
+        );
+        assert!(
+            pairing.next(6.0, true, false).is_none(),
+            "someone is speaking"
+        );
         let pair = pairing.next(6.0, false, false);
         assert!(pair.is_some_and(|p| p.utterance.is_none() && p.text.as_deref() == Some("typed")));
         assert!(pairing.next(9.0, false, true).is_none());

@@ -24,13 +24,20 @@ impl Ran {
 
     /// Every line of standard output as JSON.
     pub fn events(&self) -> Vec<serde_json::Value> {
-        self.out.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+        self.out
+            .lines()
+            .map(|line| serde_json::from_str(line).expect(line))
+            .collect()
     }
 
     /// The one sentence an error must be: it names `what`, and no panic shows through.
     pub fn is_error(&self, what: &str) -> &Ran {
         assert_eq!(self.code, Some(2), "{}\n{}", self.out, self.err);
-        assert!(self.err.contains(what), "{:?} does not name {what:?}", self.err);
+        assert!(
+            self.err.contains(what),
+            "{:?} does not name {what:?}",
+            self.err
+        );
         assert!(self.err.starts_with("demeanor: "), "{:?}", self.err);
         assert!(!self.err.contains("panicked"), "{}", self.err);
         self
@@ -39,7 +46,10 @@ impl Ran {
 
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_demeanor"));
-    command.args(args).stdin(Stdio::null()).env_remove("RUST_LOG");
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .env_remove("RUST_LOG");
     command
 }
 
@@ -51,7 +61,10 @@ pub fn demeanor(args: &[&str]) -> Ran {
 pub fn demeanor_with(args: &[&str], input: &[u8]) -> Ran {
     use std::io::Write;
     let mut command = command(args);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
     // a program that refuses its input closes the pipe; that is its right
     let _ = child.stdin.take().expect("piped").write_all(input);
@@ -64,7 +77,11 @@ pub struct Folder(PathBuf);
 impl Folder {
     pub fn new() -> Folder {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("demeanor-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "demeanor-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).expect("a temporary folder");
         Folder(path)
@@ -96,7 +113,10 @@ pub fn repo(path: &str) -> PathBuf {
 /// `tests/data/sample.wav` as samples: 16 kHz, two utterances.
 pub fn sample() -> Vec<f32> {
     let bytes = fs::read(repo("tests/data/sample.wav")).expect("the sample");
-    bytes[44..].chunks_exact(2).map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 32768.0).collect()
+    bytes[44..]
+        .chunks_exact(2)
+        .map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 32768.0)
+        .collect()
 }
 
 /// A WAV header: `format` 1 is PCM, 3 is float.
@@ -120,8 +140,10 @@ fn wav(format: u16, rate: u32, channels: u16, bits: u16, data: &[u8]) -> Vec<u8>
 }
 
 pub fn wav_i16(rate: u32, channels: u16, samples: &[f32]) -> Vec<u8> {
-    let data: Vec<u8> =
-        samples.iter().flat_map(|s| ((s * 32767.0).clamp(-32768.0, 32767.0) as i16).to_le_bytes()).collect();
+    let data: Vec<u8> = samples
+        .iter()
+        .flat_map(|s| ((s * 32767.0).clamp(-32768.0, 32767.0) as i16).to_le_bytes())
+        .collect();
     wav(1, rate, channels, 16, &data)
 }
 

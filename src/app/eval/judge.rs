@@ -81,12 +81,20 @@ impl Judge {
     /// # Errors
     /// A bundle that is refused.
     pub fn load(bundle: &Bundle) -> Result<Judge, ModelError> {
-        let roles = [(System::ArOnly, Role::FusionAr), (System::AlOnly, Role::FusionAl)];
-        let carried = roles.into_iter().filter(|(_, role)| bundle.manifest.file(*role).is_some());
+        let roles = [
+            (System::ArOnly, Role::FusionAr),
+            (System::AlOnly, Role::FusionAl),
+        ];
+        let carried = roles
+            .into_iter()
+            .filter(|(_, role)| bundle.manifest.file(*role).is_some());
         let ablations = carried
             .map(|(system, role)| Ok((system, FusionModel::load(bundle, role)?)))
             .collect::<Result<_, ModelError>>()?;
-        Ok(Judge { emotion: Emotion::load(bundle)?, ablations })
+        Ok(Judge {
+            emotion: Emotion::load(bundle)?,
+            ablations,
+        })
     }
 
     /// Answers one item with every system that its modalities allow.
@@ -94,8 +102,14 @@ impl Judge {
     /// # Errors
     /// An item without modality, or a model that fails.
     pub fn judge(&mut self, samples: Option<&[f32]>, row: &Row) -> Result<Verdict, Unjudged> {
-        let words = row.text.as_deref().map(|text| Words { text, history: &row.history });
-        let encodings = self.emotion.encode(&Input { speech: samples, words })?;
+        let words = row.text.as_deref().map(|text| Words {
+            text,
+            history: &row.history,
+        });
+        let encodings = self.emotion.encode(&Input {
+            speech: samples,
+            words,
+        })?;
         let answer = self.emotion.answer(&encodings)?.ok_or(Unjudged::Empty)?;
         Ok(Verdict {
             systems: self.systems(&encodings, &answer.scores)?,
@@ -105,7 +119,11 @@ impl Judge {
         })
     }
 
-    fn systems(&self, e: &Encodings, shipped: &[f32]) -> Result<Vec<(System, Vec<f32>)>, ModelError> {
+    fn systems(
+        &self,
+        e: &Encodings,
+        shipped: &[f32],
+    ) -> Result<Vec<(System, Vec<f32>)>, ModelError> {
         let t = &self.emotion.decision().temperature;
         let mut systems = Vec::new();
         if let Some(text) = &e.text {
@@ -122,7 +140,11 @@ impl Judge {
         Ok(systems)
     }
 
-    fn ablate(&self, speech: &Encoded, text: &Encoded) -> Result<Vec<(System, Vec<f32>)>, ModelError> {
+    fn ablate(
+        &self,
+        speech: &Encoded,
+        text: &Encoded,
+    ) -> Result<Vec<(System, Vec<f32>)>, ModelError> {
         let temperature = self.emotion.decision().temperature.fused;
         let fuse = |(system, head): &(System, FusionModel)| {
             let fused = head.fuse(&text.rows, &speech.rows)?;

@@ -58,7 +58,13 @@ pub fn confusion(items: &[Item], classes: usize) -> Confusion {
 /// Every figure of `items`.
 pub fn metrics(items: &[Item], classes: usize) -> Metrics {
     let [accuracy, ua, macro_f1, weighted_f1] = from_confusion(&confusion(items, classes));
-    Metrics { accuracy, ua, macro_f1, weighted_f1, ece: ece(items) }
+    Metrics {
+        accuracy,
+        ua,
+        macro_f1,
+        weighted_f1,
+        ece: ece(items),
+    }
 }
 
 /// Accuracy, UA, macro-F1 and weighted F1. Classes that never occur as truth are left out
@@ -81,7 +87,12 @@ fn from_confusion(counts: &Confusion) -> [f64; 4] {
     }
     let mean = |sum: f64, n: f64| if n > 0.0 { sum / n } else { 0.0 };
     let total = total as f64;
-    [mean(right as f64, total), mean(recalls, present), mean(f1s, present), mean(weighted, total)]
+    [
+        mean(right as f64, total),
+        mean(recalls, present),
+        mean(f1s, present),
+        mean(weighted, total),
+    ]
 }
 
 fn ece(items: &[Item]) -> f64 {
@@ -94,7 +105,10 @@ fn ece(items: &[Item]) -> f64 {
         bin.1 += confidence;
         bin.2 += f64::from(u8::from(guess == item.truth));
     }
-    let gap: f64 = bins.iter().map(|(_, confidence, right)| (confidence - right).abs()).sum();
+    let gap: f64 = bins
+        .iter()
+        .map(|(_, confidence, right)| (confidence - right).abs())
+        .sum();
     gap / items.len().max(1) as f64
 }
 
@@ -181,7 +195,12 @@ mod tests {
     /// Worked by hand: 3 of class 0 (2 right), 1 of class 1 (right), class 0's third
     /// taken for class 1.
     fn sample() -> Vec<Item> {
-        vec![item(0, 0, 0.9), item(0, 0, 0.9), item(0, 1, 0.6), item(1, 1, 0.6)]
+        vec![
+            item(0, 0, 0.9),
+            item(0, 0, 0.9),
+            item(0, 1, 0.6),
+            item(1, 1, 0.6),
+        ]
     }
 
     #[test]

@@ -64,7 +64,11 @@ pub fn eval(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
         log::warn!("{}: {sentence}", table.rows[*row].id);
     }
     let report = Report::new(&bundle, &options.data, &table, &judged, failed.len());
-    let printed = if options.json { report.write_json(out) } else { report.write_table(out) };
+    let printed = if options.json {
+        report.write_json(out)
+    } else {
+        report.write_table(out)
+    };
     printed.map_err(Error::Output)?;
     Ok(!judged.is_empty())
 }
@@ -87,7 +91,9 @@ fn judge_all(
         let mut reference = reference.map(Judge::load).transpose()?;
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(row) = rows.get(index) else { return Ok(()) };
+            let Some(row) = rows.get(index) else {
+                return Ok(());
+            };
             let judged = judge_row(&mut shipped, reference.as_mut(), row, index);
             let mut done = done.lock().unwrap_or_else(|e| e.into_inner());
             match judged {
@@ -99,7 +105,9 @@ fn judge_all(
     };
     std::thread::scope(|scope| {
         let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        handles.into_iter().try_for_each(|h| h.join().unwrap_or(Ok(())))
+        handles
+            .into_iter()
+            .try_for_each(|h| h.join().unwrap_or(Ok(())))
     })?;
     progress.clear();
     let (mut judged, mut failed): (Vec<Judged>, Failures) =
@@ -134,13 +142,21 @@ struct Progress {
 
 impl Progress {
     fn new(total: usize) -> Progress {
-        Progress { total, visible: std::io::stderr().is_terminal() }
+        Progress {
+            total,
+            visible: std::io::stderr().is_terminal(),
+        }
     }
 
     fn show(&self, done: usize) {
         if self.visible && (done.is_multiple_of(10) || done == self.total) {
             let filled = done * 30 / self.total.max(1);
-            eprint!("\r[{}{}] {done}/{}", "#".repeat(filled), ".".repeat(30 - filled), self.total);
+            eprint!(
+                "\r[{}{}] {done}/{}",
+                "#".repeat(filled),
+                ".".repeat(30 - filled),
+                self.total
+            );
         }
     }
 
@@ -153,5 +169,8 @@ impl Progress {
 
 /// The table's name as reports carry it: no path of this machine.
 fn data_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }

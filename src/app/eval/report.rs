@@ -35,7 +35,13 @@ impl<'a> Report<'a> {
         judged: &'a [Judged],
         failed: usize,
     ) -> Report<'a> {
-        Report { bundle, data: data_name(data), table, judged, failed }
+        Report {
+            bundle,
+            data: data_name(data),
+            table,
+            judged,
+            failed,
+        }
     }
 
     fn classes(&self) -> usize {
@@ -47,11 +53,17 @@ impl<'a> Report<'a> {
     }
 
     fn shipped(&self) -> Vec<Item> {
-        self.judged.iter().map(|j| self.item(j, &j.shipped.shipped)).collect()
+        self.judged
+            .iter()
+            .map(|j| self.item(j, &j.shipped.shipped))
+            .collect()
     }
 
     fn item(&self, judged: &Judged, scores: &[f32]) -> Item {
-        Item { truth: self.table.rows[judged.row].truth, scores: scores.to_vec() }
+        Item {
+            truth: self.table.rows[judged.row].truth,
+            scores: scores.to_vec(),
+        }
     }
 
     /// The paper's rows, int8 and (with a reference) fp32 beside it.
@@ -77,13 +89,20 @@ impl<'a> Report<'a> {
     }
 
     fn line(&self, name: String, scores: impl Fn(&Judged) -> Option<Vec<f32>>) -> Line {
-        let items = self.judged.iter().filter_map(|j| Some(self.item(j, &scores(j)?))).collect();
+        let items = self
+            .judged
+            .iter()
+            .filter_map(|j| Some(self.item(j, &scores(j)?)))
+            .collect();
         Line { name, items }
     }
 
     fn unsure(&self) -> f64 {
         let below = self.bundle.manifest.decision.unsure_below;
-        let unsure = self.judged.iter().filter(|j| crate::decision::choose(&j.shipped.shipped, below).is_none());
+        let unsure = self
+            .judged
+            .iter()
+            .filter(|j| crate::decision::choose(&j.shipped.shipped, below).is_none());
         unsure.count() as f64 / self.judged.len().max(1) as f64
     }
 
@@ -92,20 +111,32 @@ impl<'a> Report<'a> {
         let mut by: BTreeMap<&str, Vec<Item>> = BTreeMap::new();
         for judged in self.judged {
             if let Some(speaker) = &self.table.rows[judged.row].speaker {
-                by.entry(speaker).or_default().push(self.item(judged, &judged.shipped.shipped));
+                by.entry(speaker)
+                    .or_default()
+                    .push(self.item(judged, &judged.shipped.shipped));
             }
         }
         let ua = |items: &[Item]| metrics::metrics(items, self.classes()).ua;
-        let mut speakers: Vec<_> =
-            by.into_iter().map(|(name, items)| (name.to_string(), ua(&items), items.len())).collect();
+        let mut speakers: Vec<_> = by
+            .into_iter()
+            .map(|(name, items)| (name.to_string(), ua(&items), items.len()))
+            .collect();
         speakers.sort_by(|a, b| a.1.total_cmp(&b.1));
         speakers
     }
 
     fn modalities(&self) -> Map<String, Value> {
         let kinds = [Modality::SpeechText, Modality::Speech, Modality::Text];
-        let count = |m: Modality| self.judged.iter().filter(|j| j.shipped.modality == m).count();
-        kinds.into_iter().map(|m| (m.name().into(), json!(count(m)))).collect()
+        let count = |m: Modality| {
+            self.judged
+                .iter()
+                .filter(|j| j.shipped.modality == m)
+                .count()
+        };
+        kinds
+            .into_iter()
+            .map(|m| (m.name().into(), json!(count(m))))
+            .collect()
     }
 
     /// Compute per second of sound, over the items that have sound.
@@ -161,12 +192,24 @@ impl<'a> Report<'a> {
     pub fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
         let items = self.shipped();
         let (task, name) = (self.bundle.manifest.task.name(), self.bundle.name());
-        writeln!(out, "{task} on {}: bundle {name}, n = {}", self.data, items.len())?;
+        writeln!(
+            out,
+            "{task} on {}: bundle {name}, n = {}",
+            self.data,
+            items.len()
+        )?;
         self.write_left_out(out)?;
         if items.is_empty() {
-            return writeln!(out, "nothing to judge: no row has a label of the head and an input");
+            return writeln!(
+                out,
+                "nothing to judge: no row has a label of the head and an input"
+            );
         }
-        writeln!(out, "\n{:<34}{:>6}  {:<21}{:<21}{:>8}{:>7}", "", "n", "WA [95%]", "UA [95%]", "macroF1", "ECE")?;
+        writeln!(
+            out,
+            "\n{:<34}{:>6}  {:<21}{:<21}{:>8}{:>7}",
+            "", "n", "WA [95%]", "UA [95%]", "macroF1", "ECE"
+        )?;
         self.write_line(out, "every modality offered (int8)", &items)?;
         for line in self.lines() {
             self.write_line(out, &line.name, &line.items)?;
@@ -178,12 +221,25 @@ impl<'a> Report<'a> {
 
     fn write_left_out(&self, out: &mut impl Write) -> io::Result<()> {
         if self.skipped() > 0 {
-            let labels: Vec<String> =
-                self.table.skipped.iter().map(|(label, n)| format!("{label:?} {n}")).collect();
-            writeln!(out, "skipped {} rows with other labels: {}", self.skipped(), labels.join(", "))?;
+            let labels: Vec<String> = self
+                .table
+                .skipped
+                .iter()
+                .map(|(label, n)| format!("{label:?} {n}"))
+                .collect();
+            writeln!(
+                out,
+                "skipped {} rows with other labels: {}",
+                self.skipped(),
+                labels.join(", ")
+            )?;
         }
         if self.failed > 0 {
-            writeln!(out, "FAILED {} rows: no answer, not counted; RUST_LOG=warn lists them", self.failed)?;
+            writeln!(
+                out,
+                "FAILED {} rows: no answer, not counted; RUST_LOG=warn lists them",
+                self.failed
+            )?;
         }
         Ok(())
     }
@@ -220,7 +276,11 @@ impl<'a> Report<'a> {
 
     fn write_tail(&self, out: &mut impl Write) -> io::Result<()> {
         let below = self.bundle.manifest.decision.unsure_below;
-        writeln!(out, "\nunsure (top score < {below}): {:.1}%", 100.0 * self.unsure())?;
+        writeln!(
+            out,
+            "\nunsure (top score < {below}): {:.1}%",
+            100.0 * self.unsure()
+        )?;
         let speakers = self.speakers();
         if let (Some(worst), Some(best)) = (speakers.first(), speakers.last()) {
             let median = &speakers[speakers.len() / 2];
@@ -243,5 +303,9 @@ impl<'a> Report<'a> {
 }
 
 fn score(verdict: &Verdict, system: System) -> Option<Vec<f32>> {
-    verdict.systems.iter().find(|(s, _)| *s == system).map(|(_, scores)| scores.clone())
+    verdict
+        .systems
+        .iter()
+        .find(|(s, _)| *s == system)
+        .map(|(_, scores)| scores.clone())
 }

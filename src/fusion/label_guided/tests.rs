@@ -353,6 +353,26 @@ fn values_that_overflow_are_an_error_too() {
     );
 }
 
+/// An undefined score among finite ones must not count as a weight of 0.
+#[test]
+fn one_undefined_score_is_an_error() {
+    let mut case = fixed(1, 9);
+    case.d = 2;
+    case.text = vec![10.0, -10.0];
+    case.speech[..2].fill(3e38);
+    case.speech.truncate(18);
+    case.w = vec![1.0, 0.0, 0.0, 1.0];
+    case.labels.iter_mut().for_each(|labels| labels.truncate(8));
+    case.classifier.truncate(16);
+    for kernels in levels() {
+        let out = case
+            .cross()
+            .with_kernels(kernels)
+            .run(case.text(), case.speech());
+        assert_eq!(out, Err(FusionError::Overflow), "{}", kernels.level());
+    }
+}
+
 #[test]
 fn huge_rows_that_still_fit_are_answered() {
     let mut case = fixed(2, 3);

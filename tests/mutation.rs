@@ -1,0 +1,198 @@
+//! Damaged models, manifests and configs: an error or an answer, in bounded time and memory,
+//! never a crash.
+
+mod support;
+
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use support::*;
+
+/// Emulated machines are slow; they check that the outcome is the same, not the count.
+const ROUNDS: u64 = if cfg!(target_arch = "x86_64") { 24 } else { 2 };
+const TIME: Duration = Duration::from_secs(120);
+
+/// xorshift64*: damage that can be made again.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n.max(1)
+    }
+}
+
+/// Flips, cuts, repeats or blanks a part; most of it in the first tenth, where headers and
+/// node names are and damage does most.
+fn damage(bytes: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut out = bytes.to_vec();
+    for _ in 0..=random.below(4) {
+        let reach = if random.below(3) == 0 {
+            out.len()
+        } else {
+            out.len() / 10
+        };
+        let at = random.below(reach);
+        match random.below(4) {
+            0 => out[at] ^= 1 << random.below(8),
+            1 => out.truncate(at.max(1)),
+            2 => {
+                let end = (at + random.below(64)).min(out.len());
+                let part = out[at..end].to_vec();
+                out.splice(at..at, part);
+            }
+            _ => {
+                let end = (at + random.below(16)).min(out.len());
+                out[at..end].fill(0xff);
+            }
+        }
+    }
+    out
+}
+
+/// Runs with at most 2 GiB of address space and within `TIME`; returns the exit code.
+fn limited(args: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new("sh");
+    // an emulator reserves address space of its own, so only the native run is bounded
+    let bound = if cfg!(target_arch = "x86_64") {
+        "ulimit -v 2097152; "
+    } else {
+        ""
+    };
+    command.args([
+        "-c",
+        &format!("{bound}exec \"$@\""),
+        "sh",
+        env!("CARGO_BIN_EXE_demeanor"),
+    ]);
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let start = Instant::now();
+    let mut child = command.spawn().expect("sh");
+    loop {
+        if let Some(status) = child.try_wait().expect("child") {
+            let mut err = String::new();
+            let _ =
+                std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut err);
+            return (status.code(), err);
+        }
+        if start.elapsed() > TIME {
+            let _ = child.kill();
+            panic!("{args:?} did not end within {TIME:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn bundle(folder: &Folder) -> std::path::PathBuf {
+    let to = folder.path("emotion");
+    fs::create_dir_all(&to).unwrap();
+    for entry in fs::read_dir(repo("models/emotion"))
+        .unwrap()
+        .map(Result::unwrap)
+    {
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    to
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
+}
+
+/// A model that was damaged by its maker carries the right hash; the loader is what is left.
+fn mutate_model(name: &str, seed: u64) {
+    let folder = Folder::new();
+    let dir = bundle(&folder);
+    let (whole, manifest) = (
+        fs::read(dir.join(name)).unwrap(),
+        fs::read_to_string(dir.join("manifest.toml")).unwrap(),
+    );
+    let mut random = Random(seed);
+    for round in 0..ROUNDS {
+        let damaged = damage(&whole, &mut random);
+        fs::write(dir.join(name), &damaged).unwrap();
+        fs::write(
+            dir.join("manifest.toml"),
+            manifest.replace(&hex(&whole), &hex(&damaged)),
+        )
+        .unwrap();
+        let wav = repo("tests/data/sample.wav");
+        let args = [
+            "analyze",
+            wav.to_str().unwrap(),
+            "--text",
+            "well",
+            "--models",
+            dir.to_str().unwrap(),
+        ];
+        let (code, err) = limited(&args);
+        assert!(
+            matches!(code, Some(0..=2)),
+            "{name}, round {round}: {code:?} {err}"
+        );
+        assert!(!err.contains("panicked"), "{name}, round {round}: {err}");
+        assert!(
+            code != Some(2) || err.starts_with("demeanor: "),
+            "{name}, round {round}: {err}"
+        );
+    }
+}
+
+#[test]
+fn a_damaged_speech_model_is_an_error_or_an_answer() {
+    mutate_model("speech.onnx", 0x5eed_0001);
+}
+
+#[test]
+fn a_damaged_fusion_model_is_an_error_or_an_answer() {
+    mutate_model("fusion.onnx", 0x5eed_0002);
+}
+
+#[test]
+fn a_damaged_vocabulary_is_an_error_or_an_answer() {
+    mutate_model("vocab.txt", 0x5eed_0003);
+}
+
+#[test]
+fn a_damaged_manifest_is_refused_or_still_means_the_same() {
+    let folder = Folder::new();
+    let dir = bundle(&folder);
+    let manifest = fs::read(dir.join("manifest.toml")).unwrap();
+    let mut random = Random(0x5eed_0004);
+    for round in 0..ROUNDS {
+        fs::write(dir.join("manifest.toml"), damage(&manifest, &mut random)).unwrap();
+        let (code, err) = limited(&[
+            "analyze",
+            "--text",
+            "well",
+            "--models",
+            dir.to_str().unwrap(),
+        ]);
+        assert!(matches!(code, Some(0..=2)), "round {round}: {code:?} {err}");
+        assert!(!err.contains("panicked"), "round {round}: {err}");
+    }
+}
+
+#[test]
+fn a_damaged_config_is_refused_or_starts() {
+    let config = b"[notice]\nacknowledged = true\npurpose = \"a test\"\nsetting = \"public\"\n\
+        [audio]\nsource = \"none\"\n[text]\nsource = \"stdin\"\nwait = 1.0\n[decision]\nsmooth = 2.0\n";
+    let folder = Folder::new();
+    let mut random = Random(0x5eed_0005);
+    for round in 0..ROUNDS {
+        let file = folder.file("run.toml", damage(config, &mut random));
+        let (code, err) = limited(&["run", "--config", &file]);
+        assert!(matches!(code, Some(1 | 2)), "round {round}: {code:?} {err}");
+        assert!(!err.contains("panicked"), "round {round}: {err}");
+    }
+}
