@@ -45,7 +45,8 @@ usage: demeanor COMMAND [OPTIONS]
   devices            audio inputs and boards
 
 `demeanor COMMAND --help` says more. Events are JSON lines when piped or with --json.
-RUST_LOG=warn|info|debug shows more on standard error.
+RUST_LOG=info|debug says more on standard error; DEMEANOR_ISA=scalar|avx2|neon holds the
+kernels to a level.
 Exit status: 0 done, 1 nothing recognised, 2 error.";
 
 const ANALYZE: &str = "\

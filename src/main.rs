@@ -48,6 +48,8 @@ fn fail(sentence: &str) -> u8 {
 fn dispatch() -> Result<bool, Error> {
     let args = std::env::args_os().skip(1);
     let command = cli::parse(args).map_err(|e| Error::Usage(e.to_string()))?;
+    // a wrong DEMEANOR_ISA is said, not passed over
+    demeanor::kernels::chosen_level().map_err(|e| Error::Usage(e.to_string()))?;
     let mut out = BufWriter::new(io::stdout());
     match command {
         Command::Print(text) => writeln!(out, "{text}")

@@ -85,7 +85,7 @@ def clips(data: Path, work: Path, fold) -> list[Clip]:
     """Every four-class clip through this fold's int8 speech encoder."""
     found, folds = audio.clips(data), audio.fold_of(audio.clips(data))
     model, cache = bundle(work, fold) / "speech.onnx", folder(work) / f"speech_{speech.tag(fold)}.npz"
-    if not model.exists():
+    if not newer(model, speech.checkpoint(work, fold)):
         speech.export(work, fold, model.parent)
     wanted = [i for i, clip in enumerate(found) if clip.emotion in td.CLASSES]
     if not newer(cache, model):
@@ -290,10 +290,10 @@ def checkpoint(work: Path, fold, variant: str) -> Path:
 def train(data: Path, work: Path, fold=None, seed: int = 0) -> None:
     """All four heads of a fold; speakers of the fold are never heard."""
     data, work = Path(data), Path(work)
+    accuracy = text.evaluate(data, work)["int8"]["history"]["accuracy"]
     texts = said(work, training_texts(td.unpack(data, work)), "train")
     known = [c for c in clips(data, work, fold) if fold is None or c.fold != fold]
     confusion = json.loads((work / "speech_cv.json").read_text())["confusion"]
-    accuracy = json.loads((work / "text/figures.json").read_text())["int8"]["history"]["accuracy"]
     start = texts, text.load_student(work), speech.restore(speech.checkpoint(work, fold))
     for variant in VARIANTS:
         path = checkpoint(work, fold, variant)
@@ -310,11 +310,16 @@ def load(work: Path, fold, variant: str) -> Head:
 
 # -- held-out lists and figures -----------------------------------------------------
 
-LISTS = ("pairs", "neutral_text", "conflict")
+LISTS = ("pairs", "neutral_text", "neutral_meld", "conflict")
 
 
 def held_out_lists(data: Path, work: Path, fold: int):
-    """{list: [(clip, text)]}: the fold's speakers beside MELD dev texts, two to a clip; seed fixed."""
+    """{list: [(clip, text)]} of the fold's speakers; seed fixed.
+
+    pairs: a MELD dev text of the clip's class, two to a clip. neutral_text: the sentence that
+    was really spoken. neutral_meld: a neutral MELD dev text. conflict: emotional clips with
+    a MELD dev text of the opposite polarity. The label is the voice's in all of them.
+    """
     rng = random.Random(100 + fold)
     root = td.unpack(data, work)
     dev = said(work, [(i, False) for i in td.meld(root, "dev")], "dev")
@@ -327,6 +332,7 @@ def held_out_lists(data: Path, work: Path, fold: int):
     return {
         "pairs": [(c, rng.choice(of[c.label])) for c in twice],
         "neutral_text": [(c, spoken[sentences.index(c.sentence)]) for c in held],
+        "neutral_meld": [(c, rng.choice(of[NEUTRAL])) for c in held],
         "conflict": [(c, rng.choice(opposite(c.label))) for c in twice if c.label != NEUTRAL],
     }
 
@@ -351,16 +357,21 @@ def softmax(x, temperature):
     return F.softmax(torch.tensor(x) / temperature, -1).numpy()
 
 
+def unimodal_temperatures(data: Path, work: Path) -> dict:
+    return {
+        "text": text.evaluate(data, work)["temperature"],
+        "speech": json.loads((work / "speech_cv.json").read_text())["temperature"],
+    }
+
+
 def fold_logits(data: Path, work: Path, fold: int) -> dict:
     """{list: {system: logits or probabilities}}, labels under "label"; writes the lists as CSV."""
     heads = {v: load(work, fold, v) for v in VARIANTS}
-    t_text = json.loads((work / "text/figures.json").read_text())["temperature"]
-    t_speech = json.loads((work / "speech_cv.json").read_text())["temperature"]
-    result = {}
+    temperature, result = unimodal_temperatures(data, work), {}
     for name, rows in held_out_lists(data, work, fold).items():
         write_list(work / f"cv/{name}_fold{fold}.csv", rows)
         from_text, from_speech = np.array([t.logits for _, t in rows]), np.array([c.logits for c, _ in rows])
-        score = (softmax(from_text, t_text) + softmax(from_speech, t_speech)) / 2
+        score = (softmax(from_text, temperature["text"]) + softmax(from_speech, temperature["speech"])) / 2
         systems = {"text": from_text, "speech": from_speech, "score": score}
         systems |= {v: head_logits(head, rows) for v, head in heads.items()}
         result[name] = systems | {"label": np.array([c.label for c, _ in rows])}
@@ -386,6 +397,8 @@ def evaluate(data: Path, work: Path) -> dict:
     temperatures = {v: fit_temperature(pooled(v), pooled("label")) for v in VARIANTS}
     figures = {"wa_ua": table, "temperature": temperatures}
     (work / "fusion_cv.json").write_text(json.dumps(figures, indent=1) + "\n")
+    shipped = {"fused": temperatures["constraint"], **unimodal_temperatures(data, work)}
+    (work / "temperature.json").write_text(json.dumps(shipped) + "\n")
     return figures
 
 

@@ -29,13 +29,13 @@ from audio import CLASSES, EMOTIONS, FOLDS
 from onnx_graph import Graph
 
 LAYERS = 2  # of 4: a probe of each layer peaks at the second, within and across corpora
-TAPS = [0.25, 0.5, 0.25]  # from 50 to 25 frames a second
+FROZEN = 1  # layers whose halved frames are cached; the ones above run at 25 fps and are fine-tuned
 VIEWS = 5  # the first is the clip as published, trimmed; the others are augmented
 WIDTH, FRAME = 384, 192
 MU_LABEL, MU_TEACHER = 0.1, 0.5  # weights of the label-guided loss L_g (SPEC 5) and of the teacher
 TEACHER_LAYERS, TEACHER_C = (2, 3, 4), 0.005  # layers from 1; the conv front is 0
 EPOCHS, EPOCH_CLIPS, BATCH = 8, 1600, 32
-RATE, DECAY, DROPOUT = 1e-3, 0.05, 0.3
+HEAD_RATE, TRUNK_RATE, DECAY, DROPOUT = 1e-3, 1e-4, 0.05, 0.3
 CORPUS_SHARE = {"ravdess": 0.55, "tess": 0.2, "emodb": 0.25}
 HELD = [*range(FOLDS), None]  # the folds, and the final model that holds no one out
 
@@ -70,8 +70,8 @@ def _folder(work) -> Path:
 
 
 def prepare(data, work) -> None:
-    """Mels and the trunk's frames of every view."""
-    found, trunk = audio.clips(data), whisper.encoder("tiny.en", LAYERS)
+    """Mels and the frozen layers' frames of every view."""
+    found, trunk = audio.clips(data), whisper.encoder("tiny.en", FROZEN)
     for view in range(VIEWS):
         mels, frames = _folder(work) / f"mel_{view}.npy", _folder(work) / f"frames_{view}.npy"
         if not mels.exists():
@@ -91,13 +91,11 @@ def _trunk_frames(trunk, mels: Frames, count: int) -> list[np.ndarray]:
 
 
 def halve(x: torch.Tensor) -> torch.Tensor:
-    """[T, 384] at 50 fps -> [ceil(T/2), 384]: each frame normalised, then smoothed by TAPS.
+    """[T, 384] at 50 fps -> [ceil(T/2), 384]: the mean of each even frame and its neighbours.
 
-    The norm has no gain of its own and the taps are fixed, so in the exported graph both
-    fold into one strided convolution with the head's first linear map.
+    From here on everything costs half; a probe of the layer above loses nothing it can show.
     """
-    taps = torch.tensor(TAPS).expand(WIDTH, 1, -1)
-    return F.conv1d(F.layer_norm(x, (WIDTH,)).T[None], taps, stride=2, padding=1, groups=WIDTH)[0].T
+    return F.avg_pool1d(x.T[None], 3, stride=2, padding=1, count_include_pad=False)[0].T
 
 
 # -- teacher ----------------------------------------------------------------------
@@ -145,17 +143,16 @@ def _cross_fitted(features, found, held) -> np.ndarray:
 # -- student ----------------------------------------------------------------------
 
 
-class Head(nn.Module):
-    """Cached frames [B, M, 384] at 25 fps -> frames H_s [B, M, 192] that carry the emotion."""
+class Student(nn.Module):
+    """Frozen frames [B, M, 384] at 25 fps -> frames H_s [B, M, 192] that carry the emotion."""
 
     def __init__(self):
         super().__init__()
-        # Whisper's dimensions differ a hundredfold in spread; evened out, the quiet ones are heard
-        self.register_buffer("center", torch.zeros(WIDTH))
-        self.register_buffer("spread", torch.ones(WIDTH))
+        self.layers = whisper.encoder("tiny.en", LAYERS).layers[FROZEN:]
+        self.norm = nn.LayerNorm(WIDTH)
         self.reduce = nn.Linear(WIDTH, FRAME)
         self.project = nn.Linear(FRAME, FRAME)
-        self.norm = nn.LayerNorm(FRAME)
+        self.frame_norm = nn.LayerNorm(FRAME)
         self.salience = nn.Linear(FRAME, 1, bias=False)
         self.classify = nn.Linear(FRAME, len(CLASSES))
         self.auxiliary = nn.Linear(FRAME, len(EMOTIONS))
@@ -163,8 +160,10 @@ class Head(nn.Module):
         self.label_scale = nn.Parameter(torch.tensor(10.0))
         self.drop = nn.Dropout(DROPOUT)
 
-    def frames(self, x):
-        return self.norm(self.project(self.drop(F.gelu(self.reduce((x - self.center) / self.spread)))))
+    def frames(self, x, keep):
+        for layer in self.layers:
+            x = layer(x, keep)
+        return self.frame_norm(self.project(self.drop(F.gelu(self.reduce(self.norm(x))))))
 
     def pool(self, h, keep):
         """Salience-weighted mean over the frames that `keep` [B, M] marks as real."""
@@ -177,7 +176,7 @@ class Head(nn.Module):
         return self.label_scale * (cosine * keep[:, :, None]).sum(1) / keep.sum(1, keepdim=True)
 
     def forward(self, x, keep):
-        h = self.frames(x)
+        h = self.frames(x, keep)
         pooled = self.drop(self.pool(h, keep))
         return self.classify(pooled), self.auxiliary(pooled), self.label_logits(h, keep)
 
@@ -209,12 +208,11 @@ def _checkpointed(data, work, fold, seed, taught) -> Path:
     return path
 
 
-def fit(work, found, known, soft=None, seed: int = 0) -> Head:
+def fit(work, found, known, soft=None, seed: int = 0) -> Student:
     """Trains on the clips that `known` marks; `soft` are the teacher's logits or None."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    student, views = Head(), [Frames(_folder(work) / f"frames_{v}.npy") for v in range(VIEWS)]
-    _standardise(student, views[1], np.flatnonzero(known))
+    student, views = Student(), [Frames(_folder(work) / f"frames_{v}.npy") for v in range(VIEWS)]
     emotion = torch.tensor([EMOTIONS.index(clip.emotion) for clip in found])
     soft = None if soft is None else torch.from_numpy(soft)
     optimiser, schedule = _optimiser(student)
@@ -233,18 +231,15 @@ def fit(work, found, known, soft=None, seed: int = 0) -> Head:
     return student.eval()
 
 
-def _standardise(student, frames: Frames, known) -> None:
-    """Sets the head's center and spread from disturbed clips that it may see."""
-    sample = np.concatenate([frames[i] for i in known[::4]]).astype(np.float32)
-    student.center.copy_(torch.from_numpy(sample.mean(0)))
-    student.spread.copy_(torch.from_numpy(sample.std(0)))
-
-
 def _optimiser(student):
-    """AdamW that warms up over a tenth of the steps and decays to nothing."""
-    optimiser = torch.optim.AdamW(student.parameters(), weight_decay=DECAY)
+    """AdamW, slow for the pretrained layers; the rates warm up over a tenth and decay to nothing."""
+    trunk = list(student.layers.parameters())
+    pretrained = {id(p) for p in trunk}
+    head = [p for p in student.parameters() if id(p) not in pretrained]
+    groups = [{"params": head, "lr": HEAD_RATE}, {"params": trunk, "lr": TRUNK_RATE}]
+    optimiser = torch.optim.AdamW(groups, weight_decay=DECAY)
     steps = EPOCHS * -(-EPOCH_CLIPS // BATCH)
-    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps, pct_start=0.1)
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, [HEAD_RATE, TRUNK_RATE], steps, pct_start=0.1)
 
 
 def _sampling_weights(found) -> np.ndarray:
@@ -298,19 +293,19 @@ def _divergence(logits, soft, temperature: float = 2.0):
 # -- measuring --------------------------------------------------------------------
 
 
-def restore(path) -> Head:
-    student = Head()
+def restore(path) -> Student:
+    student = Student()
     student.load_state_dict(torch.load(path))
     return student.eval()
 
 
 @torch.inference_mode()
-def predict(student: Head, frames: Frames, which) -> tuple[np.ndarray, list[np.ndarray]]:
+def predict(student: Student, frames: Frames, which) -> tuple[np.ndarray, list[np.ndarray]]:
     """Logits [len(which), 4] and each clip's H_s."""
     logits, hidden = [], []
     for i in which:
         x, keep = pad([frames[i]])
-        h = student.frames(x)
+        h = student.frames(x, keep)
         logits.append(student.classify(student.pool(h, keep))[0].numpy())
         hidden.append(h[0].numpy())
     return np.array(logits), hidden
@@ -414,9 +409,12 @@ def export(work, fold, out_dir, int8: bool = True, seed: int = 0, taught: bool =
     """Writes out_dir/speech.onnx of a trained student; returns its size in bytes."""
     student = restore(checkpoint(work, fold, seed, taught))
     g = Graph("speech", int8)
-    trunk = whisper.encoder("tiny.en", LAYERS)
+    trunk = whisper.encoder("tiny.en", FROZEN)
     x = _front_graph(g, trunk, g.input("mel", ["T", mel.BANDS]))
     for layer in trunk.layers:
+        x = _layer_graph(g, layer, x)
+    x = _halve_graph(g, x)
+    for layer in student.layers:
         x = _layer_graph(g, layer, x)
     h = _frames_graph(g, student, x)
     g.output(h, "frames", ["M", FRAME])
@@ -464,15 +462,17 @@ def _layer_graph(g, layer, x):
     return g.add(x, g.linear(g.gelu(g.linear(n, *_weights(layer.up))), *_weights(layer.down)))
 
 
+def _halve_graph(g, x):
+    """`halve`, in f32: the residual stream has outliers that one int8 scale would drown in."""
+    x = g.op("Unsqueeze", [g.op("Transpose", [x], perm=[1, 0]), g.ints([0])])
+    x = g.op("AveragePool", [x], kernel_shape=[3], strides=[2], pads=[1, 1], count_include_pad=0)
+    return g.op("Transpose", [g.op("Squeeze", [x, g.ints([0])])], perm=[1, 0])
+
+
 def _frames_graph(g, student, x):
-    """`halve`, the standardising and the first map as one convolution; then the rest of `Head.frames`."""
-    weight, bias = _weights(student.reduce)
-    weight = weight / student.spread.numpy()
-    bias = bias - weight @ student.center.numpy()
-    x = g.layer_norm(x, np.ones(WIDTH), np.zeros(WIDTH), 1e-5)
-    x = _conv_graph(g, x, weight[:, :, None] * np.array(TAPS), bias, stride=2)
-    x = g.linear(x, *_weights(student.project))
-    return g.layer_norm(x, *_weights(student.norm), student.norm.eps)
+    x = g.layer_norm(x, *_weights(student.norm), student.norm.eps)
+    x = g.linear(g.gelu(g.linear(x, *_weights(student.reduce))), *_weights(student.project))
+    return g.layer_norm(x, *_weights(student.frame_norm), student.frame_norm.eps)
 
 
 def _logits_graph(g, student, h):

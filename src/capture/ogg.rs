@@ -97,7 +97,7 @@ impl Pages {
         }
     }
 
-    /// Moves to the next "OggS".
+    /// Moves to the next capture pattern, `OggS`.
     fn seek_capture_pattern(&mut self) -> io::Result<bool> {
         loop {
             let found = self.buffer[self.at..].windows(4).position(|w| w == b"OggS");

@@ -139,7 +139,7 @@ impl Format {
 /// `stored`: bytes that one sample takes; `bits`: bits that it says it uses.
 fn coding(tag: u16, stored: u16, bits: u16) -> Option<Coding> {
     // Valid bits are left-justified in their container, so the container's scale is right.
-    let fits = bits > 0 && bits <= stored * 8;
+    let fits = bits > 0 && bits <= stored.saturating_mul(8);
     match (tag, stored) {
         (FORMAT_PCM, 1) if fits => Some(Coding::U8),
         (FORMAT_PCM, 2) if fits => Some(Coding::I16),

@@ -2,7 +2,7 @@
 //!
 //! A token is a zero-sized value that only a run-time check of this CPU makes.
 //! Whoever holds one may use the level's instructions, so every algorithm in
-//! [`lanes`](super) is safe code that takes a token.
+//! `generic` is safe code that takes a token.
 //!
 //! The environment variable `DEMEANOR_ISA` (`scalar`, `neon`, `avx2`) forces a
 //! level, for tests and benchmarks. It can only choose among what the CPU has.

@@ -1,4 +1,4 @@
-//! What a SIMD level must offer, and nothing more: eighteen operations on a
+//! What a SIMD level must offer, and nothing more: a few operations on a
 //! register of f32 lanes. The algorithms in [`generic`](super::generic) are
 //! written once against this trait, in safe code.
 

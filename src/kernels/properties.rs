@@ -284,7 +284,7 @@ pub(super) fn row_cosine(k: &Kernels) {
     a_row_is_at_most_one_with_itself(k);
 }
 
-/// Rounding takes about one such cosine in five above 1, if nothing holds it.
+/// Rounding alone takes some of these above 1.
 fn a_row_is_at_most_one_with_itself(k: &Kernels) {
     run(matrix(64, 33), |x| {
         let unit = unit_rows(x.view());

@@ -14,16 +14,16 @@ pub const WIDTH: usize = crate::fusion::WIDTH;
 /// An encoder's answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoded {
-    /// H, rows × [`WIDTH`], row-major.
+    /// H, rows × [`WIDTH`](crate::fusion::WIDTH), row-major.
     pub rows: Vec<f32>,
-    /// Logits of the encoder's own head, [`CLASSES`] of them.
+    /// Logits of the encoder's own head, [`CLASSES`](crate::fusion::CLASSES) of them.
     pub logits: Vec<f32>,
 }
 
 /// The fusion head's answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fused {
-    /// Logits, [`CLASSES`] of them.
+    /// Logits, [`CLASSES`](crate::fusion::CLASSES) of them.
     pub logits: Vec<f32>,
     /// G_t, tokens × classes, cosine similarity -1..1.
     pub g_text: Vec<f32>,
@@ -104,7 +104,7 @@ impl FusionModel {
         Session::load(bundle, role, &["text", "speech"], &outputs).map(Self)
     }
 
-    /// `text` and `speech` are rows × [`WIDTH`], row-major, at least one row each.
+    /// `text` and `speech` are rows × [`WIDTH`](crate::fusion::WIDTH), row-major, at least one row each.
     ///
     /// # Errors
     /// The engine's, or an answer that is no number.

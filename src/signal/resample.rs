@@ -4,7 +4,7 @@
 //! value of the input at position `n · rate / 16000`, so the group delay is zero and
 //! the result does not depend on how the input was cut into chunks (bit for bit).
 //! Ratios with few phases (every common rate) use one filter per phase; the others
-//! interpolate linearly between [`MAX_PHASES`] filters, whose error lies near -110 dB,
+//! interpolate linearly between `MAX_PHASES` filters, whose error lies near -110 dB,
 //! below the filter's own stop band.
 
 use super::SAMPLE_RATE;

@@ -385,7 +385,7 @@ pub fn trim(samples: &[f32]) -> Option<Range<usize>> {
 
 /// Voiced spans between silences, those that are long enough.
 fn spans(samples: &[f32], config: &SegmentConfig, sizes: &Sizes) -> Vec<Range<usize>> {
-    let mut vad = Vad::new(config.vad);
+    let mut vad = Vad::for_recording(config.vad, samples);
     let mut spans: Vec<(Range<usize>, usize)> = Vec::new();
     for (index, chunk) in samples.chunks(FRAME).enumerate() {
         let mut frame = [0.0; FRAME];
