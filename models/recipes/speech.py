@@ -32,10 +32,10 @@ LAYERS = 2  # of 4: a probe of each layer peaks at the second, within and across
 FROZEN = 1  # layers whose halved frames are cached; the ones above run at 25 fps and are fine-tuned
 VIEWS = 5  # the first is the clip as published, trimmed; the others are augmented
 WIDTH, FRAME = 384, 192
-MU_LABEL, MU_TEACHER = 0.1, 0.5  # weights of the label-guided loss L_g (SPEC 5) and of the teacher
+MU_LABEL, MU_TEACHER = 0.1, 1.0  # weights of the label-guided loss L_g (SPEC 5) and of the teacher
 TEACHER_LAYERS, TEACHER_C = (2, 3, 4), 0.005  # layers from 1; the conv front is 0
-EPOCHS, EPOCH_CLIPS, BATCH = 8, 1600, 32
-HEAD_RATE, TRUNK_RATE, DECAY, DROPOUT = 1e-3, 1e-4, 0.05, 0.3
+EPOCHS, EPOCH_CLIPS, BATCH = 10, 1200, 32
+HEAD_RATE, TRUNK_RATE, DECAY, DROPOUT = 1e-3, 2e-4, 0.05, 0.3
 CORPUS_SHARE = {"ravdess": 0.55, "tess": 0.2, "emodb": 0.25}
 HELD = [*range(FOLDS), None]  # the folds, and the final model that holds no one out
 
@@ -258,8 +258,11 @@ def _batches(chosen, frames: Frames, rng):
 
 
 def _disturbed(views, i, rng) -> np.ndarray:
-    """Frames of a random view, the published one a little more often."""
-    return views[max(0, int(rng.integers(-1, len(views))))][i]
+    """A random stretch of a random view (the published one a little more often)."""
+    frames = views[max(0, int(rng.integers(-1, len(views))))][i]
+    kept = int(np.ceil(len(frames) * rng.uniform(0.6, 1)))
+    start = int(rng.integers(0, len(frames) - kept + 1))
+    return frames[start : start + kept]
 
 
 def pad(items) -> tuple[torch.Tensor, torch.Tensor]:
