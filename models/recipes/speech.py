@@ -258,11 +258,8 @@ def _batches(chosen, frames: Frames, rng):
 
 
 def _disturbed(views, i, rng) -> np.ndarray:
-    """A random stretch of a random view (the published one a little more often)."""
-    frames = views[max(0, int(rng.integers(-1, len(views))))][i]
-    kept = int(np.ceil(len(frames) * rng.uniform(0.6, 1)))
-    start = int(rng.integers(0, len(frames) - kept + 1))
-    return frames[start : start + kept]
+    """Frames of a random view, the published one a little more often."""
+    return views[max(0, int(rng.integers(-1, len(views))))][i]
 
 
 def pad(items) -> tuple[torch.Tensor, torch.Tensor]:
