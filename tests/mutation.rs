@@ -64,7 +64,7 @@ fn limited(args: &[&str]) -> (Option<i32>, String) {
     };
     command.args([
         "-c",
-        &format!("{bound}exec \"$@\""),
+        &format!("{bound}exec $DEMEANOR_RUNNER \"$@\""),
         "sh",
         env!("CARGO_BIN_EXE_demeanor"),
     ]);

@@ -45,7 +45,13 @@ impl Ran {
 }
 
 pub fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_demeanor"));
+    // under emulation the kernel cannot start the binary itself: its emulator does
+    let runner = std::env::var("DEMEANOR_RUNNER").unwrap_or_default();
+    let mut words = runner
+        .split_whitespace()
+        .chain([env!("CARGO_BIN_EXE_demeanor")]);
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
     command
         .args(args)
         .stdin(Stdio::null())
