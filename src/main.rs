@@ -2,7 +2,7 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use demeanor::Error;
-use demeanor::app::{analyze, devices, eval, models, run};
+use demeanor::app::{analyze, bench, devices, eval, models, run};
 use demeanor::cli::{self, Command};
 use demeanor::sink::{Format, Sink};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -16,9 +16,12 @@ const NOTHING: u8 = 1;
 const ERROR: u8 = 2;
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
-        .format_timestamp(None)
-        .init();
+    // the engine's own warnings (which /proc it could read, say) help no user; RUST_LOG shows them
+    env_logger::Builder::from_env(
+        env_logger::Env::default().default_filter_or("warn,tract_linalg=error"),
+    )
+    .format_timestamp(None)
+    .init();
     // a panic inside the engine is caught and becomes a sentence; its trace is for us
     std::panic::set_hook(Box::new(|info| log::debug!("{info}")));
     let outcome = std::panic::catch_unwind(dispatch);
@@ -61,7 +64,8 @@ fn dispatch() -> Result<bool, Error> {
         }
         Command::Run { options, json } => run::run(&options, Sink::new(out, format(json))),
         Command::Eval(options) => eval::eval(&options, &mut out),
-        Command::Models(dir) => models::models(dir.as_deref(), &mut out),
+        Command::Bench(options) => bench::bench(&options, &mut out),
+        Command::Models(options) => models::models(&options, &mut out),
         Command::Devices => devices::devices(&mut out),
     }
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
+mod support;
+
 #[cfg(not(feature = "mic"))]
 #[test]
 fn without_the_feature_one_sentence_says_what_to_do() {
@@ -20,7 +22,6 @@ fn without_the_feature_one_sentence_says_what_to_do() {
 mod live {
     use std::fmt::Write as _;
     use std::path::{Path, PathBuf};
-    use std::process::Command;
     use std::time::{Duration, Instant};
 
     use demeanor::capture::mic::{Mic, MicState, devices};
@@ -37,7 +38,7 @@ mod live {
         std::fs::write(&tape, tape_bytes()).unwrap();
         let config = folder.0.join("asound.conf");
         std::fs::write(&config, alsa_config(&tape)).unwrap();
-        let output = Command::new(std::env::current_exe().unwrap())
+        let output = crate::support::start(std::env::current_exe().unwrap())
             .args([
                 "--exact",
                 &format!("live::{test}"),

@@ -44,14 +44,23 @@ impl Ran {
     }
 }
 
-pub fn command(args: &[&str]) -> Command {
-    // under emulation the kernel cannot start the binary itself: its emulator does
+/// A command that starts `program`. Under emulation the kernel cannot do so itself: the
+/// emulator does.
+pub fn start(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let runner = std::env::var("DEMEANOR_RUNNER").unwrap_or_default();
-    let mut words = runner
-        .split_whitespace()
-        .chain([env!("CARGO_BIN_EXE_demeanor")]);
-    let mut command = Command::new(words.next().unwrap_or_default());
-    command.args(words);
+    let mut words = runner.split_whitespace();
+    match words.next() {
+        None => Command::new(program),
+        Some(first) => {
+            let mut command = Command::new(first);
+            command.args(words).arg(program);
+            command
+        }
+    }
+}
+
+pub fn command(args: &[&str]) -> Command {
+    let mut command = start(env!("CARGO_BIN_EXE_demeanor"));
     command
         .args(args)
         .stdin(Stdio::null())
