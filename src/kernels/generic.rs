@@ -7,6 +7,10 @@
 use super::lanes::Lanes;
 use super::{AttendScratch, BLOCK, Rows, scalar};
 
+pub(super) use super::int8::{
+    add_codes, attend, depthwise, dequantise, gelu, layer_norm, linear, quantise, range, requantise,
+};
+
 #[inline(always)]
 pub(super) fn dot<L: Lanes>(lanes: L, a: &[f32], b: &[f32]) -> f32 {
     // Four independent sums hide the latency of the multiply-add.
@@ -280,7 +284,7 @@ const EXP_LOWEST: f32 = -87.0;
 /// `x = n·ln 2 + r` with `|r| ≤ ln 2 / 2`, and `eʳ` by its Taylor polynomial
 /// of degree 7, whose remainder is below 6e-9.
 #[inline(always)]
-fn exp<L: Lanes>(lanes: L, x: L::V) -> L::V {
+pub(super) fn exp<L: Lanes>(lanes: L, x: L::V) -> L::V {
     // ln 2 in two parts: n·LN_2_HIGH is exact for |n| < 2¹⁵.
     const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -315,7 +319,7 @@ impl<V: Copy> Sum<V> {
 }
 
 #[inline(always)]
-fn largest<L: Lanes>(lanes: L, row: &[f32]) -> f32 {
+pub(super) fn largest<L: Lanes>(lanes: L, row: &[f32]) -> f32 {
     let (chunks, rest) = L::chunks(row);
     let mut top = lanes.load_padded(rest, f32::NEG_INFINITY);
     for chunk in chunks {

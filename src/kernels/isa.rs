@@ -4,8 +4,9 @@
 //! Whoever holds one may use the level's instructions, so every algorithm in
 //! `generic` is safe code that takes a token.
 //!
-//! The environment variable `DEMEANOR_ISA` (`scalar`, `neon`, `avx2`) forces a
-//! level, for tests and benchmarks. It can only choose among what the CPU has.
+//! The environment variable `DEMEANOR_ISA` (a level's name, such as `scalar`, `neon` or
+//! `avx2`) forces a level, for tests and benchmarks. It can only choose among what the CPU
+//! has.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,15 +20,31 @@ pub const ISA_VARIABLE: &str = "DEMEANOR_ISA";
 pub enum Level {
     /// Plain Rust: the truth the others are tested against.
     Scalar,
-    /// 128-bit Advanced SIMD of every AArch64 board (Pi 4, Pi 5, Jetson).
+    /// 128-bit Advanced SIMD of every AArch64 board (Pi 4 and Jetson Nano have no more).
     Neon,
+    /// The same with `sdot`, four byte products per lane (Pi 5, Jetson Orin).
+    NeonDot,
+    /// The same with `smmla`, 2×8 by 8×2 byte products (newer server and phone cores).
+    NeonI8mm,
     /// 256-bit AVX2 with fused multiply-add, for x86-64.
     Avx2,
+    /// The same with `vpdpbusd` on 256 bits (recent desktop and kiosk CPUs).
+    AvxVnni,
+    /// 512-bit AVX-512 with `vpdpbusd`.
+    Avx512,
 }
 
 impl Level {
     /// Every level, from plain to wide.
-    pub const ALL: [Level; 3] = [Level::Scalar, Level::Neon, Level::Avx2];
+    pub const ALL: [Level; 7] = [
+        Level::Scalar,
+        Level::Neon,
+        Level::NeonDot,
+        Level::NeonI8mm,
+        Level::Avx2,
+        Level::AvxVnni,
+        Level::Avx512,
+    ];
 
     /// The name used in reports and in `DEMEANOR_ISA`.
     #[must_use]
@@ -35,18 +52,18 @@ impl Level {
         match self {
             Level::Scalar => "scalar",
             Level::Neon => "neon",
+            Level::NeonDot => "neon-dot",
+            Level::NeonI8mm => "neon-i8mm",
             Level::Avx2 => "avx2",
+            Level::AvxVnni => "avx-vnni",
+            Level::Avx512 => "avx512-vnni",
         }
     }
 
     /// Whether this build has kernels of the level and this CPU runs them.
     #[must_use]
     pub fn is_available(self) -> bool {
-        match self {
-            Level::Scalar => true,
-            Level::Neon => has_neon(),
-            Level::Avx2 => has_avx2(),
-        }
+        super::Kernels::for_level(self).is_some()
     }
 
     /// The widest available level.
@@ -114,7 +131,8 @@ impl fmt::Display for IsaError {
         match self {
             IsaError::Unknown { name } => write!(
                 f,
-                "{ISA_VARIABLE} names no known level, {name:?}; set it to scalar, neon or avx2, or unset it"
+                "{ISA_VARIABLE} names no known level, {name:?}; set it to {}, or unset it",
+                Level::ALL.map(Level::name).join(", ")
             ),
             IsaError::Unavailable { level } => write!(
                 f,
@@ -126,26 +144,6 @@ impl fmt::Display for IsaError {
 }
 
 impl std::error::Error for IsaError {}
-
-#[cfg(target_arch = "aarch64")]
-fn has_neon() -> bool {
-    super::neon::Neon::new().is_some()
-}
-
-#[cfg(not(target_arch = "aarch64"))]
-fn has_neon() -> bool {
-    false
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_avx2() -> bool {
-    super::x86::Avx2::new().is_some()
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx2() -> bool {
-    false
-}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // a test fails by panicking
@@ -178,14 +176,23 @@ mod tests {
 
     #[cfg(target_arch = "aarch64")]
     #[test]
-    fn every_aarch64_board_gets_neon() {
-        assert_eq!(Level::best(), Level::Neon);
+    fn aarch64_gets_the_products_that_its_core_has() {
+        let wanted = if std::arch::is_aarch64_feature_detected!("i8mm") {
+            Level::NeonI8mm
+        } else if std::arch::is_aarch64_feature_detected!("dotprod") {
+            Level::NeonDot
+        } else {
+            Level::Neon
+        };
+        assert_eq!(Level::best(), wanted);
     }
 
     #[cfg(target_arch = "x86_64")]
     #[test]
-    fn x86_gets_avx2_exactly_where_the_cpu_has_it() {
-        let has = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        assert_eq!(Level::best() == Level::Avx2, has);
+    fn x86_gets_the_widest_level_that_the_cpu_has() {
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let avx512 = is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512bw");
+        assert_eq!(Level::best() == Level::Avx512, avx512);
+        assert_eq!(Level::best() == Level::Scalar, !avx2);
     }
 }

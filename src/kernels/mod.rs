@@ -1,18 +1,19 @@
-//! The arithmetic of the fusion heads, per instruction set.
+//! The arithmetic of the models and fusion heads, per instruction set.
 //!
 //! [`active`] chooses a table of function pointers once, by asking the CPU;
 //! every later call is one indirect jump. A kernel is declared in one place,
 //! `table`, together with its shape rule and the property test that holds it to
 //! the plain `scalar` code at every level; without the test it does not
-//! compile.
+//! compile. Byte products are in [`int8`].
 //!
-//! This is the only module of the crate with `unsafe` code, and it has three
-//! kinds: intrinsics behind a token (`neon`, `x86`), making a token inside a
-//! function compiled for it, and calling such a function from the table.
+//! This is the only module of the crate with `unsafe` code, and it has four
+//! kinds: intrinsics and inline assembly behind a token (`neon`, `x86`), making
+//! a token inside a function compiled for it, calling such a function from the
+//! table, and lending a closure to the workers of `pool`.
 //!
 //! Shapes: matrices are row-major f32, `[rows, columns]`. Values must be
-//! finite; [`all_finite`] tells. Nothing here allocates except
-//! [`AttendScratch`], when it first meets a longer input.
+//! finite; [`all_finite`] tells. Nothing here allocates except scratch memory,
+//! when it first meets a longer input.
 
 #![allow(unsafe_code)] // denied everywhere else
 
@@ -20,10 +21,13 @@
 mod table;
 
 mod generic;
+pub mod int8;
 mod isa;
+#[macro_use]
 mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod pool;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 mod properties;
@@ -34,7 +38,9 @@ mod x86;
 
 use std::sync::OnceLock;
 
+use int8::*;
 pub use isa::{ISA_VARIABLE, IsaError, Level};
+pub use pool::{MAX_THREADS, set_threads, share, threads};
 pub use rows::{Rows, ShapeError, all_finite, largest_magnitude, unit_rows};
 
 /// Query rows that share one pass over the keys.
@@ -72,8 +78,16 @@ impl Kernels {
             Level::Scalar => Some(Kernels::SCALAR),
             #[cfg(target_arch = "aarch64")]
             Level::Neon => neon::Neon::new().map(neon::Neon::kernels),
+            #[cfg(target_arch = "aarch64")]
+            Level::NeonDot => neon::NeonDot::new().map(neon::NeonDot::kernels),
+            #[cfg(target_arch = "aarch64")]
+            Level::NeonI8mm => neon::NeonI8mm::new().map(neon::NeonI8mm::kernels),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => x86::Avx2::new().map(x86::Avx2::kernels),
+            #[cfg(target_arch = "x86_64")]
+            Level::AvxVnni => x86::AvxVnni::new().map(x86::AvxVnni::kernels),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => x86::Avx512::new().map(x86::Avx512::kernels),
             _ => None,
         }
     }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+pub(super) use super::int8::properties as int8;
 use super::{AttendScratch, Kernels, Level, Rows, scalar, unit_rows};
 
 /// Half the distance from 1 to the next f32.
@@ -22,7 +23,7 @@ pub(super) fn at_level(level: Level, property: fn(&Kernels)) {
     }
 }
 
-fn run<S: Strategy>(strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+pub(super) fn run<S: Strategy>(strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     // Emulated and scalar runs share this budget, hence the moderate number.
     let config = Config {
         cases: 96,
@@ -34,11 +35,11 @@ fn run<S: Strategy>(strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseE
     }
 }
 
-fn size() -> impl Strategy<Value = usize> {
+pub(super) fn size() -> impl Strategy<Value = usize> {
     prop_oneof![proptest::sample::select(SIZES.to_vec()), 0_usize..40]
 }
 
-fn few() -> impl Strategy<Value = usize> {
+pub(super) fn few() -> impl Strategy<Value = usize> {
     proptest::sample::select(vec![0_usize, 1, 2, 3, 4, 5, 7, 8, 9, 17])
 }
 
@@ -48,14 +49,14 @@ fn vector(len: usize) -> impl Strategy<Value = Vec<f32>> {
 
 /// A matrix as it is passed around in these tests.
 #[derive(Clone, Debug)]
-struct Matrix {
-    data: Vec<f32>,
-    rows: usize,
-    cols: usize,
+pub(super) struct Matrix {
+    pub(super) data: Vec<f32>,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
 }
 
 impl Matrix {
-    fn view(&self) -> Rows<'_> {
+    pub(super) fn view(&self) -> Rows<'_> {
         Rows {
             data: &self.data,
             rows: self.rows,
@@ -64,7 +65,7 @@ impl Matrix {
     }
 }
 
-fn matrix(rows: usize, cols: usize) -> impl Strategy<Value = Matrix> {
+pub(super) fn matrix(rows: usize, cols: usize) -> impl Strategy<Value = Matrix> {
     vector(rows * cols).prop_map(move |data| Matrix { data, rows, cols })
 }
 

@@ -5,6 +5,10 @@
 
 use super::{AttendScratch, Rows};
 
+pub(super) use super::int8::scalar::{
+    add_codes, attend, depthwise, dequantise, gelu, layer_norm, linear, quantise, range, requantise,
+};
+
 /// `Σ aᵢ·bᵢ` in f64.
 fn dot64(a: &[f32], b: &[f32]) -> f64 {
     a.iter()
@@ -85,7 +89,7 @@ pub(super) fn attend_mean(
     weights: Option<&mut [f32]>,
 ) {
     let score = |i: usize, row: &mut [f32]| gemm_bt(q.slice(i, i + 1), kv, row);
-    attend(q.rows(), score, kv, mean, scratch, weights);
+    attend_by(q.rows(), score, kv, mean, scratch, weights);
 }
 
 pub(super) fn label_attend_mean(
@@ -97,11 +101,11 @@ pub(super) fn label_attend_mean(
     weights: Option<&mut [f32]>,
 ) {
     let score = |i: usize, row: &mut [f32]| gemm(q.slice(i, i + 1), keys_t, row);
-    attend(q.rows(), score, values, mean, scratch, weights);
+    attend_by(q.rows(), score, values, mean, scratch, weights);
 }
 
 /// `mean = (1/n)·Σᵢ softmax(scoreᵢ)·values`, the weights of one row at a time.
-fn attend(
+fn attend_by(
     n: usize,
     score: impl Fn(usize, &mut [f32]),
     values: Rows<'_>,

@@ -89,6 +89,79 @@ macro_rules! for_each_kernel {
                     && mean.len() == values.cols()
                     && weights.as_ref().is_none_or(|w| w.len() == q.rows() * values.rows()),
                 tested by label_attend_mean;
+
+            /// Least and greatest value of `x`; `(∞, −∞)` of none.
+            fn range(x: &[f32]) -> (f32, f32)
+                where true, tested by int8::range;
+
+            /// `x` `[r, k]` as codes, rows padded to whole [`DEPTH`](crate::kernels::int8::DEPTH)s
+            /// with the code of 0: `clamp(round(x/scale) + zero, 0, 255)`, ties to even,
+            /// the division as a product by `1/scale`.
+            fn quantise(x: Rows<'_>, q: Quant, out: &mut [u8]) -> ()
+                where out.len() == x.rows() * padded_depth(x.cols()), tested by int8::quantise;
+
+            /// Codes to floats: `scale·(q − zero)`.
+            fn dequantise(codes: &[u8], q: Quant, out: &mut [f32]) -> ()
+                where codes.len() == out.len(), tested by int8::dequantise;
+
+            /// Sum of two tensors of codes, as codes; whole
+            /// [`DEPTH`](crate::kernels::int8::DEPTH)s of them.
+            fn add_codes(a: (&[u8], Quant), b: (&[u8], Quant), q: Quant, out: &mut [u8]) -> ()
+                where a.0.len() == out.len() && b.0.len() == out.len() && out.len() % DEPTH == 0,
+                tested by int8::add_codes;
+
+            /// Codes times packed weights, to floats; returns the range of what it wrote.
+            ///
+            /// The sums are exact; bias and scale are one fused multiply-add.
+            fn linear(
+                a: Codes<'_>,
+                q: Quant,
+                job: &Linear<'_>,
+                init: &mut Vec<[i32; COLUMNS]>,
+                out: &mut [f32]
+            ) -> (f32, f32)
+                where a.hold(padded_depth(job.weights.k()))
+                    && job.fits(a.rows)
+                    && out.len() == a.rows * job.weights.n(),
+                tested by int8::linear;
+
+            /// Codes times packed weights, to codes, rows padded to whole panels.
+            fn requantise(
+                a: Codes<'_>,
+                zero: u8,
+                job: &Requantise<'_>,
+                init: &mut Vec<[i32; COLUMNS]>,
+                out: &mut [u8]
+            ) -> ()
+                where a.hold(padded_depth(job.weights.k()))
+                    && job.fits()
+                    && out.len() == a.rows * job.weights.n().next_multiple_of(COLUMNS),
+                tested by int8::requantise;
+
+            /// `x/2·(1 + erf(x/√2))` in place, within 5e-5·max(1, |x|).
+            fn gelu(x: &mut [f32]) -> ()
+                where true, tested by int8::gelu;
+
+            /// `(x − mean)/√(variance + ε)·γ + β` of each row; returns the range of it.
+            fn layer_norm(
+                x: Rows<'_>,
+                affine: (&[f32], &[f32]),
+                epsilon: f32,
+                out: &mut [f32]
+            ) -> (f32, f32)
+                where affine.0.len() == x.cols()
+                    && affine.1.len() == x.cols()
+                    && out.len() == x.data().len(),
+                tested by int8::layer_norm;
+
+            /// Multi-head attention of codes, `[n, heads·width]`; see [`Attention`].
+            fn attend(job: &Attention<'_>, scratch: &mut AttentionScratch, out: &mut [f32]) -> ()
+                where job.fits(out.len()), tested by int8::attend;
+
+            /// One row of a depthwise convolution of codes, channels last; `taps` are the
+            /// offsets in `codes` of what the first pixel reads.
+            fn depthwise(codes: &[u8], taps: &[usize], job: &Depthwise<'_>, out: &mut [u8]) -> ()
+                where job.fits(codes.len(), taps, out.len()), tested by int8::depthwise;
         }
     };
 }
@@ -98,7 +171,7 @@ macro_rules! declare_table {
     ([] $(
         $(#[$doc:meta])*
         fn $name:ident($($arg:ident: $type:ty),*) -> $out:ty
-            where $rule:expr, tested by $test:ident;
+            where $rule:expr, tested by $($test:ident)::+;
     )*) => {
         /// The kernels of one instruction-set level.
         #[derive(Clone, Copy, Debug)]
@@ -136,9 +209,10 @@ macro_rules! declare_entries {
     ([$token:ident $features:literal] $(
         $(#[$doc:meta])*
         fn $name:ident($($arg:ident: $type:ty),*) -> $out:ty
-            where $rule:expr, tested by $test:ident;
+            where $rule:expr, tested by $($test:ident)::+;
     )*) => {
         mod entry {
+            use crate::kernels::int8::*;
             use crate::kernels::{AttendScratch, Rows, generic};
             use super::$token;
 
@@ -155,7 +229,7 @@ macro_rules! declare_entries {
 
         impl $token {
             /// The kernels of this level.
-            pub(super) fn kernels(self) -> crate::kernels::Kernels {
+            pub(in crate::kernels) fn kernels(self) -> crate::kernels::Kernels {
                 crate::kernels::Kernels { level: crate::kernels::Level::$token, $($name: entry::$name,)* }
             }
         }
@@ -175,31 +249,34 @@ macro_rules! declare_tests {
     ([] $(
         $(#[$doc:meta])*
         fn $name:ident($($arg:ident: $type:ty),*) -> $out:ty
-            where $rule:expr, tested by $test:ident;
+            where $rule:expr, tested by $($test:ident)::+;
     )*) => {
         mod kernel {
             $(
                 mod $name {
                     use crate::kernels::{Level, properties};
 
-                    #[test]
-                    fn scalar() {
-                        properties::at_level(Level::Scalar, properties::$test);
-                    }
-
-                    #[cfg(target_arch = "aarch64")]
-                    #[test]
-                    fn neon() {
-                        properties::at_level(Level::Neon, properties::$test);
-                    }
-
-                    #[cfg(target_arch = "x86_64")]
-                    #[test]
-                    fn avx2() {
-                        properties::at_level(Level::Avx2, properties::$test);
-                    }
+                    at_every_level!(properties::$($test)::+);
                 }
             )*
         }
     };
+}
+
+/// One test per level. A level this CPU lacks is skipped aloud.
+#[cfg(test)]
+macro_rules! at_every_level {
+    ($property:expr) => {
+        at_every_level!(@each $property, scalar Scalar);
+        #[cfg(target_arch = "aarch64")]
+        at_every_level!(@each $property, neon Neon, neon_dot NeonDot, neon_i8mm NeonI8mm);
+        #[cfg(target_arch = "x86_64")]
+        at_every_level!(@each $property, avx2 Avx2, avx_vnni AvxVnni, avx512 Avx512);
+    };
+    (@each $property:expr, $($name:ident $level:ident),*) => {$(
+        #[test]
+        fn $name() {
+            properties::at_level(Level::$level, $property);
+        }
+    )*};
 }

@@ -1,13 +1,17 @@
-//! AArch64 Advanced SIMD: four f32 lanes.
+//! AArch64 Advanced SIMD: four f32 lanes, and byte products of three generations.
 
-use std::arch::aarch64::{
-    float32x4_t, vaddq_f32, vaddq_s32, vaddvq_f32, vandq_u32, vcgeq_f32, vcvtq_s32_f32,
-    vdupq_n_f32, vdupq_n_s32, vfmaq_f32, vld1q_f32, vmaxq_f32, vmaxvq_f32, vmulq_f32,
-    vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_u32_f32, vrndnq_f32, vshlq_n_s32,
-    vst1q_f32, vsubq_f32,
-};
+mod depthwise;
+mod dot;
+mod i8mm;
+mod tile;
 
+use std::arch::aarch64::*;
+
+use super::int8::COLUMNS;
 use super::lanes::Lanes;
+
+pub(super) use dot::NeonDot;
+pub(super) use i8mm::NeonI8mm;
 
 /// Proof that this CPU has Advanced SIMD.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +97,12 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    fn min(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: the token proves Advanced SIMD.
+        unsafe { vminq_f32(a, b) }
+    }
+
+    #[inline(always)]
     fn mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
         // SAFETY: the token proves Advanced SIMD.
         unsafe { vfmaq_f32(c, a, b) }
@@ -133,6 +143,38 @@ impl Lanes for Neon {
     fn largest(self, v: float32x4_t) -> f32 {
         // SAFETY: the token proves Advanced SIMD.
         unsafe { vmaxvq_f32(v) }
+    }
+
+    #[inline(always)]
+    fn from_sums(self, sums: &[i32; COLUMNS], part: usize) -> float32x4_t {
+        let four: &[i32; 4] = &sums.as_chunks().0[part];
+        // SAFETY: the token proves Advanced SIMD; `four` holds four i32, and the
+        // load needs no alignment beyond that of i32.
+        unsafe { vcvtq_f32_s32(vld1q_s32(four.as_ptr())) }
+    }
+
+    #[inline(always)]
+    fn load_codes(self, src: &[u8], flip: u8) -> float32x4_t {
+        let four: &[u8; 4] = &src.as_chunks().0[0];
+        // SAFETY: the token proves Advanced SIMD.
+        unsafe {
+            let stored = vcreate_u8(u64::from(u32::from_le_bytes(*four)));
+            let codes = vmovl_u8(veor_u8(stored, vdup_n_u8(flip)));
+            vcvtq_f32_u32(vmovl_u16(vget_low_u16(codes)))
+        }
+    }
+
+    #[inline(always)]
+    fn store_codes(self, v: float32x4_t, flip: u8, dst: &mut [u8]) {
+        let four: &mut [u8; 4] = &mut dst.as_chunks_mut().0[0];
+        // SAFETY: the token proves Advanced SIMD.
+        let stored = unsafe {
+            let words = vmovn_u32(vcvtq_u32_f32(v));
+            let codes = vmovn_u16(vcombine_u16(words, words));
+            vreinterpret_u32_u8(veor_u8(codes, vdup_n_u8(flip)))
+        };
+        // SAFETY: the token proves Advanced SIMD.
+        *four = unsafe { vget_lane_u32::<0>(stored) }.to_le_bytes();
     }
 }
 

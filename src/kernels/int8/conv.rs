@@ -1,0 +1,132 @@
+//! Depthwise convolution of codes, channels last.
+
+use super::linear::{flip, stored_zero};
+use super::pack::{COLUMNS, Line};
+use super::tile::Tile;
+
+/// Weights of a depthwise convolution, in panels of sixteen channels.
+#[derive(Clone, Debug)]
+pub struct DepthwiseWeights {
+    /// `[panels][taps]`, sixteen channels each; channels beyond the last are 0.
+    pub(in crate::kernels) panels: Vec<Vec<[i16; COLUMNS]>>,
+    /// Σ over the taps.
+    pub(in crate::kernels) sums: Vec<[i32; COLUMNS]>,
+    /// `[blocks of 64 channels][quads of taps][4]`: line `i` holds channels `4i..4i + 4` of each
+    /// sixteen, four taps of each side by side; taps and channels beyond the last are 0.
+    pub(in crate::kernels) quads: Vec<Vec<[Line; 4]>>,
+    /// `[blocks of 64 channels]` of nine taps, by threes: the quads of taps 0, 3, 6, then of 1, 4,
+    /// 7, then of 2, 5, 8 — the columns of a 3x3 window, their fourth weight 0. Empty where there
+    /// are not nine taps.
+    pub(in crate::kernels) columns: Vec<[[Line; 4]; 3]>,
+}
+
+impl DepthwiseWeights {
+    /// Packs `weights` `[channels, taps]`; `None` if the size is another.
+    #[must_use]
+    pub fn new(weights: &[i8], channels: usize, taps: usize) -> Option<DepthwiseWeights> {
+        if channels == 0 || taps == 0 || weights.len() != channels.checked_mul(taps)? {
+            return None;
+        }
+        let mut panels = vec![vec![[0; COLUMNS]; taps]; channels.div_ceil(COLUMNS)];
+        let mut sums = vec![[0; COLUMNS]; panels.len()];
+        let mut quads =
+            vec![vec![[Line::ZERO; 4]; taps.div_ceil(4)]; channels.div_ceil(4 * COLUMNS)];
+        let nines = if taps == 9 { quads.len() } else { 0 };
+        let mut columns = vec![[[Line::ZERO; 4]; 3]; nines];
+        for (c, weights) in weights.chunks_exact(taps).enumerate() {
+            for (t, w) in weights.iter().enumerate() {
+                panels[c / COLUMNS][t][c % COLUMNS] = i16::from(*w);
+                sums[c / COLUMNS][c % COLUMNS] += i32::from(*w);
+                let (sixteen, four) = (c / COLUMNS % 4, c % COLUMNS / 4);
+                let (block, byte) = (c / (4 * COLUMNS), sixteen * 16 + c % 4 * 4);
+                quads[block][t / 4][four].0[byte + t % 4] = *w;
+                if let Some(columns) = columns.get_mut(block) {
+                    columns[t % 3][four].0[byte + t / 3] = *w;
+                }
+            }
+        }
+        Some(DepthwiseWeights {
+            panels,
+            sums,
+            quads,
+            columns,
+        })
+    }
+}
+
+/// One output pixel after another of a row: `y = clamp(round((Σₜ x·w + bias)·multiplier) +
+/// zero, low, high)` for each channel.
+#[derive(Clone, Copy, Debug)]
+pub struct Depthwise<'a> {
+    /// Weights.
+    pub weights: &'a DepthwiseWeights,
+    /// Input scale · weight scale / output scale of each channel.
+    pub multipliers: &'a [[f32; COLUMNS]],
+    /// Bias of each channel, in units of the sums.
+    pub bias: &'a [[i32; COLUMNS]],
+    /// Zero points of input and output.
+    pub zeros: (u8, u8),
+    /// Least and greatest output code.
+    pub clamp: (u8, u8),
+    /// Bytes from a tap of one output pixel to the same tap of the next.
+    pub step: usize,
+}
+
+impl Depthwise<'_> {
+    /// Whether the parts fit each other and every tap of every pixel is within `codes`.
+    pub(in crate::kernels) fn fits(&self, codes: usize, taps: &[usize], out: usize) -> bool {
+        let panels = self.weights.sums.len();
+        let channels = panels * COLUMNS;
+        let furthest = taps.iter().copied().max().unwrap_or(0);
+        let pixels = out / channels;
+        self.multipliers.len() == panels
+            && self.bias.len() == panels
+            && self.weights.panels.iter().all(|p| p.len() == taps.len())
+            && out.is_multiple_of(channels)
+            && (pixels == 0 || (pixels - 1) * self.step + furthest + channels <= codes)
+    }
+}
+
+/// `pixels` outputs of one row; `taps` are offsets of the first pixel's taps in `codes`.
+#[inline(always)]
+pub(in crate::kernels) fn depthwise<L: Tile>(
+    lanes: L,
+    codes: &[u8],
+    taps: &[usize],
+    job: &Depthwise<'_>,
+    out: &mut [u8],
+) {
+    lanes.depthwise_row(codes, taps, job, out);
+}
+
+/// The row, sixteen channels at a time.
+#[inline(always)]
+pub(super) fn row<L: Tile>(
+    lanes: L,
+    codes: &[u8],
+    taps: &[usize],
+    job: &Depthwise<'_>,
+    out: &mut [u8],
+) {
+    let panels = job.weights.sums.len();
+    let zero_in = stored_zero::<L>(job.zeros.0);
+    for panel in 0..panels {
+        let weights = &job.weights.panels[panel];
+        let mut start = job.bias[panel];
+        for c in 0..COLUMNS {
+            start[c] -= zero_in * job.weights.sums[panel][c];
+        }
+        let multipliers = L::chunks(&job.multipliers[panel]).0;
+        for (pixel, out) in out.chunks_exact_mut(panels * COLUMNS).enumerate() {
+            let mut sums = start;
+            let from = pixel * job.step + panel * COLUMNS;
+            lanes.depthwise(&codes[from..], taps, weights, &mut sums);
+            let out = &mut out[panel * COLUMNS..][..COLUMNS];
+            for part in 0..COLUMNS / L::LANES {
+                let v = lanes.mul(lanes.from_sums(&sums, part), lanes.load(&multipliers[part]));
+                let out = &mut out[part * L::LANES..][..L::LANES];
+                lanes.store_rounded(v, job.zeros.1, job.clamp, flip::<L>(), out);
+            }
+        }
+    }
+}

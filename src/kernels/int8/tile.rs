@@ -1,0 +1,190 @@
+//! What a level must offer for byte products: a tile of sums, and no more.
+
+use super::super::lanes::Lanes;
+use super::conv::Depthwise;
+use super::linear::flip;
+use super::pack::{COLUMNS, Line, Packing};
+
+/// Most rows and panels of a tile at any level.
+pub(in crate::kernels) const MAX_ROWS: usize = 8;
+pub(in crate::kernels) const MAX_PANELS: usize = 3;
+
+/// The sums of a tile: by row, by panel, by column.
+pub(in crate::kernels) type Sums = [[[i32; COLUMNS]; MAX_PANELS]; MAX_ROWS];
+
+/// The operands of a tile, sizes checked.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Block<'a> {
+    a: &'a [u8],
+    stride: usize,
+    rows: usize,
+    b: &'a [Line],
+    depth: usize,
+    panels: usize,
+    init: &'a [[i32; COLUMNS]],
+}
+
+impl<'a> Block<'a> {
+    /// `rows` rows of codes from the start of `a`, `stride` apart, by `panels` panels of
+    /// `depth` lines from the start of `b`; the sums start at `init`.
+    #[inline(always)]
+    pub(in crate::kernels) fn new(
+        (a, stride, rows): (&'a [u8], usize, usize),
+        (b, depth, panels): (&'a [Line], usize, usize),
+        init: &'a [[i32; COLUMNS]],
+    ) -> Self {
+        assert!((1..=MAX_ROWS).contains(&rows) && (1..=MAX_PANELS).contains(&panels));
+        assert!(a.len() >= (rows - 1) * stride + depth * 4);
+        assert!(b.len() >= panels * depth && init.len() >= panels);
+        Block {
+            a,
+            stride,
+            rows,
+            b,
+            depth,
+            panels,
+            init,
+        }
+    }
+
+    /// Rows, 1..=8.
+    #[inline(always)]
+    pub(in crate::kernels) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Panels, 1..=3.
+    #[inline(always)]
+    pub(in crate::kernels) fn panels(&self) -> usize {
+        self.panels
+    }
+
+    /// Lines of a panel; a row has four times as many bytes.
+    #[inline(always)]
+    pub(in crate::kernels) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Start of row `r`: at least `4·depth` bytes are there.
+    #[inline(always)]
+    pub(in crate::kernels) fn row(&self, r: usize) -> *const u8 {
+        self.a[r * self.stride..].as_ptr()
+    }
+
+    /// Start of panel `p`: at least `depth` lines are there.
+    #[inline(always)]
+    pub(in crate::kernels) fn panel(&self, p: usize) -> *const Line {
+        self.b[p * self.depth..].as_ptr()
+    }
+
+    /// What the sums of panel `p` start at.
+    #[inline(always)]
+    pub(in crate::kernels) fn init(&self, p: usize) -> &'a [i32; COLUMNS] {
+        &self.init[p]
+    }
+}
+
+/// What turns the sums of a tile into codes: `clamp(round(sum·multiplier) + zero, low, high)`.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Recode<'a> {
+    /// By panel, by column.
+    pub multipliers: &'a [[f32; COLUMNS]],
+    pub zero: u8,
+    pub clamp: (u8, u8),
+    /// Bytes from one row of codes to the next.
+    pub stride: usize,
+}
+
+/// A level's byte products.
+pub(in crate::kernels) trait Tile: Lanes {
+    /// Rows and panels of the widest tile.
+    const ROWS: usize;
+    const PANELS: usize;
+
+    /// Whether products take codes as signed bytes, their top bit flipped.
+    const SIGNED: bool;
+
+    /// How weights are packed.
+    const PACKING: Packing = Packing::Fours;
+
+    /// `out[r][p][c] = init[p][c] + Σₖ a[r][k]·b[p][k][c]`, exactly.
+    ///
+    /// `block` has at most `ROWS` rows and `PANELS` panels.
+    fn tile(self, block: &Block<'_>, out: &mut Sums);
+
+    /// A tile and its codes: row `r` of panel `p` goes to `out[r·stride + 16·p..]`. `sums` is a
+    /// place for the sums, should the level want one.
+    #[inline(always)]
+    fn recode_tile(self, block: &Block<'_>, to: &Recode<'_>, sums: &mut Sums, out: &mut [u8]) {
+        self.tile(block, sums);
+        for p in 0..block.panels() {
+            let multipliers = Self::chunks(&to.multipliers[p]).0;
+            for (r, sums) in sums[..block.rows()].iter().enumerate() {
+                let out = &mut out[r * to.stride + p * COLUMNS..][..COLUMNS];
+                for (part, out) in out.chunks_exact_mut(Self::LANES).enumerate() {
+                    let v = self.mul(
+                        self.from_sums(&sums[p], part),
+                        self.load(&multipliers[part]),
+                    );
+                    self.store_rounded(v, to.zero, to.clamp, flip::<Self>(), out);
+                }
+            }
+        }
+    }
+
+    /// `clamp(round(v) + zero, low, high)` as bytes, each XOR `flip`; ties to even, and what is
+    /// no number becomes some code. `dst` has `LANES` bytes.
+    #[inline(always)]
+    fn store_rounded(self, v: Self::V, zero: u8, (low, high): (u8, u8), flip: u8, dst: &mut [u8]) {
+        let v = self.add(self.round(v), self.splat(f32::from(zero)));
+        let v = self.max(v, self.splat(f32::from(low)));
+        self.store_codes(self.min(v, self.splat(f32::from(high))), flip, dst);
+    }
+
+    /// `255·2ˣ` for `x ≤ 0`, within 8e-5 of it; 0 below −20, which no code can show.
+    #[inline(always)]
+    fn exp2_code(self, x: Self::V) -> Self::V {
+        const P: [f32; 4] = [
+            0.055_171_265 * 255.0,
+            0.242_611_29 * 255.0,
+            0.693_261_1 * 255.0,
+            0.999_928_06 * 255.0,
+        ];
+        let x = self.max(x, self.splat(-20.0));
+        let n = self.round(x);
+        let r = self.sub(x, n);
+        let mut p = self.splat(P[0]);
+        for c in &P[1..] {
+            p = self.mul_add(p, r, self.splat(*c));
+        }
+        self.mul(p, self.exp2_whole(n))
+    }
+
+    /// A row of a depthwise convolution; see [`depthwise`](super::conv::depthwise).
+    #[inline(always)]
+    fn depthwise_row(self, codes: &[u8], taps: &[usize], job: &Depthwise<'_>, out: &mut [u8]) {
+        super::conv::row(self, codes, taps, job, out);
+    }
+
+    /// 64 bytes of weights `[4, 16]`: four rows of codes, each byte XOR `flip`, interleaved.
+    #[inline(always)]
+    fn interleave(self, rows: [&[u8; COLUMNS]; 4], flip: u8, line: &mut Line) {
+        for c in 0..COLUMNS {
+            for (k, row) in rows.iter().enumerate() {
+                line.0[c * 4 + k] = (row[c] ^ flip) as i8;
+            }
+        }
+    }
+
+    /// Sixteen channels of a depthwise convolution:
+    /// `sums[c] += Σₜ codes[taps[t] + c]·weights[t][c]`, exactly.
+    ///
+    /// Codes are read as stored (signed where [`SIGNED`](Tile::SIGNED)).
+    fn depthwise(
+        self,
+        codes: &[u8],
+        taps: &[usize],
+        weights: &[[i16; COLUMNS]],
+        sums: &mut [i32; COLUMNS],
+    );
+}
