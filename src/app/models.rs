@@ -2,37 +2,96 @@
 
 use crate::Error;
 use crate::model::manifest::Role;
-use crate::model::{Audit, Bundle, FusionModel, SpeechModel, TextModel, bundles};
+use crate::model::{Audit, Bundle, FusionModel, Placed, SpeechModel, TextModel, bundles};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::PathBuf;
 
-/// Loads every bundle in `dir` (or in the binary) and prints what it is.
+/// Which bundles, and how much about them.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// A bundle, or a folder of bundles, instead of the built-in ones.
+    pub dir: Option<PathBuf>,
+    /// Which node runs where.
+    pub plan: bool,
+}
+
+/// Loads every bundle in the folder (or in the binary) and prints what it is.
 ///
 /// # Errors
 /// A bundle that is refused; the output's.
-pub fn models(dir: Option<&Path>, out: &mut impl Write) -> Result<bool, Error> {
-    let found = bundles(dir)?;
+pub fn models(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
+    let found = bundles(options.dir.as_deref())?;
     for bundle in &found {
-        let audits = audits(bundle)?;
-        print(bundle, &audits, out).map_err(Error::Output)?;
+        let loaded = loaded(bundle)?;
+        print(bundle, &loaded, out).map_err(Error::Output)?;
+        if options.plan {
+            for model in &loaded {
+                print_plan(bundle, model, out).map_err(Error::Output)?;
+            }
+        }
     }
     Ok(!found.is_empty())
 }
 
-fn audits(bundle: &Bundle) -> Result<Vec<(Role, Audit)>, Error> {
-    let mut audits = vec![
-        (Role::Speech, SpeechModel::load(bundle)?.audit().clone()),
-        (Role::Text, TextModel::load(bundle)?.audit().clone()),
+/// A model of a bundle, loaded.
+struct Loaded {
+    role: Role,
+    audit: Audit,
+    placed: Vec<Placed>,
+}
+
+fn loaded(bundle: &Bundle) -> Result<Vec<Loaded>, Error> {
+    let speech = SpeechModel::load(bundle)?;
+    let text = TextModel::load(bundle)?;
+    let of = |role, audit: &Audit, placed| Loaded {
+        role,
+        audit: audit.clone(),
+        placed,
+    };
+    let mut models = vec![
+        of(Role::Speech, speech.audit(), speech.placed()),
+        of(Role::Text, text.audit(), text.placed()),
     ];
     for role in [Role::Fusion, Role::FusionAr, Role::FusionAl] {
         if bundle.manifest.file(role).is_some() {
-            audits.push((role, FusionModel::load(bundle, role)?.audit().clone()));
+            let fusion = FusionModel::load(bundle, role)?;
+            models.push(of(role, fusion.audit(), fusion.placed()));
         }
     }
-    Ok(audits)
+    Ok(models)
 }
 
-fn print(bundle: &Bundle, audits: &[(Role, Audit)], out: &mut impl Write) -> io::Result<()> {
+/// One line a step: the kernel, the nodes it stands for, and why tract runs it if it does.
+fn print_plan(bundle: &Bundle, model: &Loaded, out: &mut impl Write) -> io::Result<()> {
+    let Some((name, _)) = bundle.bytes(model.role) else {
+        return Ok(());
+    };
+    let nodes = |tract: bool| -> usize {
+        let placed = model.placed.iter().filter(|p| p.tract.is_some() == tract);
+        placed.map(|p| p.nodes.len()).sum()
+    };
+    writeln!(
+        out,
+        "  {name}: {} nodes in our kernels, {} in tract",
+        nodes(false),
+        nodes(true)
+    )?;
+    for placed in &model.placed {
+        let why = placed
+            .tract
+            .as_ref()
+            .map_or(String::new(), |why| format!("  ({why})"));
+        writeln!(
+            out,
+            "    {:<44} {}{why}",
+            placed.kernel,
+            placed.nodes.join(" ")
+        )?;
+    }
+    Ok(())
+}
+
+fn print(bundle: &Bundle, models: &[Loaded], out: &mut impl Write) -> io::Result<()> {
     let manifest = &bundle.manifest;
     writeln!(
         out,
@@ -48,7 +107,7 @@ fn print(bundle: &Bundle, audits: &[(Role, Audit)], out: &mut impl Write) -> io:
         manifest.labels.join(", "),
         manifest.licence
     )?;
-    for (role, audit) in audits {
+    for Loaded { role, audit, .. } in models {
         let Some((name, bytes)) = bundle.bytes(*role) else {
             continue;
         };

@@ -3,6 +3,7 @@
 //! A quantised file proves nothing: an engine may quietly compute it in float (tract does
 //! so with QDQ graphs). What counts is the plan that will run.
 
+use super::plan::{Plan, Product};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::einsum::EinSum;
@@ -35,6 +36,18 @@ impl Audit {
             }
         }
         Ok(audit)
+    }
+
+    /// Looks at every step of a plan of ours.
+    pub(super) fn of_plan(plan: &Plan) -> Audit {
+        let mut audit = Audit::default();
+        for (name, product) in plan.products() {
+            match product {
+                Product::Float => audit.float.push(name.to_owned()),
+                _ => audit.integer += 1,
+            }
+        }
+        audit
     }
 
     /// All products of the plan, ours included.

@@ -2,8 +2,14 @@
 
 use super::bundle::Bundle;
 use super::manifest::{Precision, Role};
+use super::plan::{Given, Placed, Plan, Spent};
 use super::{Audit, ModelError, ops};
+use crate::kernels::all_finite;
+use bytes::Buf;
+use std::fs::File;
+use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::tract_hir::internal::*;
@@ -57,14 +63,19 @@ impl SpeechModel {
     /// # Errors
     /// The engine's, or an answer that is no number.
     pub fn encode(&self, mel: &[f32], frames: usize) -> Result<Encoded, ModelError> {
-        let mel = self.0.tensor(&[frames, 80], mel)?;
-        let [rows, logits] = self.0.floats(tvec!(mel.into_tvalue()))?;
+        let mel = (&[frames, 80][..], Given::Floats(mel));
+        let [rows, logits] = self.0.floats(&[mel])?;
         Ok(Encoded { rows, logits })
     }
 
     /// What multiplies in it.
     pub fn audit(&self) -> &Audit {
         &self.0.audit
+    }
+
+    /// Which node runs where.
+    pub fn placed(&self) -> Vec<Placed> {
+        self.0.engine.placed()
     }
 }
 
@@ -83,14 +94,23 @@ impl TextModel {
     /// # Errors
     /// The engine's, or an answer that is no number.
     pub fn encode(&self, ids: &[i64], types: &[i64]) -> Result<Encoded, ModelError> {
-        let inputs = tvec!(tensor1(ids).into_tvalue(), tensor1(types).into_tvalue());
-        let [rows, logits] = self.0.floats(inputs)?;
+        let (n, types_n) = ([ids.len()], [types.len()]);
+        let inputs = [
+            (&n[..], Given::Ints(ids)),
+            (&types_n[..], Given::Ints(types)),
+        ];
+        let [rows, logits] = self.0.floats(&inputs)?;
         Ok(Encoded { rows, logits })
     }
 
     /// What multiplies in it.
     pub fn audit(&self) -> &Audit {
         &self.0.audit
+    }
+
+    /// Which node runs where.
+    pub fn placed(&self) -> Vec<Placed> {
+        self.0.engine.placed()
     }
 }
 
@@ -109,9 +129,12 @@ impl FusionModel {
     /// # Errors
     /// The engine's, or an answer that is no number.
     pub fn fuse(&self, text: &[f32], speech: &[f32]) -> Result<Fused, ModelError> {
-        let rows = |x: &[f32]| self.0.tensor(&[x.len() / WIDTH, WIDTH], x);
-        let inputs = tvec!(rows(text)?.into_tvalue(), rows(speech)?.into_tvalue());
-        let [logits, _attention, g_text, g_speech] = self.0.floats(inputs)?;
+        let dims = [text, speech].map(|x| [x.len() / WIDTH, WIDTH]);
+        let inputs = [
+            (&dims[0][..], Given::Floats(text)),
+            (&dims[1][..], Given::Floats(speech)),
+        ];
+        let [logits, _attention, g_text, g_speech] = self.0.floats(&inputs)?;
         Ok(Fused {
             logits,
             g_text,
@@ -123,13 +146,130 @@ impl FusionModel {
     pub fn audit(&self) -> &Audit {
         &self.0.audit
     }
+
+    /// Which node runs where.
+    pub fn placed(&self) -> Vec<Placed> {
+        self.0.engine.placed()
+    }
+}
+
+/// What runs a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Runner {
+    /// Fused steps of ours, tract for what they do not match.
+    #[default]
+    Ours,
+    /// tract alone, as it comes.
+    Tract,
+}
+
+/// A model in a form that runs.
+#[derive(Debug)]
+enum Engine {
+    Plan(Plan),
+    /// The plan, and why it is not ours.
+    Tract(Arc<TypedSimplePlan>, String),
+}
+
+impl Engine {
+    /// A fusion head is one call of a kernel, which tract makes; everything else is planned
+    /// here if it can be. `again` reads the file once more, as planning takes the weights.
+    fn of(
+        mut proto: ModelProto,
+        again: impl FnOnce() -> TractResult<ModelProto>,
+        runner: Runner,
+    ) -> TractResult<(Engine, Audit)> {
+        let nodes = proto.graph.as_ref().map_or(&[][..], |g| &g.node);
+        let why = if runner == Runner::Tract {
+            "asked for".to_string()
+        } else if nodes.iter().any(|n| n.domain == "demeanor") {
+            "a fusion head is one call".to_string()
+        } else {
+            match Plan::new(&mut proto) {
+                Ok(plan) => {
+                    let audit = Audit::of_plan(&plan);
+                    return Ok((Engine::Plan(plan), audit));
+                }
+                Err(why) => {
+                    proto = again()?;
+                    why
+                }
+            }
+        };
+        let model = ops::framework().model_for_proto_model(&proto)?;
+        // tract has its own copy of the weights by now
+        drop(proto);
+        let model = model.into_typed()?.into_decluttered()?.into_optimized()?;
+        let audit = Audit::of(&model)?;
+        Ok((Engine::Tract(TypedSimplePlan::new(model)?, why), audit))
+    }
+
+    fn placed(&self) -> Vec<Placed> {
+        match self {
+            Engine::Plan(plan) => plan.report(),
+            Engine::Tract(_, why) => vec![Placed {
+                nodes: vec!["the whole model".into()],
+                kernel: "tract".into(),
+                tract: Some(why.clone()),
+            }],
+        }
+    }
+
+    /// Runs; every output as its shape and floats.
+    fn run(&self, inputs: &[Input<'_>]) -> Result<Vec<Output>, String> {
+        match self {
+            Engine::Plan(plan) => plan.run(inputs, |outputs| {
+                let owned = outputs.iter().map(|(dims, x)| Output::of(dims, x));
+                owned.collect()
+            }),
+            Engine::Tract(plan, _) => run_tract(plan, inputs).map_err(|e| sentence(&e)),
+        }
+    }
+}
+
+fn run_tract(plan: &Arc<TypedSimplePlan>, inputs: &[Input<'_>]) -> TractResult<Vec<Output>> {
+    let mut values = tvec!();
+    for (dims, given) in inputs {
+        let tensor = match given {
+            Given::Floats(x) => Tensor::from_shape(dims, x)?,
+            Given::Ints(x) => Tensor::from_shape(dims, x)?,
+        };
+        values.push(tensor.into_tvalue());
+    }
+    let outputs = plan.run(values)?;
+    let floats = outputs.iter().map(|o| {
+        let plain = o.try_as_plain_ram()?;
+        Ok(Output::of(o.shape(), plain.as_slice::<f32>()?))
+    });
+    floats.collect()
+}
+
+/// Shape and content of an input.
+type Input<'a> = (&'a [usize], Given<'a>);
+
+/// An output of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// Shape.
+    pub dims: Vec<usize>,
+    /// Content, row-major.
+    pub values: Vec<f32>,
+}
+
+impl Output {
+    fn of(dims: &[usize], values: &[f32]) -> Output {
+        Output {
+            dims: dims.to_vec(),
+            values: values.to_vec(),
+        }
+    }
 }
 
 /// A runnable model.
 #[derive(Debug, Clone)]
 struct Session {
     name: String,
-    plan: Arc<TypedSimplePlan>,
+    engine: Arc<Engine>,
     audit: Audit,
 }
 
@@ -145,21 +285,36 @@ impl Session {
             what: "is not in the bundle".into(),
         };
         let (name, onnx) = bundle.bytes(role).ok_or_else(missing)?;
-        let refused = |what: String| ModelError::Refused {
-            name: name.into(),
-            what,
-        };
-        // tract answers malformed models with errors, and now and then with a panic
-        let loaded = catch_unwind(AssertUnwindSafe(|| plan(onnx, inputs, outputs)));
-        let loaded = loaded.unwrap_or_else(|_| Err(format_err!("the engine broke on it")));
-        let (plan, audit) = loaded.map_err(|e| refused(sentence(&e)))?;
-        let session = Session {
-            name: name.into(),
-            plan,
-            audit,
-        };
+        let session = Session::open(name, onnx, Some((inputs, outputs)), Runner::Ours)?;
         let claim = bundle.manifest.file(role).map(|f| f.precision);
         session.check_claim(claim)
+    }
+
+    /// A model with the inputs and outputs that are expected, if any are.
+    fn open(
+        name: &str,
+        onnx: &[u8],
+        interface: Option<(&[&str], &[&str])>,
+        runner: Runner,
+    ) -> Result<Session, ModelError> {
+        // a malformed model is answered with an error, and now and then with a panic
+        let loaded = catch_unwind(AssertUnwindSafe(|| {
+            let proto = decode(onnx)?;
+            if let Some((inputs, outputs)) = interface {
+                check_interface(&proto, inputs, outputs)?;
+            }
+            Engine::of(proto, || decode(onnx), runner)
+        }));
+        let loaded = loaded.unwrap_or_else(|_| Err(format_err!("the engine broke on it")));
+        let (engine, audit) = loaded.map_err(|e| ModelError::Refused {
+            name: name.into(),
+            what: sentence(&e),
+        })?;
+        Ok(Session {
+            name: name.into(),
+            engine: Arc::new(engine),
+            audit,
+        })
     }
 
     /// An int8 file holds no float product.
@@ -182,42 +337,263 @@ impl Session {
         }
     }
 
-    fn tensor(&self, shape: &[usize], data: &[f32]) -> Result<Tensor, ModelError> {
-        Tensor::from_shape(shape, data).map_err(|e| self.failed(sentence(&e)))
-    }
-
-    /// Runs and hands out `N` float outputs; infinite or undefined numbers never leave.
-    fn floats<const N: usize>(&self, inputs: TVec<TValue>) -> Result<[Vec<f32>; N], ModelError> {
-        let run = || -> TractResult<Vec<Vec<f32>>> {
-            let outputs = self.plan.run(inputs)?;
-            outputs
-                .iter()
-                .map(|o| Ok(o.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()))
-                .collect()
-        };
+    /// Runs; infinite or undefined numbers never leave.
+    fn run(&self, inputs: &[Input<'_>]) -> Result<Vec<Output>, ModelError> {
+        let run = || self.engine.run(inputs);
         let outputs = catch_unwind(AssertUnwindSafe(run))
-            .unwrap_or_else(|_| Err(format_err!("the engine broke on it")))
-            .map_err(|e| self.failed(sentence(&e)))?;
-        if outputs.iter().flatten().any(|x| !x.is_finite()) {
+            .unwrap_or_else(|_| Err("the engine broke on it".into()))
+            .map_err(|e| self.failed(e))?;
+        if outputs.iter().any(|o| !all_finite(&o.values)) {
             return Err(self.failed("answered with a number that is none"));
         }
+        Ok(outputs)
+    }
+
+    /// Runs and hands out the content of `N` outputs.
+    fn floats<const N: usize>(&self, inputs: &[Input<'_>]) -> Result<[Vec<f32>; N], ModelError> {
+        let outputs: Vec<Vec<f32>> = self.run(inputs)?.into_iter().map(|o| o.values).collect();
         outputs
             .try_into()
             .map_err(|_| self.failed("answered with another number of outputs"))
     }
 }
 
-type Loaded = (Arc<TypedSimplePlan>, Audit);
+/// Any ONNX file, for measuring.
+#[derive(Debug)]
+pub struct OnnxFile {
+    session: Session,
+    inputs: Vec<Wanted>,
+    outputs: Vec<String>,
+}
 
-fn plan(onnx: &[u8], inputs: &[&str], outputs: &[&str]) -> TractResult<Loaded> {
-    let proto = decode(onnx)?;
-    check_interface(&proto, inputs, outputs)?;
-    let model = ops::framework().model_for_proto_model(&proto)?;
-    // the engine has its own copy of the weights by now
-    drop(proto);
-    let model = model.into_typed()?.into_decluttered()?.into_optimized()?;
-    let audit = Audit::of(&model)?;
-    Ok((TypedSimplePlan::new(model)?, audit))
+/// An input that a file wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Name.
+    pub name: String,
+    /// Each dimension: a number, or the name of one.
+    pub dims: Vec<Result<usize, String>>,
+    /// Whole numbers (i64) rather than floats.
+    pub ints: bool,
+}
+
+/// Content of an input, with its shape.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// f32.
+    Floats(Vec<usize>, Vec<f32>),
+    /// i64.
+    Ints(Vec<usize>, Vec<i64>),
+}
+
+impl Content {
+    fn given(&self) -> Input<'_> {
+        match self {
+            Content::Floats(dims, x) => (dims, Given::Floats(x)),
+            Content::Ints(dims, x) => (dims, Given::Ints(x)),
+        }
+    }
+}
+
+impl OnnxFile {
+    /// Reads a model; the file is never in memory as a whole.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is refused.
+    pub fn open(path: &Path, runner: Runner) -> Result<Self, ModelError> {
+        let name = path.display().to_string();
+        let read = || {
+            let file = File::open(path).and_then(FileBuf::new);
+            let mut file = file.map_err(|e| format_err!("{e}"))?;
+            let proto = <ModelProto as prost::Message>::decode(&mut file);
+            proto.map_err(|e| format_err!("is no ONNX file ({e})"))
+        };
+        Self::of(&name, read, runner)
+    }
+
+    /// A model in memory.
+    ///
+    /// # Errors
+    /// A file that is refused.
+    pub fn of_bytes(name: &str, onnx: &[u8], runner: Runner) -> Result<Self, ModelError> {
+        Self::of(name, || decode(onnx), runner)
+    }
+
+    fn of(
+        name: &str,
+        read: impl Fn() -> TractResult<ModelProto>,
+        runner: Runner,
+    ) -> Result<Self, ModelError> {
+        let loaded = catch_unwind(AssertUnwindSafe(|| {
+            let proto = read()?;
+            let graph = proto.graph.as_ref();
+            let graph = graph.ok_or_else(|| format_err!("holds no graph"))?;
+            let initial: Vec<&String> = graph.initializer.iter().map(|t| &t.name).collect();
+            let wanted = graph.input.iter().filter(|i| !initial.contains(&&i.name));
+            let inputs = wanted.map(wants).collect();
+            let outputs = graph.output.iter().map(|o| o.name.clone()).collect();
+            let (engine, audit) = Engine::of(proto, &read, runner)?;
+            Ok((engine, audit, inputs, outputs))
+        }));
+        let loaded = loaded.unwrap_or_else(|_| Err(format_err!("the engine broke on it")));
+        let (engine, audit, inputs, outputs) = loaded.map_err(|e| ModelError::Refused {
+            name: name.into(),
+            what: sentence(&e),
+        })?;
+        let session = Session {
+            name: name.into(),
+            engine: Arc::new(engine),
+            audit,
+        };
+        Ok(OnnxFile {
+            session,
+            inputs,
+            outputs,
+        })
+    }
+
+    /// What it wants.
+    pub fn inputs(&self) -> &[Wanted] {
+        &self.inputs
+    }
+
+    /// Names of what it makes.
+    pub fn outputs(&self) -> &[String] {
+        &self.outputs
+    }
+
+    /// Which node runs where.
+    pub fn placed(&self) -> Vec<Placed> {
+        self.session.engine.placed()
+    }
+
+    /// Bytes of the arena, where the plan is ours.
+    pub fn arena_bytes(&self) -> Option<usize> {
+        match &*self.session.engine {
+            Engine::Plan(plan) => Some(plan.arena_bytes()),
+            Engine::Tract(..) => None,
+        }
+    }
+
+    /// Runs.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn run(&self, inputs: &[Content]) -> Result<Vec<Output>, ModelError> {
+        let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
+        self.session.run(&given)
+    }
+
+    /// Runs and throws the answer away: what a measurement wants.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn run_only(&self, inputs: &[Content]) -> Result<(), ModelError> {
+        let given: TVec<Input<'_>> = inputs.iter().map(Content::given).collect();
+        let ran = match &*self.session.engine {
+            Engine::Plan(plan) => plan.run(&given, |_| ()),
+            Engine::Tract(plan, _) => run_tract(plan, &given)
+                .map(|_| ())
+                .map_err(|e| sentence(&e)),
+        };
+        ran.map_err(|e| self.session.failed(e))
+    }
+
+    /// Runs and tells the time of each step; nothing where tract runs all.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn profile(&self, inputs: &[Content]) -> Result<Vec<Spent>, ModelError> {
+        let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
+        match &*self.session.engine {
+            Engine::Plan(plan) => plan.profile(&given).map_err(|e| self.session.failed(e)),
+            Engine::Tract(..) => Ok(Vec::new()),
+        }
+    }
+}
+
+/// A file as a buffer that is read piece by piece.
+struct FileBuf {
+    file: File,
+    left: usize,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl FileBuf {
+    const PIECE: usize = 1 << 16;
+
+    fn new(file: File) -> io::Result<FileBuf> {
+        let left = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        let mut buf = FileBuf {
+            file,
+            left,
+            piece: vec![0; Self::PIECE],
+            at: Self::PIECE,
+        };
+        buf.fill();
+        Ok(buf)
+    }
+
+    /// The next piece; a file that ends early or cannot be read ends the buffer.
+    fn fill(&mut self) {
+        let many = self.left.min(Self::PIECE);
+        self.piece.truncate(many);
+        self.at = 0;
+        if self.file.read_exact(&mut self.piece).is_err() {
+            self.piece.clear();
+            self.left = 0;
+        }
+    }
+}
+
+impl Buf for FileBuf {
+    fn remaining(&self) -> usize {
+        self.left
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.piece[self.at..]
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        assert!(count <= self.left, "beyond the end of a file");
+        while count > 0 {
+            let here = count.min(self.piece.len() - self.at);
+            self.at += here;
+            self.left -= here;
+            count -= here;
+            if self.at == self.piece.len() && self.left > 0 {
+                self.fill();
+            }
+            if self.left == 0 {
+                return;
+            }
+        }
+    }
+}
+
+fn wants(input: &tract_onnx::pb::ValueInfoProto) -> Wanted {
+    use tract_onnx::pb::{tensor_proto::DataType, tensor_shape_proto::dimension, type_proto};
+    let tensor = input.r#type.as_ref().and_then(|t| t.value.as_ref());
+    let (mut dims, mut ints) = (Vec::new(), false);
+    if let Some(type_proto::Value::TensorType(tensor)) = tensor {
+        ints = tensor.elem_type == DataType::Int64 as i32;
+        for dim in tensor.shape.iter().flat_map(|s| &s.dim) {
+            dims.push(match &dim.value {
+                Some(dimension::Value::DimValue(n)) => {
+                    usize::try_from(*n).map_err(|_| n.to_string())
+                }
+                Some(dimension::Value::DimParam(name)) => Err(name.clone()),
+                None => Err(String::new()),
+            });
+        }
+    }
+    Wanted {
+        name: input.name.clone(),
+        dims,
+        ints,
+    }
 }
 
 fn decode(onnx: &[u8]) -> TractResult<ModelProto> {

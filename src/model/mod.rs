@@ -6,10 +6,14 @@ mod bundle;
 mod load;
 pub mod manifest;
 mod ops;
+mod plan;
 
 pub use audit::Audit;
 pub use bundle::{Bundle, Origin, bundles};
-pub use load::{Encoded, Fused, FusionModel, SpeechModel, TextModel};
+pub use load::{
+    Content, Encoded, Fused, FusionModel, OnnxFile, Output, Runner, SpeechModel, TextModel, Wanted,
+};
+pub use plan::{Placed, Spent};
 
 use std::path::PathBuf;
 

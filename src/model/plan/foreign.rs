@@ -1,0 +1,242 @@
+//! A node that nothing of ours matches, run by tract as a model of its own.
+
+use super::graph::Node;
+use super::steps::MOST;
+use super::{Fact, Io, Kind, Product, Step};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use tract_onnx::pb::{
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+    TypeProto, ValueInfoProto, tensor_proto, tensor_shape_proto, type_proto,
+};
+use tract_onnx::tract_hir::internal::*;
+
+/// One node, its constants, and a runnable model for each shape that it met.
+pub(super) struct Foreign {
+    node: NodeProto,
+    /// Inputs that are values, by name, in the order of the step's inputs.
+    values: Vec<String>,
+    consts: Vec<TensorProto>,
+    opset: i64,
+    /// What it makes, as far as that is known without shapes.
+    kind: Kind,
+    made: Mutex<HashMap<Shapes, Runnable>>,
+}
+
+/// Kind and shape of every input.
+type Shapes = Vec<(Kind, Vec<usize>)>;
+
+/// What tract runs, and what it makes.
+type Runnable = (Arc<TypedSimplePlan>, Vec<Fact>);
+
+impl std::hash::Hash for Kind {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (*self as u8).hash(state);
+    }
+}
+
+impl fmt::Debug for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Foreign({})", self.node.op_type)
+    }
+}
+
+impl Foreign {
+    /// `consts` are the initializers among the node's inputs.
+    pub(super) fn new(
+        node: &Node,
+        consts: Vec<TensorProto>,
+        opset: i64,
+        kind: Kind,
+    ) -> Result<Foreign, String> {
+        let is_const = |name: &String| consts.iter().any(|c| c.name == *name);
+        let mut values: Vec<String> = Vec::new();
+        for input in &node.inputs {
+            if !input.is_empty() && !is_const(input) && !values.contains(input) {
+                values.push(input.clone());
+            }
+        }
+        if values.len() > MOST || node.outputs.len() > MOST {
+            return Err(format!(
+                "node {} has too many inputs or outputs",
+                node.proto.name
+            ));
+        }
+        Ok(Foreign {
+            node: node.proto.clone(),
+            values,
+            consts,
+            opset,
+            kind,
+            made: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Names of the values it reads.
+    pub(super) fn values(&self) -> &[String] {
+        &self.values
+    }
+
+    fn model(&self, inputs: &[&Fact]) -> TractResult<Runnable> {
+        let outputs = self.node.output.iter().map(|name| ValueInfoProto {
+            name: name.clone(),
+            ..ValueInfoProto::default()
+        });
+        let takes = self
+            .values
+            .iter()
+            .zip(inputs)
+            .map(|(name, fact)| value_info(name, fact));
+        let proto = ModelProto {
+            ir_version: 8,
+            opset_import: vec![OperatorSetIdProto {
+                domain: String::new(),
+                version: self.opset,
+            }],
+            graph: Some(GraphProto {
+                name: self.node.name.clone(),
+                node: vec![self.node.clone()],
+                initializer: self.consts.clone(),
+                input: takes.collect(),
+                output: outputs.collect(),
+                ..GraphProto::default()
+            }),
+            ..ModelProto::default()
+        };
+        let mut model = super::super::ops::framework().model_for_proto_model(&proto)?;
+        for (at, fact) in inputs.iter().enumerate() {
+            let fact = match (&fact.known, fact.kind) {
+                (Some(known), _) => InferenceFact::from(Tensor::from_shape(&fact.dims, known)?),
+                (None, Kind::Int) => i64::fact(&fact.dims).into(),
+                (None, Kind::Float) => f32::fact(&fact.dims).into(),
+                (None, other) => bail!("reads {other:?}"),
+            };
+            model.set_input_fact(at, fact)?;
+        }
+        let model = model.into_typed()?.into_decluttered()?.into_optimized()?;
+        let facts: Vec<Fact> = (0..self.node.output.len())
+            .map(|at| {
+                let fact = model.output_fact(at)?;
+                let dims = fact
+                    .shape
+                    .as_concrete()
+                    .context("has a shape that depends on its input")?;
+                let kind = match fact.datum_type {
+                    DatumType::F32 => Kind::Float,
+                    DatumType::I64 | DatumType::I32 | DatumType::TDim => Kind::Int,
+                    _ => Kind::Foreign,
+                };
+                Ok(Fact::new(kind, dims))
+            })
+            .collect::<TractResult<_>>()?;
+        Ok((TypedSimplePlan::new(model)?, facts))
+    }
+
+    fn runnable(&self, inputs: &[&Fact]) -> Result<Runnable, String> {
+        let key: Vec<_> = inputs.iter().map(|f| (f.kind, f.dims.clone())).collect();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = made.get(&key) {
+            return Ok(known.clone());
+        }
+        let runnable = self
+            .model(inputs)
+            .map_err(|e| format!("tract: {}", e.root_cause()))?;
+        made.insert(key, runnable.clone());
+        Ok(runnable)
+    }
+}
+
+/// A value's type, as tract wants it of a graph's inputs.
+fn value_info(name: &str, fact: &Fact) -> ValueInfoProto {
+    let kind = match fact.kind {
+        Kind::Int => tensor_proto::DataType::Int64,
+        _ => tensor_proto::DataType::Float,
+    };
+    let dim = |d: &usize| tensor_shape_proto::Dimension {
+        value: Some(tensor_shape_proto::dimension::Value::DimValue(*d as i64)),
+        ..Default::default()
+    };
+    let tensor = type_proto::Tensor {
+        elem_type: kind as i32,
+        shape: Some(TensorShapeProto {
+            dim: fact.dims.iter().map(dim).collect(),
+        }),
+    };
+    ValueInfoProto {
+        name: name.to_owned(),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(tensor)),
+            ..TypeProto::default()
+        }),
+        ..ValueInfoProto::default()
+    }
+}
+
+fn tensor(fact: &Fact, io: &Io<'_>, at: usize) -> TractResult<Tensor> {
+    let buffer = io.inputs[at];
+    match (fact.kind, &fact.known) {
+        (_, Some(known)) => Tensor::from_shape(&fact.dims, known),
+        (Kind::Int, None) => Tensor::from_shape(&fact.dims, &buffer.ints[..fact.count()]),
+        (Kind::Float, None) => Tensor::from_shape(&fact.dims, &buffer.floats[..fact.count()]),
+        _ => buffer
+            .foreign
+            .clone()
+            .context("reads a value that was not made"),
+    }
+}
+
+impl Step for Foreign {
+    fn name(&self) -> &'static str {
+        "tract"
+    }
+
+    fn makes(&self) -> Option<Kind> {
+        Some(self.kind)
+    }
+
+    fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
+        Ok(self.runnable(inputs)?.1)
+    }
+
+    fn run(&self, io: Io<'_>) -> Result<(), String> {
+        let (plan, facts) = self.runnable(io.facts)?;
+        let run = || -> TractResult<TVec<TValue>> {
+            let mut inputs = tvec!();
+            for (at, fact) in io.facts.iter().enumerate() {
+                inputs.push(tensor(fact, &io, at)?.into_tvalue());
+            }
+            plan.run(inputs)
+        };
+        let made = run().map_err(|e| format!("tract: {}", e.root_cause()))?;
+        for ((value, fact), out) in made.into_iter().zip(&facts).zip(io.outputs.iter_mut()) {
+            let fill = || -> TractResult<()> {
+                match fact.kind {
+                    Kind::Float => {
+                        let values = value.try_as_plain_ram()?;
+                        out.floats[..fact.count()].copy_from_slice(values.as_slice::<f32>()?);
+                    }
+                    Kind::Int => {
+                        let cast = value.cast_to::<i64>()?;
+                        let values = cast.try_as_plain_ram()?;
+                        out.ints[..fact.count()].copy_from_slice(values.as_slice::<i64>()?);
+                    }
+                    _ => out.foreign = Some(value.into_tensor()),
+                }
+                Ok(())
+            };
+            fill().map_err(|e| format!("tract: {}", e.root_cause()))?;
+        }
+        Ok(())
+    }
+
+    fn product(&self) -> Product {
+        match self.node.op_type.as_str() {
+            "MatMul" | "Gemm" | "Conv" | "ConvTranspose" | "LSTM" | "GRU" | "RNN" | "Einsum" => {
+                Product::Float
+            }
+            "MatMulInteger" | "ConvInteger" | "QLinearMatMul" | "QLinearConv" => Product::Integer,
+            _ => Product::None,
+        }
+    }
+}

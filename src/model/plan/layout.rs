@@ -1,0 +1,197 @@
+//! The memory of a plan for given input shapes: facts of every value, and slots.
+
+use super::steps::codes_len;
+use super::{Buffer, Fact, Given, Kind, Plan, Planned};
+
+/// Facts and slots of every value that is no constant.
+#[derive(Debug)]
+pub(super) struct Layout {
+    inputs: Vec<Vec<usize>>,
+    facts: Vec<Option<Fact>>,
+    slots: Vec<Option<usize>>,
+    /// Kind and length of each slot.
+    sizes: Vec<(Kind, usize)>,
+    nothing: Fact,
+}
+
+/// Values in a value's memory.
+fn len(fact: &Fact) -> usize {
+    match fact.kind {
+        Kind::Float | Kind::Int => fact.count(),
+        Kind::Rows | Kind::Image => codes_len(fact),
+        Kind::Foreign => 0,
+    }
+}
+
+/// More values than this in one tensor are a damaged shape, not a model.
+const MAX_VALUES: usize = 1 << 28;
+
+impl Layout {
+    pub(super) fn new(plan: &Plan, inputs: &[(&[usize], Given<'_>)]) -> Result<Layout, String> {
+        if inputs.len() != plan.inputs.len() {
+            return Err(format!(
+                "takes {} inputs, {} were given",
+                plan.inputs.len(),
+                inputs.len()
+            ));
+        }
+        let mut layout = Layout {
+            inputs: inputs.iter().map(|(dims, _)| dims.to_vec()).collect(),
+            facts: vec![None; plan.values],
+            slots: vec![None; plan.values],
+            sizes: Vec::new(),
+            nothing: Fact::new(Kind::Float, &[0]),
+        };
+        for ((dims, given), value) in inputs.iter().zip(&plan.inputs) {
+            let (kind, given) = match given {
+                Given::Floats(x) => (Kind::Float, x.len()),
+                Given::Ints(x) => (Kind::Int, x.len()),
+            };
+            let fact = Fact::new(kind, dims);
+            if fact.count() != given || given == 0 {
+                return Err(format!(
+                    "an input has {given} values, its shape is {dims:?}"
+                ));
+            }
+            layout.facts[*value] = Some(fact);
+        }
+        for planned in &plan.steps {
+            layout.infer(plan, planned)?;
+        }
+        layout.assign(plan);
+        Ok(layout)
+    }
+
+    fn infer(&mut self, plan: &Plan, planned: &Planned) -> Result<(), String> {
+        let describe = |e: String| {
+            let node = planned.nodes.last().map_or("", String::as_str);
+            format!("node {node} ({}): {e}", planned.step.name())
+        };
+        let known = |value: &usize| {
+            let fact = plan.consts.get(value).map(|(fact, _)| fact);
+            fact.or(self.facts[*value].as_ref())
+        };
+        let inputs: Option<Vec<&Fact>> = planned.inputs.iter().map(known).collect();
+        let inputs = inputs.ok_or_else(|| describe("reads what is not made yet".into()))?;
+        let facts = planned.step.facts(&inputs).map_err(describe)?;
+        for (fact, value) in facts.into_iter().zip(&planned.outputs) {
+            let count = fact.dims.iter().try_fold(1_usize, |n, d| n.checked_mul(*d));
+            if count.is_none_or(|n| n > MAX_VALUES) {
+                return Err(describe(format!(
+                    "would make a tensor of shape {:?}",
+                    fact.dims
+                )));
+            }
+            self.facts[*value] = Some(fact);
+        }
+        Ok(())
+    }
+
+    /// Gives every value a slot; a slot is free again after the last step that reads it.
+    fn assign(&mut self, plan: &Plan) {
+        // views share their source's slot and lengthen its life
+        let mut root: Vec<usize> = (0..plan.values).collect();
+        for planned in &plan.steps {
+            if planned.step.is_view() {
+                root[planned.outputs[0]] = root[planned.inputs[0]];
+            }
+        }
+        let mut last = vec![0; plan.values];
+        for (at, planned) in plan.steps.iter().enumerate() {
+            for value in planned.inputs.iter().chain(&planned.outputs) {
+                last[root[*value]] = at;
+            }
+        }
+        for value in &plan.outputs {
+            last[root[*value]] = usize::MAX;
+        }
+        let mut free: Vec<usize> = Vec::new();
+        let mut of_root: Vec<Option<usize>> = vec![None; plan.values];
+        for value in &plan.inputs {
+            of_root[*value] = Some(self.take(*value, &mut free));
+        }
+        for (at, planned) in plan.steps.iter().enumerate() {
+            for value in &planned.outputs {
+                if root[*value] == *value && of_root[*value].is_none() {
+                    of_root[*value] = Some(self.take(*value, &mut free));
+                }
+            }
+            let done = planned
+                .inputs
+                .iter()
+                .chain(&planned.outputs)
+                .map(|v| root[*v]);
+            for value in done {
+                if let Some(slot) = of_root[value].filter(|_| last[value] == at)
+                    && !free.contains(&slot)
+                {
+                    free.push(slot);
+                }
+            }
+        }
+        for value in 0..plan.values {
+            self.slots[value] = of_root[root[value]];
+        }
+    }
+
+    /// The free slot of the value's kind whose length fits best, or a new one.
+    fn take(&mut self, value: usize, free: &mut Vec<usize>) -> usize {
+        let fact = self.facts[value].as_ref().unwrap_or(&self.nothing);
+        let (kind, len) = (fact.kind, len(fact));
+        let memory = |kind| match kind {
+            Kind::Rows | Kind::Image => Kind::Rows,
+            other => other,
+        };
+        let fit = free
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| memory(self.sizes[**slot].0) == memory(kind))
+            .min_by_key(|(_, slot)| self.sizes[**slot].1.abs_diff(len));
+        if let Some((at, _)) = fit {
+            let slot = free.swap_remove(at);
+            self.sizes[slot].1 = self.sizes[slot].1.max(len);
+            return slot;
+        }
+        self.sizes.push((kind, len));
+        self.sizes.len() - 1
+    }
+
+    /// Makes the slots long enough.
+    pub(super) fn reserve(&self, slots: &mut Vec<Buffer>) {
+        if slots.len() < self.sizes.len() {
+            slots.resize_with(self.sizes.len(), Buffer::default);
+        }
+        for (slot, (kind, len)) in slots.iter_mut().zip(&self.sizes) {
+            match kind {
+                Kind::Float if slot.floats.len() < *len => slot.floats.resize(*len, 0.0),
+                Kind::Int if slot.ints.len() < *len => slot.ints.resize(*len, 0),
+                Kind::Rows | Kind::Image if slot.codes.len() < *len => slot.codes.resize(*len, 0),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn is_for<'a>(&self, inputs: impl Iterator<Item = &'a [usize]>) -> bool {
+        self.inputs.iter().map(Vec::as_slice).eq(inputs)
+    }
+
+    pub(super) fn fact(&self, value: usize) -> &Fact {
+        self.facts[value].as_ref().unwrap_or(&self.nothing)
+    }
+
+    pub(super) fn nothing(&self) -> &Fact {
+        &self.nothing
+    }
+
+    pub(super) fn slot(&self, value: usize) -> Option<usize> {
+        self.slots[value]
+    }
+
+    /// Whether the shapes alone determine all that a step makes.
+    pub(super) fn is_known(&self, planned: &Planned) -> bool {
+        planned
+            .outputs
+            .iter()
+            .all(|v| self.fact(*v).known.is_some())
+    }
+}

@@ -1,0 +1,135 @@
+//! Rows out of tables, straight from int8.
+
+use super::super::graph::Const;
+use super::super::{Fact, Io, Kind, Step};
+use super::expect;
+use std::sync::Arc;
+
+/// Rows of a table of signed bytes with one scale each: floats `[n, d]`.
+#[derive(Debug)]
+pub(in super::super) struct Embed {
+    pub table: Arc<Const>,
+    pub scales: Vec<f32>,
+    pub width: usize,
+}
+
+impl Step for Embed {
+    fn name(&self) -> &'static str {
+        "int8 embedding"
+    }
+
+    fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
+        expect(inputs[0], Kind::Int)?;
+        let mut dims = inputs[0].dims.clone();
+        dims.push(self.width);
+        Ok(vec![Fact::new(Kind::Float, &dims)])
+    }
+
+    fn run(&self, io: Io<'_>) -> Result<(), String> {
+        let len = io.made[0].count();
+        let ids = io.ints(0);
+        let table = self.table.bytes().ok_or("the table is no int8")?;
+        let out = &mut io.outputs[0].floats[..len];
+        for (id, out) in ids.iter().zip(out.chunks_exact_mut(self.width)) {
+            let row = row(*id, self.scales.len())?;
+            let codes = &table[row * self.width..][..self.width];
+            let scale = self.scales[row];
+            for (out, code) in out.iter_mut().zip(codes) {
+                *out = f32::from(*code) * scale;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The row of `id`, where a negative one counts from the end.
+fn row(id: i64, rows: usize) -> Result<usize, String> {
+    let from_end = if id < 0 { id + rows as i64 } else { id };
+    let row = usize::try_from(from_end).ok().filter(|r| *r < rows);
+    row.ok_or_else(|| format!("id {id} is not among {rows} rows"))
+}
+
+/// `table[ids]` of whole numbers.
+#[derive(Debug)]
+pub(in super::super) struct GatherInts {
+    pub table: Vec<i64>,
+}
+
+impl Step for GatherInts {
+    fn name(&self) -> &'static str {
+        "lookup"
+    }
+
+    fn makes(&self) -> Option<Kind> {
+        Some(Kind::Int)
+    }
+
+    fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
+        expect(inputs[0], Kind::Int)?;
+        Ok(vec![Fact::new(Kind::Int, &inputs[0].dims)])
+    }
+
+    fn run(&self, io: Io<'_>) -> Result<(), String> {
+        let count = io.made[0].count();
+        for i in 0..count {
+            let value = self.table[row(io.ints(0)[i], self.table.len())?];
+            io.outputs[0].ints[i] = value;
+        }
+        Ok(())
+    }
+}
+
+/// The first rows of a table of signed bytes with one scale; the input says how many.
+#[derive(Debug)]
+pub(in super::super) struct TableHead {
+    pub table: Arc<Const>,
+    pub scale: f32,
+    pub width: usize,
+}
+
+impl Step for TableHead {
+    fn name(&self) -> &'static str {
+        "int8 positions"
+    }
+
+    fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
+        let rows = match inputs[0].known.as_deref() {
+            Some([rows]) => usize::try_from(*rows).unwrap_or(0),
+            _ => return Err("needs a number of rows that the shapes determine".into()),
+        };
+        // a slice ends with its table
+        let rows = rows.min(self.table.dims[0]);
+        Ok(vec![Fact::new(Kind::Float, &[rows, self.width])])
+    }
+
+    fn run(&self, mut io: Io<'_>) -> Result<(), String> {
+        let table = self.table.bytes().ok_or("the table is no int8")?;
+        for (out, code) in io.out().iter_mut().zip(table) {
+            *out = f32::from(*code) * self.scale;
+        }
+        Ok(())
+    }
+}
+
+/// Whole numbers to floats.
+#[derive(Debug)]
+pub(in super::super) struct CastInts;
+
+impl Step for CastInts {
+    fn name(&self) -> &'static str {
+        "to float"
+    }
+
+    fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
+        expect(inputs[0], Kind::Int)?;
+        Ok(vec![Fact::new(Kind::Float, &inputs[0].dims)])
+    }
+
+    fn run(&self, io: Io<'_>) -> Result<(), String> {
+        let count = io.made[0].count();
+        for i in 0..count {
+            io.outputs[0].floats[i] = io.ints(0)[i] as f32;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! Quantise, product with packed weights, layer norm.
+
+use super::super::{Fact, Io, Kind, Product, Step};
+use super::{by_rows, expect};
+use crate::kernels::int8::{Activation, COLUMNS, Codes, Linear, PackedWeights, Quant};
+use crate::kernels::{Kernels, Rows};
+use std::sync::{Mutex, PoisonError};
+
+/// Floats to rows of codes: `DynamicQuantizeLinear`, or `QuantizeLinear` with what it holds.
+#[derive(Debug)]
+pub(in super::super) struct Quantise {
+    pub fixed: Option<Quant>,
+}
+
+impl Step for Quantise {
+    fn name(&self) -> &'static str {
+        match self.fixed {
+            None => "quantise (dynamic)",
+            Some(_) => "quantise",
+        }
+    }
+
+    fn makes(&self) -> Option<Kind> {
+        Some(Kind::Rows)
+    }
+
+    fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
+        expect(inputs[0], Kind::Float)?;
+        if inputs[0].width() == 0 {
+            return Err("has nothing to quantise".into());
+        }
+        Ok(vec![Fact::new(Kind::Rows, &inputs[0].dims)])
+    }
+
+    fn run(&self, io: Io<'_>) -> Result<(), String> {
+        let x = io.floats(0);
+        let quant = self.fixed.unwrap_or_else(|| {
+            let (low, high) = io.inputs[0].range.unwrap_or_else(|| io.kernels.range(x));
+            Quant::of_range(low, high)
+        });
+        let rows = Rows::of_whole(x, io.facts[0].width());
+        let len = super::codes_len(io.made[0]);
+        io.kernels
+            .quantise(rows, quant, &mut io.outputs[0].codes[..len]);
+        io.outputs[0].quant = Some(quant);
+        Ok(())
+    }
+}
+
+/// Weights of a product with what belongs to their columns.
+#[derive(Debug)]
+pub(in super::super) struct Columns {
+    pub weights: PackedWeights,
+    pub scales: Vec<[f32; COLUMNS]>,
+    pub bias: Vec<[f32; COLUMNS]>,
+}
+
+impl Columns {
+    pub(in super::super) fn job<'a>(
+        &'a self,
+        activation: Activation,
+        residual: Option<&'a [f32]>,
+    ) -> Linear<'a> {
+        Linear {
+            weights: &self.weights,
+            scales: &self.scales,
+            bias: &self.bias,
+            activation,
+            residual,
+        }
+    }
+}
+
+/// The product, its rows shared among the workers; returns the range of all that was written.
+pub(super) fn linear(
+    kernels: &Kernels,
+    (codes, quant): (Codes<'_>, Quant),
+    job: &Linear<'_>,
+    init: &mut Vec<[i32; COLUMNS]>,
+    out: &mut [f32],
+) -> (f32, f32) {
+    let (k, n) = (job.weights.k(), job.weights.n());
+    let ends = Mutex::new((f32::INFINITY, f32::NEG_INFINITY));
+    let work = |first: usize, rows: usize, out: &mut [f32], init: &mut Vec<_>| {
+        let codes = Codes {
+            bytes: &codes.bytes[first * codes.stride..],
+            rows,
+            stride: codes.stride,
+        };
+        let residual = job.residual.map(|r| &r[first * n..(first + rows) * n]);
+        let job = Linear { residual, ..*job };
+        let (low, high) = kernels.linear(codes, quant, &job, init, out);
+        if let Ok(mut ends) = ends.lock() {
+            *ends = (ends.0.min(low), ends.1.max(high));
+        }
+    };
+    by_rows(codes.rows, k * n, out, work, init);
+    ends.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Codes `[…, k]` times weights, scaled, with bias, activation and residual: floats `[…, n]`.
+#[derive(Debug)]
+pub(in super::super) struct LinearStep {
+    pub columns: Columns,
+    pub activation: Activation,
+    pub residual: bool,
+}
+
+impl Step for LinearStep {
+    fn name(&self) -> &'static str {
+        match (self.activation, self.residual) {
+            (Activation::Gelu, _) => "int8 linear + bias + GELU",
+            (Activation::Relu, _) => "int8 linear + bias + ReLU",
+            (Activation::Identity, true) => "int8 linear + bias + residual",
+            (Activation::Identity, false) => "int8 linear + bias",
+        }
+    }
+
+    fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
+        expect(inputs[0], Kind::Rows)?;
+        let (k, n) = (self.columns.weights.k(), self.columns.weights.n());
+        if inputs[0].width() != k {
+            return Err(format!("rows of {} meet weights of {k}", inputs[0].width()));
+        }
+        let mut dims = inputs[0].dims.clone();
+        if let Some(last) = dims.last_mut() {
+            *last = n;
+        }
+        if self.residual && (inputs[1].dims != dims || inputs[1].kind != Kind::Float) {
+            return Err(format!("{:?} is added to {dims:?}", inputs[1].dims));
+        }
+        Ok(vec![Fact::new(Kind::Float, &dims)])
+    }
+
+    fn run(&self, io: Io<'_>) -> Result<(), String> {
+        let (codes, quant) = io.rows(0)?;
+        let residual = self.residual.then(|| io.floats(1));
+        let job = self.columns.job(self.activation, residual);
+        let len = io.made[0].count();
+        let out = &mut io.outputs[0];
+        let floats = &mut out.floats[..len];
+        let range = linear(
+            io.kernels,
+            (codes, quant),
+            &job,
+            &mut io.scratch.init,
+            floats,
+        );
+        out.range = Some(range);
+        Ok(())
+    }
+
+    fn product(&self) -> Product {
+        Product::Integer
+    }
+
+    fn macs(&self, inputs: &[&Fact]) -> u64 {
+        (inputs[0].count() * self.columns.weights.n()) as u64
+    }
+}
+
+/// `LayerNormalization` over the last axis.
+#[derive(Debug)]
+pub(in super::super) struct LayerNorm {
+    pub gamma: Vec<f32>,
+    pub beta: Vec<f32>,
+    pub epsilon: f32,
+}
+
+impl Step for LayerNorm {
+    fn name(&self) -> &'static str {
+        "layer norm"
+    }
+
+    fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
+        expect(inputs[0], Kind::Float)?;
+        if inputs[0].width() != self.gamma.len() {
+            return Err(format!(
+                "rows of {} meet {} weights",
+                inputs[0].width(),
+                self.gamma.len()
+            ));
+        }
+        Ok(vec![Fact::new(Kind::Float, &inputs[0].dims)])
+    }
+
+    fn run(&self, io: Io<'_>) -> Result<(), String> {
+        let rows = Rows::of_whole(io.floats(0), self.gamma.len());
+        let len = io.made[0].count();
+        let out = &mut io.outputs[0];
+        let affine = (self.gamma.as_slice(), self.beta.as_slice());
+        let range = io
+            .kernels
+            .layer_norm(rows, affine, self.epsilon, &mut out.floats[..len]);
+        out.range = Some(range);
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! The operations of a plan, one file per family.
+
+mod attention;
+mod conv;
+mod embed;
+mod float;
+mod linear;
+mod shape;
+
+pub(super) use attention::Attend;
+pub(super) use conv::{
+    AddCodes, After, Conv, Conv1d, DepthwiseConv, DequantiseImage, MAX_TAPS, PoolCodes,
+    QuantiseImage, Window,
+};
+pub(super) use embed::{CastInts, Embed, GatherInts, TableHead};
+pub(super) use float::{
+    AveragePool1d, Binary, BinaryOp, DynamicProduct, Reduce, Softmax, Tanh, Transpose,
+};
+pub(super) use linear::{Columns, LayerNorm, LinearStep, Quantise};
+pub(super) use shape::{ShapeOf, SliceInts, View};
+
+use super::{Fact, Io, Kind};
+use crate::kernels;
+use crate::kernels::int8::{COLUMNS, Codes, Quant, padded_depth};
+use std::cell::RefCell;
+use std::sync::Mutex;
+
+/// Most inputs or outputs of a step.
+pub(super) const MOST: usize = 8;
+
+/// Bytes from one pixel of an image of codes to the next.
+///
+/// Few channels (a picture's three) stay as they are; what reads them gathers windows.
+pub(super) fn pixel(channels: usize) -> usize {
+    if channels <= 4 {
+        channels
+    } else {
+        padded_depth(channels)
+    }
+}
+
+/// Channels, height and width of `[1, c, h, w]`.
+pub(super) fn image(fact: &Fact) -> Result<(usize, usize, usize), String> {
+    match fact.dims.as_slice() {
+        [1, c, h, w] if *c > 0 && *h > 0 && *w > 0 => Ok((*c, *h, *w)),
+        dims => Err(format!("needs one picture [1, c, h, w], not {dims:?}")),
+    }
+}
+
+/// Bytes of a value of codes.
+pub(super) fn codes_len(fact: &Fact) -> usize {
+    match (fact.kind, &fact.dims[..]) {
+        (Kind::Image, [1, c, h, w]) => (h * w + w) * pixel(*c),
+        _ => fact.rows() * padded_depth(fact.width()),
+    }
+}
+
+impl<'a> Io<'a> {
+    /// Codes of input `i`, as rows.
+    fn rows(&self, i: usize) -> Result<(Codes<'a>, Quant), String> {
+        let (buffer, fact): (&'a _, &'a _) = (self.inputs[i], self.facts[i]);
+        let codes = Codes {
+            bytes: &buffer.codes[..codes_len(fact)],
+            rows: fact.rows(),
+            stride: padded_depth(fact.width()),
+        };
+        Ok((codes, buffer.quant.ok_or("an input was not quantised")?))
+    }
+
+    /// Whole numbers of input `i`.
+    fn ints(&self, i: usize) -> &'a [i64] {
+        match &self.facts[i].known {
+            Some(known) => known,
+            None => &self.inputs[i].ints[..self.facts[i].count()],
+        }
+    }
+}
+
+/// Refuses an input of another kind.
+fn expect(fact: &Fact, kind: Kind) -> Result<(), String> {
+    if fact.kind == kind {
+        Ok(())
+    } else {
+        Err(format!("needs {kind:?}, got {:?}", fact.kind))
+    }
+}
+
+/// `values` in panels of sixteen columns, filled up with `fill`.
+pub(super) fn panels<T: Copy>(values: &[T], fill: T) -> Vec<[T; COLUMNS]> {
+    let panel = |chunk: &[T]| {
+        let mut panel = [fill; COLUMNS];
+        panel[..chunk.len()].copy_from_slice(chunk);
+        panel
+    };
+    values.chunks(COLUMNS).map(panel).collect()
+}
+
+/// Fewer multiply-accumulates than this are not worth waking a worker.
+const WORTH_SHARING: usize = 1 << 20;
+
+/// Runs `work(first row, rows, their part of out)` over all of `rows`, shared among the
+/// workers in whole blocks of 8 rows if there is enough to do.
+pub(super) fn by_rows<T: Send>(
+    rows: usize,
+    macs_per_row: usize,
+    out: &mut [T],
+    work: impl Fn(usize, usize, &mut [T], &mut Vec<[i32; COLUMNS]>) + Sync,
+    init: &mut Vec<[i32; COLUMNS]>,
+) {
+    let blocks = rows.div_ceil(8);
+    let parts = kernels::threads().min(blocks);
+    if parts < 2 || rows * macs_per_row < WORTH_SHARING {
+        work(0, rows, out, init);
+        return;
+    }
+    let width = out.len() / rows;
+    let each = blocks.div_ceil(parts) * 8;
+    let mut chunks = out.chunks_mut(each * width);
+    let shares: [Mutex<Option<&mut [T]>>; kernels::MAX_THREADS] =
+        std::array::from_fn(|_| Mutex::new(chunks.next()));
+    kernels::share(rows.div_ceil(each), &|part| {
+        let chunk = shares[part].lock().map_or(None, |mut share| share.take());
+        if let Some(chunk) = chunk {
+            INIT.with_borrow_mut(|init| work(part * each, chunk.len() / width, chunk, init));
+        }
+    });
+}
+
+thread_local! {
+    /// A worker's own start of sums.
+    static INIT: RefCell<Vec<[i32; COLUMNS]>> = const { RefCell::new(Vec::new()) };
+}

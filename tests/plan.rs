@@ -1,0 +1,515 @@
+//! Our plans against tract on the same files: same answers, no allocation once warm, and
+//! tract where nothing of ours fits.
+
+mod support;
+
+use demeanor::kernels;
+use demeanor::model::manifest::Task;
+use demeanor::model::{Bundle, Content, OnnxFile, Output, Runner};
+use prost::Message;
+use support::*;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::*;
+
+/// Shipped encoders, by file name.
+fn shipped(name: &str) -> Vec<u8> {
+    let bundle = Bundle::find(Task::Emotion, None).expect("embedded");
+    let file = bundle.manifest.files.iter().find(|f| f.name == name);
+    let (_, bytes) = bundle
+        .bytes(file.expect("in the bundle").role)
+        .expect("its bytes");
+    bytes.to_vec()
+}
+
+fn open(onnx: &[u8], runner: Runner) -> OnnxFile {
+    OnnxFile::of_bytes("model", onnx, runner).expect("a model")
+}
+
+/// Noise in −1..1, the same every time.
+fn noise(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed | 1;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
+fn text_of(n: usize) -> Vec<Content> {
+    let ids = (0..n as i64).map(|i| 1000 + i * 37 % 20000).collect();
+    let types = (0..n as i64).map(|i| i64::from(i > n as i64 / 2)).collect();
+    vec![Content::Ints(vec![n], ids), Content::Ints(vec![n], types)]
+}
+
+fn speech_of(t: usize) -> Vec<Content> {
+    vec![Content::Floats(vec![t, 80], noise(t * 80, t as u32))]
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |x: &[f32], y: &[f32]| -> f64 {
+        x.iter()
+            .zip(y)
+            .map(|(x, y)| f64::from(*x) * f64::from(*y))
+            .sum()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+/// Both engines quantise at run time, so neighbouring codes may differ, and a deep model makes
+/// more of it: what must hold is that both say the same.
+fn agree(ours: &[Output], tract: &[Output], least: f64) {
+    assert_eq!(ours.len(), tract.len());
+    for (ours, tract) in ours.iter().zip(tract) {
+        assert_eq!(ours.dims, tract.dims);
+        let cosine = cosine(&ours.values, &tract.values);
+        assert!(cosine > least, "cosine {cosine} at shape {:?}", ours.dims);
+    }
+}
+
+#[test]
+fn the_shipped_encoders_run_in_our_kernels_and_say_what_tract_says() {
+    let lengths: &[usize] = if cfg!(target_arch = "x86_64") {
+        &[1, 2, 17, 64, 128]
+    } else {
+        &[17]
+    };
+    for (name, content) in [
+        ("text.onnx", text_of as fn(usize) -> Vec<Content>),
+        ("speech.onnx", speech_of),
+    ] {
+        let onnx = shipped(name);
+        let (ours, tract) = (open(&onnx, Runner::Ours), open(&onnx, Runner::Tract));
+        let elsewhere: Vec<_> = ours
+            .placed()
+            .into_iter()
+            .filter(|p| p.tract.is_some())
+            .collect();
+        assert_eq!(elsewhere, [], "{name}");
+        for n in lengths {
+            let inputs = content(*n * if name == "speech.onnx" { 5 } else { 1 });
+            let (a, b) = (
+                ours.run(&inputs).expect("ours"),
+                tract.run(&inputs).expect("tract"),
+            );
+            agree(&a, &b, 0.9);
+            // the memory of one length serves the next, and leaves nothing behind
+            assert_eq!(a, ours.run(&inputs).expect("again"), "{name} at {n}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_allocated_once_warm() {
+    kernels::set_threads(1);
+    for (name, inputs) in [("text.onnx", text_of(40)), ("speech.onnx", speech_of(300))] {
+        let model = open(&shipped(name), Runner::Ours);
+        for _ in 0..2 {
+            model.run_only(&inputs).expect("runs");
+        }
+        let counted = allocation_counter::measure(|| model.run_only(&inputs).expect("runs"));
+        assert_eq!(counted.count_total, 0, "{name}: {counted:?}");
+    }
+}
+
+#[test]
+fn more_threads_change_no_answer() {
+    let model = open(&shipped("speech.onnx"), Runner::Ours);
+    let inputs = speech_of(403);
+    kernels::set_threads(1);
+    let alone = model.run(&inputs).expect("runs");
+    kernels::set_threads(4);
+    let shared = model.run(&inputs).expect("runs");
+    kernels::set_threads(1);
+    assert_eq!(alone, shared);
+}
+
+#[test]
+fn wrong_inputs_are_refused() {
+    let model = open(&shipped("text.onnx"), Runner::Ours);
+    let ints = |x: Vec<i64>| Content::Ints(vec![x.len()], x);
+    for (inputs, word) in [
+        (vec![ints(vec![1, 2])], "2 inputs"),
+        (vec![ints(vec![]), ints(vec![])], "0 values"),
+        (
+            vec![ints(vec![1, 99_999_999]), ints(vec![0, 0])],
+            "99999999",
+        ),
+        (
+            vec![ints(vec![1, 2, 3]), ints(vec![0, 0])],
+            "does not stretch",
+        ),
+    ] {
+        let error = model.run(&inputs).expect_err("refused").to_string();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+// -- models made here --------------------------------------------------------------------
+
+/// A model being written, node by node.
+#[derive(Default)]
+struct Writer {
+    graph: GraphProto,
+}
+
+impl Writer {
+    fn input(mut self, name: &str, dims: &[usize]) -> Self {
+        self.graph.input.push(info(name, dims));
+        self
+    }
+
+    fn floats(mut self, name: &str, dims: &[usize], values: &[f32]) -> Self {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.graph
+            .initializer
+            .push(tensor(name, dims, DataType::Float, raw));
+        self
+    }
+
+    fn bytes(mut self, name: &str, dims: &[usize], values: &[i8]) -> Self {
+        let raw = values.iter().map(|v| *v as u8).collect();
+        self.graph
+            .initializer
+            .push(tensor(name, dims, DataType::Int8, raw));
+        self
+    }
+
+    fn code(mut self, name: &str, value: u8) -> Self {
+        self.graph
+            .initializer
+            .push(tensor(name, &[], DataType::Uint8, vec![value]));
+        self
+    }
+
+    fn ints(mut self, name: &str, values: &[i32]) -> Self {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.graph
+            .initializer
+            .push(tensor(name, &[values.len()], DataType::Int32, raw));
+        self
+    }
+
+    fn longs(mut self, name: &str, values: &[i64]) -> Self {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.graph
+            .initializer
+            .push(tensor(name, &[values.len()], DataType::Int64, raw));
+        self
+    }
+
+    fn node(mut self, op: &str, inputs: &[&str], output: &str, ints: &[(&str, &[i64])]) -> Self {
+        let attribute = |(name, values): &(&str, &[i64])| AttributeProto {
+            name: (*name).into(),
+            r#type: match values {
+                [_] if ["group", "to"].contains(name) => attribute_proto::AttributeType::Int as i32,
+                _ => attribute_proto::AttributeType::Ints as i32,
+            },
+            i: values[0],
+            ints: values.to_vec(),
+            ..AttributeProto::default()
+        };
+        self.graph.node.push(NodeProto {
+            name: output.into(),
+            op_type: op.into(),
+            input: inputs.iter().map(|i| (*i).into()).collect(),
+            output: vec![output.into()],
+            attribute: ints.iter().map(attribute).collect(),
+            ..NodeProto::default()
+        });
+        self
+    }
+
+    fn finish(mut self, output: &str) -> Vec<u8> {
+        self.graph.output.push(ValueInfoProto {
+            name: output.into(),
+            ..ValueInfoProto::default()
+        });
+        let model = ModelProto {
+            ir_version: 8,
+            opset_import: vec![OperatorSetIdProto {
+                domain: String::new(),
+                version: 17,
+            }],
+            graph: Some(self.graph),
+            ..ModelProto::default()
+        };
+        model.encode_to_vec()
+    }
+}
+
+fn tensor(name: &str, dims: &[usize], kind: DataType, raw_data: Vec<u8>) -> TensorProto {
+    TensorProto {
+        name: name.into(),
+        dims: dims.iter().map(|d| *d as i64).collect(),
+        data_type: kind as i32,
+        raw_data,
+        ..TensorProto::default()
+    }
+}
+
+fn info(name: &str, dims: &[usize]) -> ValueInfoProto {
+    let dim = |d: &usize| tensor_shape_proto::Dimension {
+        value: Some(tensor_shape_proto::dimension::Value::DimValue(*d as i64)),
+        ..Default::default()
+    };
+    let tensor = type_proto::Tensor {
+        elem_type: DataType::Float as i32,
+        shape: Some(TensorShapeProto {
+            dim: dims.iter().map(dim).collect(),
+        }),
+    };
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(tensor)),
+            ..TypeProto::default()
+        }),
+        ..ValueInfoProto::default()
+    }
+}
+
+fn weights(count: usize) -> Vec<i8> {
+    (0..count)
+        .map(|i| ((i * 97 + 13) % 255) as u8 as i8)
+        .collect()
+}
+
+/// A small MobileNet: strided, depthwise and pointwise convolutions, a residual, the mean.
+fn small_net() -> Vec<u8> {
+    let pads: &[i64] = &[1, 1, 1, 1];
+    let conv = |w: Writer, name: &str, from: &str, dims: [usize; 4], group: i64, stride: i64| {
+        let (weight, scale, zero, bias) = (
+            format!("{name}_w"),
+            format!("{name}_s"),
+            format!("{name}_z"),
+            format!("{name}_b"),
+        );
+        let n = dims[0];
+        let scales: Vec<f32> = (0..n).map(|c| 0.002 + c as f32 * 1e-4).collect();
+        let biases: Vec<i32> = (0..n as i32).map(|c| c * 37 - 200).collect();
+        let padding: &[i64] = if dims[2] == 1 { &[0, 0, 0, 0] } else { pads };
+        w.bytes(&weight, &dims, &weights(dims.iter().product()))
+            .floats(&scale, &[n], &scales)
+            .bytes(&zero, &[n], &vec![0; n])
+            .ints(&bias, &biases)
+            .node(
+                "QLinearConv",
+                &[from, "xs", "xz", &weight, &scale, &zero, "ys", "yz", &bias],
+                name,
+                &[
+                    ("kernel_shape", &[dims[2] as i64, dims[3] as i64]),
+                    ("strides", &[stride, stride]),
+                    ("pads", padding),
+                    ("dilations", &[1, 1]),
+                    ("group", &[group]),
+                ],
+            )
+    };
+    let mut w = Writer::default()
+        .input("image", &[1, 3, 19, 23])
+        .floats("xs", &[], &[0.02])
+        .code("xz", 120)
+        .floats("ys", &[], &[0.02])
+        .code("yz", 120)
+        .node("QuantizeLinear", &["image", "xs", "xz"], "codes", &[]);
+    w = conv(w, "first", "codes", [40, 3, 3, 3], 1, 2);
+    w = conv(w, "deep", "first", [40, 1, 3, 3], 40, 1);
+    w = conv(w, "deeper", "deep", [40, 1, 5, 5], 40, 1);
+    w = conv(w, "point", "deep", [40, 40, 1, 1], 1, 1);
+    w = w
+        .node("DequantizeLinear", &["first", "ys", "yz"], "a", &[])
+        .node("DequantizeLinear", &["point", "ys", "yz"], "b", &[])
+        .node("Add", &["a", "b"], "sum", &[])
+        .node("QuantizeLinear", &["sum", "ys", "yz"], "summed", &[]);
+    w = conv(w, "strided", "summed", [72, 40, 3, 3], 1, 2);
+    w.node("DequantizeLinear", &["strided", "ys", "yz"], "c", &[])
+        .node("GlobalAveragePool", &["c"], "mean", &[])
+        .node("QuantizeLinear", &["mean", "ys", "yz"], "pooled", &[])
+        .node("DequantizeLinear", &["pooled", "ys", "yz"], "d", &[])
+        .node("Flatten", &["d"], "logits", &[])
+        .finish("logits")
+}
+
+#[test]
+fn integer_convolutions_are_tracts() {
+    let onnx = small_net();
+    let (ours, tract) = (open(&onnx, Runner::Ours), open(&onnx, Runner::Tract));
+    assert!(
+        ours.placed().iter().all(|p| p.tract.is_none()),
+        "{:?}",
+        ours.placed()
+    );
+    for seed in 0..4 {
+        let image = noise(3 * 19 * 23, seed).iter().map(|v| v * 2.5).collect();
+        let inputs = [Content::Floats(vec![1, 3, 19, 23], image)];
+        let (a, b) = (
+            ours.run(&inputs).expect("ours"),
+            tract.run(&inputs).expect("tract"),
+        );
+        // a sum half-way between two codes may fall to either side
+        let steps = a[0]
+            .values
+            .iter()
+            .zip(&b[0].values)
+            .map(|(a, b)| (a - b).abs() / 0.02);
+        let apart: Vec<f32> = steps.filter(|s| *s > 0.01).collect();
+        assert!(
+            apart.len() <= 4 && apart.iter().all(|s| *s < 1.01),
+            "{apart:?}"
+        );
+    }
+}
+
+/// Quantise, multiply, scale, add a bias; what an exporter writes for a linear layer.
+fn linear(w: Writer, x: &str, y: &str, (k, n): (usize, usize)) -> Writer {
+    let of = |part: &str| format!("{y}_{part}");
+    let (codes, scale, zero) = (of("codes"), of("scale"), of("zero"));
+    let mut w = w
+        .bytes(&of("w"), &[k, n], &weights(k * n))
+        .floats(&of("ws"), &[n], &vec![0.01; n])
+        .floats(&of("b"), &[n], &noise(n, 5));
+    w.graph.node.push(NodeProto {
+        name: codes.clone(),
+        op_type: "DynamicQuantizeLinear".into(),
+        input: vec![x.into()],
+        output: vec![codes.clone(), scale.clone(), zero.clone()],
+        ..NodeProto::default()
+    });
+    w.node(
+        "MatMulInteger",
+        &[&codes, &of("w"), &zero],
+        &of("sums"),
+        &[],
+    )
+    .node("Cast", &[&of("sums")], &of("cast"), &[("to", &[1])])
+    .node("Mul", &[&scale, &of("ws")], &of("factor"), &[])
+    .node("Mul", &[&of("cast"), &of("factor")], &of("scaled"), &[])
+    .node("Add", &[&of("scaled"), &of("b")], y, &[])
+}
+
+#[test]
+fn what_nothing_of_ours_matches_runs_in_tract_beside_our_steps() {
+    // a constant in another shape is tract's, too
+    let w = Writer::default()
+        .input("given", &[5, 12])
+        .floats("flat", &[12], &noise(12, 8))
+        .longs("shape", &[1, 12])
+        .node("Reshape", &["flat", "shape"], "row", &[])
+        .node("Add", &["given", "row"], "x", &[]);
+    let onnx = linear(
+        linear(w, "x", "a", (12, 7)).node("Selu", &["a"], "bent", &[]),
+        "bent",
+        "y",
+        (7, 3),
+    )
+    .finish("y");
+    let (ours, tract) = (open(&onnx, Runner::Ours), open(&onnx, Runner::Tract));
+    let elsewhere: Vec<String> = ours
+        .placed()
+        .into_iter()
+        .filter(|p| p.tract.is_some())
+        .flat_map(|p| p.nodes)
+        .collect();
+    assert_eq!(elsewhere, ["row", "bent"]);
+    let inputs = [Content::Floats(vec![5, 12], noise(60, 3))];
+    let (a, b) = (
+        ours.run(&inputs).expect("ours"),
+        tract.run(&inputs).expect("tract"),
+    );
+    agree(&a, &b, 0.999);
+}
+
+#[test]
+fn a_float_model_runs_in_tract_as_a_whole() {
+    let onnx = Writer::default()
+        .input("x", &[5, 12])
+        .floats("w", &[12, 4], &noise(48, 9))
+        .node("MatMul", &["x", "w"], "y", &[])
+        .finish("y");
+    let placed = open(&onnx, Runner::Ours).placed();
+    assert!(
+        placed[0]
+            .tract
+            .as_ref()
+            .is_some_and(|w| w.contains("1 of 1 products")),
+        "{placed:?}"
+    );
+}
+
+#[test]
+fn what_cannot_be_planned_runs_in_tract_as_a_whole_and_says_why() {
+    let onnx = Writer::default()
+        .input("x", &[2, 3])
+        .floats("far", &[1], &[f32::INFINITY])
+        .node("Min", &["x", "far"], "y", &[])
+        .finish("y");
+    let ours = open(&onnx, Runner::Ours);
+    let placed = ours.placed();
+    assert!(
+        placed[0]
+            .tract
+            .as_ref()
+            .is_some_and(|w| w.contains("no number")),
+        "{placed:?}"
+    );
+    let inputs = [Content::Floats(vec![2, 3], noise(6, 1))];
+    assert_eq!(ours.run(&inputs).expect("tract")[0].values, noise(6, 1));
+}
+
+#[test]
+fn bench_measures_profiles_and_compares() {
+    let folder = Folder::new();
+    let file = folder.file("net.onnx", small_net());
+    let ran = demeanor(&["bench", "--onnx", &file, "--seconds", "0.01", "--json"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let report = &ran.events()[0];
+    assert!(
+        report["models"][0]["median_ns"]
+            .as_u64()
+            .is_some_and(|ns| ns > 0)
+    );
+    assert!(
+        report["models"][0]["macs"]
+            .as_u64()
+            .is_some_and(|macs| macs > 1000)
+    );
+    let before = folder.file("before.json", &ran.out);
+    let args = [
+        "bench",
+        "--onnx",
+        &file,
+        "--seconds",
+        "0.01",
+        "--compare",
+        &before,
+    ];
+    let compared = demeanor(&args);
+    assert!(
+        compared.out.contains("x the time before"),
+        "{}",
+        compared.out
+    );
+    let profile = demeanor(&["bench", "--onnx", &file, "--seconds", "0.01", "--profile"]);
+    assert!(
+        profile.out.contains("int8 depthwise convolution"),
+        "{}",
+        profile.out
+    );
+    demeanor(&["bench", "--onnx", "/nowhere.onnx"]).is_error("/nowhere.onnx");
+    let broken = folder.file("broken.onnx", "no model");
+    demeanor(&["bench", "--onnx", &broken]).is_error("no ONNX file");
+}
+
+#[test]
+fn models_shows_the_plan() {
+    let ran = demeanor(&["models", "--plan"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    for word in [
+        "int8 attention",
+        "int8 linear + bias + GELU",
+        "0 in tract",
+        "a fusion head is one call",
+    ] {
+        assert!(ran.out.contains(word), "{word}: {}", ran.out);
+    }
+}
