@@ -1,6 +1,8 @@
 //! The command line.
 
-use crate::app::{analyze, eval, run};
+use crate::app::{analyze, bench, eval, models, run};
+use crate::kernels::MAX_THREADS;
+use crate::model::Runner;
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -27,8 +29,10 @@ pub enum Command {
     },
     /// `eval`
     Eval(Box<eval::Options>),
+    /// `bench`
+    Bench(Box<bench::Options>),
     /// `models`
-    Models(Option<PathBuf>),
+    Models(models::Options),
     /// `devices`
     Devices,
 }
@@ -42,11 +46,12 @@ usage: demeanor COMMAND [OPTIONS]
   run                listen to a microphone, file or pipe, and answer as people speak
   eval               measure the bundle on a labelled table
   models             which bundles there are, verified, and what multiplies in them
+  bench              how long the models take here, and how much of the machine they use
   devices            audio inputs and boards
 
 `demeanor COMMAND --help` says more. Events are JSON lines when piped or with --json.
-RUST_LOG=info|debug says more on standard error; DEMEANOR_ISA=scalar|avx2|neon holds the
-kernels to a level.
+RUST_LOG=info|debug says more on standard error; DEMEANOR_ISA=LEVEL holds the kernels to
+scalar, neon, neon-dot, neon-i8mm, avx2, avx-vnni or avx512-vnni.
 Exit status: 0 done, 1 nothing recognised, 2 error.";
 
 const ANALYZE: &str = "\
@@ -63,6 +68,7 @@ times belong to the whole recording; lines `START END text` (seconds) to a part 
   --smooth SECONDS   half-life of smoothing over utterances (0: off, the default)
   --unsure-below P   top scores below P are `unsure` (default: the bundle's)
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
+  --threads N        cores that share the large kernels, 1 to 8 (default 1)
   --json             JSON lines even on a terminal";
 
 const RUN: &str = "\
@@ -76,6 +82,7 @@ usage: demeanor run --config FILE [OPTIONS]
   --board NAME       board profile (default: host)
   --explain          adds the tokens and frames that speak for the answer
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
+  --threads N        cores that share the large kernels, 1 to 8 (default 1)
   --json             JSON lines even on a terminal
 
 The config (TOML):
@@ -108,6 +115,30 @@ means that the modality is absent.
   --threads N        workers (default: all cores)
   --json             one JSON object";
 
+const BENCH: &str = "\
+usage: demeanor bench [OPTIONS]
+
+Without --onnx: every model of the bundles, at 4 s of sound (T=400) and 64 tokens (N=64),
+and the stages around them. Median, 95th and 99th percentile of the runs.
+
+  --onnx FILE        this model; may be given several times
+  --dim NAME=SIZE    size of a named dimension; may be given several times
+  --seconds S        of each measurement (default 1)
+  --threads N        cores that share the large kernels, 1 to 8 (default 1)
+  --engine ENGINE    ours (default), or tract: the same file in tract alone
+  --profile          median time of every step, longest first
+  --compare FILE     an earlier --json: ratios to it
+  --input NAME=FILE  content of an input, as .npy (float32 or int64)
+  --output DIR       writes the outputs there, as .npy
+  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
+  --json             one JSON object";
+
+const MODELS: &str = "\
+usage: demeanor models [OPTIONS]
+
+  --plan             which node of every model runs in which kernel, and what tract runs
+  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones";
+
 /// A sentence about the command line; the caller adds where help is.
 type Wrong = lexopt::Error;
 
@@ -131,6 +162,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Wrong>
         "analyze" | "analyse" => parse_analyze(parser),
         "run" => parse_run(parser),
         "eval" => parse_eval(parser),
+        "bench" => parse_bench(parser),
         "models" => parse_models(parser),
         "devices" => match parser.next()? {
             None => Ok(Command::Devices),
@@ -156,6 +188,7 @@ fn parse_analyze(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
                     Some(within(&mut parser, "--unsure-below", 0.0, 1.0)? as f32);
             }
             Long("models") => options.models = Some(parser.value()?.into()),
+            Long("threads") => options.threads = Some(threads(&mut parser)?),
             Long("json") => json = true,
             Short('h') | Long("help") => return Ok(Command::Print(ANALYZE.into())),
             other => return Err(other.unexpected()),
@@ -180,6 +213,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Long("board") => options.board = Some(parser.value()?.string()?),
             Long("explain") => options.explain = true,
             Long("models") => options.models = Some(parser.value()?.into()),
+            Long("threads") => options.threads = Some(threads(&mut parser)?),
             Long("json") => json = true,
             Short('h') | Long("help") => return Ok(Command::Print(RUN.into())),
             other => return Err(other.unexpected()),
@@ -223,16 +257,70 @@ fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
     Ok(Command::Eval(Box::new(options)))
 }
 
-fn parse_models(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
-    let mut dir = None;
+fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
+    let mut options = bench::Options::default();
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("models") => dir = Some(parser.value()?.into()),
-            Short('h') | Long("help") => return Ok(Command::Print(HELP.into())),
+            Long("onnx") => options.onnx.push(parser.value()?.into()),
+            Long("dim") => {
+                let (name, size) = pair(&mut parser, "--dim")?;
+                let size = size.parse().ok().filter(|n| (1..=1 << 20).contains(n));
+                let size = size.ok_or("--dim: the size is not a number in 1..=1048576")?;
+                options.dims.push((name, size));
+            }
+            Long("seconds") => options.seconds = within(&mut parser, "--seconds", 0.001, 3600.0)?,
+            Long("threads") => options.threads = threads(&mut parser)?,
+            Long("engine") => {
+                options.runner = match utf8(parser.value()?, "--engine")?.as_str() {
+                    "ours" => Runner::Ours,
+                    "tract" => Runner::Tract,
+                    other => {
+                        return Err(format!("--engine: `{other}` is neither ours nor tract").into());
+                    }
+                }
+            }
+            Long("profile") => options.profile = true,
+            Long("compare") => options.compare = Some(parser.value()?.into()),
+            Long("input") => {
+                let (name, file) = pair(&mut parser, "--input")?;
+                options.inputs.push((name, file.into()));
+            }
+            Long("output") => options.output = Some(parser.value()?.into()),
+            Long("models") => options.models = Some(parser.value()?.into()),
+            Long("json") => options.json = true,
+            Short('h') | Long("help") => return Ok(Command::Print(BENCH.into())),
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Models(dir))
+    Ok(Command::Bench(Box::new(options)))
+}
+
+/// Workers of the kernels.
+fn threads(parser: &mut lexopt::Parser) -> Result<usize, Wrong> {
+    let most = MAX_THREADS as f64;
+    within(parser, "--threads", 1.0, most).map(|n| n as usize)
+}
+
+/// `NAME=VALUE`
+fn pair(parser: &mut lexopt::Parser, option: &str) -> Result<(String, String), Wrong> {
+    let text = utf8(parser.value()?, option)?;
+    let parts = text
+        .split_once('=')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()));
+    parts.ok_or_else(|| format!("{option}: `{text}` is not NAME=VALUE").into())
+}
+
+fn parse_models(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
+    let mut options = models::Options::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("models") => options.dir = Some(parser.value()?.into()),
+            Long("plan") => options.plan = true,
+            Short('h') | Long("help") => return Ok(Command::Print(MODELS.into())),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Models(options))
 }
 
 fn utf8(value: OsString, option: &str) -> Result<String, Wrong> {
@@ -268,6 +356,7 @@ mod tests {
             "run -h",
             "eval --help",
             "models -h",
+            "bench --help",
         ] {
             assert!(matches!(parsed(line), Ok(Command::Print(_))), "{line}");
         }
@@ -298,6 +387,9 @@ mod tests {
             ("eval --task sarcasm --data x", "sarcasm"),
             ("eval --task emotion --data x --map calm", "FROM=TO"),
             ("models --colour", "--colour"),
+            ("bench --dim N", "NAME=VALUE"),
+            ("bench --dim N=0", "--dim"),
+            ("bench --engine gpu", "gpu"),
         ] {
             let error = parsed(line).err().unwrap_or_default();
             assert!(error.contains(word), "{line}: {error}");

@@ -30,6 +30,8 @@ pub struct Options {
     pub models: Option<PathBuf>,
     /// How answers are to be given.
     pub manner: Manner,
+    /// Workers of the kernels; one when `None`.
+    pub threads: Option<usize>,
 }
 
 /// Answers about every file, in order. A file that cannot be read is reported and the
@@ -38,6 +40,7 @@ pub struct Options {
 /// # Errors
 /// The first file's error when files failed; the output's; a bundle that is refused.
 pub fn analyze<W: Write>(options: &Options, sink: &mut Sink<W>) -> Result<bool, Error> {
+    crate::kernels::set_threads(options.threads.unwrap_or(1));
     let mut answerer = Answerer::load(options.models.as_deref(), options.manner.clone())?;
     if options.files.is_empty() {
         recall(&mut answerer, &options.history);

@@ -2,6 +2,7 @@
 
 pub mod analyze;
 pub mod answer;
+pub mod bench;
 pub mod devices;
 pub mod eval;
 pub mod models;

@@ -43,6 +43,8 @@ pub struct Options {
     pub explain: bool,
     /// Bundle folder; the embedded one when `None`.
     pub models: Option<PathBuf>,
+    /// Workers of the kernels; one when `None`.
+    pub threads: Option<usize>,
 }
 
 /// Where the sound comes from, decided before anything is opened.
@@ -64,6 +66,7 @@ type Work = (Pair, f64);
 /// output that went away.
 pub fn run<W: Write + Send>(options: &Options, mut sink: Sink<W>) -> Result<bool, Error> {
     let config = Config::read(&options.config)?;
+    crate::kernels::set_threads(options.threads.unwrap_or(1));
     let voice = config.notice.setting.allows_voice();
     let sound = if voice {
         sound(options, &config)?

@@ -1,0 +1,241 @@
+//! `demeanor bench`: how long models and stages take here, and how much of the machine they use.
+
+mod machine;
+mod npy;
+mod report;
+mod stages;
+mod timing;
+
+use crate::Error;
+use crate::model::{Bundle, Content, OnnxFile, Runner, Wanted, bundles};
+use report::{Measured, Report};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What to measure.
+#[derive(Debug)]
+pub struct Options {
+    /// ONNX files; none: the bundles and the stages around them.
+    pub onnx: Vec<PathBuf>,
+    /// Sizes of named dimensions.
+    pub dims: Vec<(String, usize)>,
+    /// Seconds of each measurement.
+    pub seconds: f64,
+    /// Workers of the kernels.
+    pub threads: usize,
+    /// What runs the models.
+    pub runner: Runner,
+    /// Time of every step instead of statistics.
+    pub profile: bool,
+    /// `.npy` files for inputs of the one `--onnx`.
+    pub inputs: Vec<(String, PathBuf)>,
+    /// Folder for the outputs, as `.npy`.
+    pub output: Option<PathBuf>,
+    /// Bundles instead of the built-in ones.
+    pub models: Option<PathBuf>,
+    /// An earlier `--json` to compare with.
+    pub compare: Option<PathBuf>,
+    /// One JSON object.
+    pub json: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            onnx: Vec::new(),
+            dims: Vec::new(),
+            seconds: 1.0,
+            threads: 1,
+            runner: Runner::Ours,
+            profile: false,
+            inputs: Vec::new(),
+            output: None,
+            models: None,
+            compare: None,
+            json: false,
+        }
+    }
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// A model that is refused, a file that cannot be read or written.
+pub fn bench(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
+    crate::kernels::set_threads(options.threads);
+    let before = options.compare.as_deref().map(report::read).transpose()?;
+    let found = if options.onnx.is_empty() {
+        bundles(options.models.as_deref())?
+    } else {
+        Vec::new()
+    };
+    let models = models(options, &found);
+    if options.profile {
+        for model in &models {
+            profile(model, options, out)?;
+        }
+        return Ok(true);
+    }
+    let mut report = Report::new(options.threads);
+    // all stay loaded, as they would in a program that uses them
+    let mut loaded = Vec::new();
+    for model in &models {
+        let (measured, file) = measure(model, options)?;
+        report.measured.push(measured);
+        loaded.push(file);
+    }
+    if options.onnx.is_empty() {
+        report.measured.extend(stages::measure(options)?);
+    }
+    report.finish();
+    if options.json {
+        report.json(out)
+    } else {
+        report.table(before.as_ref(), out)
+    }
+    .map_err(Error::Output)?;
+    Ok(true)
+}
+
+/// A model to measure.
+enum Model<'a> {
+    File(&'a Path),
+    Bundled { name: String, onnx: &'a [u8] },
+}
+
+impl Model<'_> {
+    fn name(&self) -> String {
+        match self {
+            Model::File(path) => path.display().to_string(),
+            Model::Bundled { name, .. } => name.clone(),
+        }
+    }
+
+    fn open(&self, runner: Runner) -> Result<OnnxFile, Error> {
+        let opened = match self {
+            Model::File(path) => OnnxFile::open(path, runner),
+            Model::Bundled { name, onnx } => OnnxFile::of_bytes(name, onnx, runner),
+        };
+        opened.map_err(Error::Model)
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Model::File(path) => path.metadata().map_or(0, |m| m.len() as usize),
+            Model::Bundled { onnx, .. } => onnx.len(),
+        }
+    }
+}
+
+/// The files that were named, or every model of the bundles.
+fn models<'a>(options: &'a Options, found: &'a [Bundle]) -> Vec<Model<'a>> {
+    let named = options.onnx.iter().map(|path| Model::File(path));
+    let bundled = found.iter().flat_map(|bundle| {
+        let files = bundle
+            .manifest
+            .files
+            .iter()
+            .filter(|f| f.name.ends_with(".onnx"));
+        files.filter_map(|file| {
+            let (name, onnx) = bundle.bytes(file.role)?;
+            let name = format!("{}/{name}", bundle.manifest.id);
+            Some(Model::Bundled { name, onnx })
+        })
+    });
+    named.chain(bundled).collect()
+}
+
+/// What the shipped models are measured at: 4 s of frames, a long utterance.
+const USUAL: [(&str, usize); 2] = [("T", 400), ("N", 64)];
+
+fn size(dim: &Result<usize, String>, options: &Options) -> usize {
+    match dim {
+        Ok(size) => *size,
+        Err(name) => {
+            let given = options
+                .dims
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, size)| *size);
+            let usual = USUAL.iter().find(|(n, _)| n == name).map(|(_, size)| *size);
+            given.or(usual).unwrap_or(64)
+        }
+    }
+}
+
+/// Input of the size that is wanted: zeros and ones, or noise in −1..1.
+fn content(wanted: &Wanted, options: &Options) -> Result<Content, Error> {
+    if let Some((_, path)) = options.inputs.iter().find(|(name, _)| *name == wanted.name) {
+        return npy::read(path);
+    }
+    let dims: Vec<usize> = wanted.dims.iter().map(|d| size(d, options)).collect();
+    let count: usize = dims.iter().product();
+    if wanted.ints {
+        return Ok(Content::Ints(
+            dims,
+            (0..count).map(|i| (i % 2) as i64).collect(),
+        ));
+    }
+    let mut state = 1_u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    });
+    Ok(Content::Floats(dims, noise.take(count).collect()))
+}
+
+fn contents(file: &OnnxFile, options: &Options) -> Result<Vec<Content>, Error> {
+    file.inputs().iter().map(|w| content(w, options)).collect()
+}
+
+fn measure(model: &Model<'_>, options: &Options) -> Result<(Measured, OnnxFile), Error> {
+    let start = Instant::now();
+    let file = model.open(options.runner)?;
+    let load = start.elapsed();
+    let inputs = contents(&file, options)?;
+    let start = Instant::now();
+    let outputs = file.run(&inputs)?;
+    let first = start.elapsed();
+    if let Some(folder) = &options.output {
+        write_outputs(folder, &file, &outputs)?;
+    }
+    let macs = file.profile(&inputs)?.iter().map(|s| s.macs).sum();
+    let times = timing::sample(Duration::from_secs_f64(options.seconds), || {
+        file.run_only(&inputs)
+    })?;
+    let measured = Measured {
+        name: model.name(),
+        bytes: model.bytes(),
+        load: Some(load),
+        first: Some(first),
+        macs,
+        arena: file.arena_bytes(),
+        times,
+        rss: machine::resident(),
+    };
+    Ok((measured, file))
+}
+
+fn write_outputs(
+    folder: &Path,
+    file: &OnnxFile,
+    outputs: &[crate::model::Output],
+) -> Result<(), Error> {
+    for (name, output) in file.outputs().iter().zip(outputs) {
+        npy::write(&folder.join(format!("{name}.npy")), output)?;
+    }
+    Ok(())
+}
+
+/// Median time of every step, longest first.
+fn profile(model: &Model<'_>, options: &Options, out: &mut impl Write) -> Result<(), Error> {
+    let file = model.open(options.runner)?;
+    let inputs = contents(&file, options)?;
+    let end = Instant::now() + Duration::from_secs_f64(options.seconds);
+    let mut runs = vec![file.profile(&inputs)?];
+    while Instant::now() < end {
+        runs.push(file.profile(&inputs)?);
+    }
+    report::profile(&model.name(), &runs, out).map_err(Error::Output)
+}

@@ -1,0 +1,57 @@
+//! The stages around the models: sound to mels, words to ids, JSON.
+
+use super::report::Measured;
+use super::{Options, machine, timing};
+use crate::Error;
+use crate::model::bundles;
+use crate::model::manifest::Role;
+use crate::signal::mel::Mel;
+use crate::text::Tokenizer;
+use std::hint::black_box;
+use std::time::Duration;
+
+/// Four seconds of a made-up voice, and what it says.
+pub(super) fn measure(options: &Options) -> Result<Vec<Measured>, Error> {
+    let time = Duration::from_secs_f64(options.seconds);
+    let voice: Vec<f32> = (0..64_000)
+        .map(|i| ((i * i) as f32 * 1e-6).sin() * (i as f32 * 0.01).sin() * 0.3)
+        .collect();
+    let mut mel = Mel::new();
+    let mels = timing::sample(time, || {
+        black_box(mel.log_mel(black_box(&voice)));
+        Ok(())
+    })?;
+    let mut stages = vec![stage("log-mel of 4 s", mels)];
+    for bundle in bundles(options.models.as_deref())? {
+        let Some((_, vocab)) = bundle.bytes(Role::Vocab) else {
+            continue;
+        };
+        let Ok(vocab) = std::str::from_utf8(vocab) else {
+            continue;
+        };
+        let Ok(tokenizer) = Tokenizer::from_vocab(vocab) else {
+            continue;
+        };
+        let text = "I told you twice that it would not work, and now look at what we have here! "
+            .repeat(3);
+        let tokens = timing::sample(time, || {
+            black_box(tokenizer.encode(black_box(&text), &[], 128));
+            Ok(())
+        })?;
+        stages.push(stage("WordPiece of 51 words", tokens));
+    }
+    Ok(stages)
+}
+
+fn stage(name: &str, times: timing::Times) -> Measured {
+    Measured {
+        name: name.into(),
+        bytes: 0,
+        load: None,
+        first: None,
+        macs: 0,
+        arena: None,
+        times,
+        rss: machine::resident(),
+    }
+}
