@@ -98,6 +98,8 @@ def augment(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.15:
         limit = np.abs(wave).max() * rng.uniform(0.3, 0.8)
         wave = np.clip(wave, -limit, limit)
+    if rng.random() < 0.25:
+        wave = _narrow(wave, rng)
     return wave.astype(np.float32)
 
 
@@ -119,6 +121,13 @@ def _microphone(wave, rng):
     """A smooth random response, +-8 dB at seven points from 0 to 8 kHz."""
     points = np.array([0, 150, 500, 1200, 2500, 5000, RATE / 2])
     taps = firwin2(129, points, 10 ** (rng.uniform(-8, 8, len(points)) / 20), fs=RATE)
+    return fftconvolve(wave, taps, mode="same")
+
+
+def _narrow(wave, rng):
+    """Nothing above 3 to 7 kHz: telephones, cheap codecs, corpora that were resampled."""
+    edge = rng.uniform(3000, 7000)
+    taps = firwin2(129, [0, edge, edge * 1.1, RATE / 2], [1, 1, 0, 0], fs=RATE)
     return fftconvolve(wave, taps, mode="same")
 
 

@@ -24,8 +24,7 @@ import speech
 import text
 
 REPO = Path(__file__).resolve().parents[2]
-SHIPPED = REPO / "models" / "emotion"
-BINARY = REPO / "target" / "release" / "demeanor"
+PATHS = {"shipped": REPO / "models" / "emotion", "binary": REPO / "target" / "release" / "demeanor"}
 EVERYONE = [None, *bundle.FOLDS]
 
 
@@ -56,7 +55,8 @@ def distil(data: Path, work: Path) -> None:
 def folder(work: Path, fold, int8: bool) -> Path:
     """Where a bundle lies; the final int8 one is the one that ships."""
     if fold is None and int8:
-        return SHIPPED
+        PATHS["shipped"].mkdir(parents=True, exist_ok=True)
+        return PATHS["shipped"]
     name = "final" if fold is None else f"fold{fold}"
     path = work / "bundles" / name / ("int8" if int8 else "fp32")
     path.mkdir(parents=True, exist_ok=True)
@@ -79,21 +79,22 @@ def fuse(data: Path, work: Path) -> None:
 
 
 def evaluate(data: Path, work: Path) -> None:
-    if not BINARY.is_file():
-        raise SystemExit(f"{BINARY} is missing; run `cargo build --release` first")
+    binary, shipped = PATHS["binary"], PATHS["shipped"]
+    if not binary.is_file():
+        raise SystemExit(f"{binary} is missing; run `cargo build --release` first")
     temperature = card.temperatures(work)
     for fold in EVERYONE:
         for int8 in (True, False):
             bundle.write_manifest(folder(work, fold, int8), temperature, int8)
     (work / "metrics").mkdir(exist_ok=True)
-    for name, arguments in card.measurements(work, SHIPPED, folder).items():
+    for name, arguments in card.measurements(work, shipped, folder).items():
         report = work / "metrics" / f"{name}.json"
         if not report.exists():
-            report.write_text(json.dumps(bundle.evaluate(BINARY, *arguments)))
+            report.write_text(json.dumps(bundle.evaluate(binary, *arguments)))
 
 
 def write_card(data: Path, work: Path) -> None:
-    card.write(work, SHIPPED)
+    card.write(work, PATHS["shipped"])
 
 
 STAGES = {
@@ -114,7 +115,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with ravdess/, tess/, emodb/, text.tar.xz")
     parser.add_argument("--work", type=Path, required=True, help="folder for caches and checkpoints")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--binary", type=Path, default=PATHS["binary"], help="the demeanor that `evaluate` runs")
+    parser.add_argument("--out", type=Path, default=PATHS["shipped"], help="folder of the bundle that ships")
     arguments = parser.parse_args()
+    PATHS.update(binary=arguments.binary, shipped=arguments.out)
     torch.set_num_threads(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
     for name, stage in STAGES.items():

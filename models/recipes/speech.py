@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import nn, optim
 
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
@@ -34,7 +34,9 @@ VIEWS = 5  # the first is the clip as published, trimmed; the others are augment
 WIDTH, FRAME = 384, 192
 MU_LABEL, MU_TEACHER = 0.1, 0.5  # weights of the label-guided loss L_g (SPEC 5) and of the teacher
 TEACHER_LAYERS, TEACHER_C = (2, 3, 4), 0.005  # layers from 1; the conv front is 0
-EPOCHS, EPOCH_CLIPS, BATCH = 7, 1200, 32
+EPOCHS, EPOCH_CLIPS, BATCH = 12, 1200, 32
+EMA = 0.98  # the student is the running mean of its last fifty steps' weights
+MIXED, CUT = 0.5, 0.5  # shares of clips that borrow another's style, or lose a stretch
 HEAD_RATE, TRUNK_RATE, DECAY, DROPOUT = 1e-3, 1e-4, 0.05, 0.3
 CORPUS_SHARE = {"ravdess": 0.55, "tess": 0.2, "emodb": 0.25}
 HELD = [*range(FOLDS), None]  # the folds, and the final model that holds no one out
@@ -213,6 +215,7 @@ def fit(work, found, known, soft=None, seed: int = 0) -> Student:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     student, views = Student(), [Frames(_folder(work) / f"frames_{v}.npy") for v in range(VIEWS)]
+    mean = optim.swa_utils.AveragedModel(student, multi_avg_fn=optim.swa_utils.get_ema_multi_avg_fn(EMA))
     emotion = torch.tensor([EMOTIONS.index(clip.emotion) for clip in found])
     soft = None if soft is None else torch.from_numpy(soft)
     optimiser, schedule = _optimiser(student)
@@ -221,13 +224,18 @@ def fit(work, found, known, soft=None, seed: int = 0) -> Student:
         student.train()
         chosen = rng.choice(len(found), EPOCH_CLIPS, p=weights / weights.sum())
         for batch in _batches(chosen, views[0], rng):
-            x, keep = pad([_disturbed(views, i, rng) for i in batch])
-            loss = _loss(student(x, keep), emotion[batch], None if soft is None else soft[batch])
+            x, keep = pad([_cut(_disturbed(views, i, rng), rng) for i in batch])
+            x = _restyled(x, keep, emotion[batch].numpy(), rng)
+            # half the time a step where the processor has bf16 products; weights stay f32
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = _loss(student(x, keep), emotion[batch], None if soft is None else soft[batch])
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(student.parameters(), 1.0)
             optimiser.step()
             schedule.step()
+            mean.update_parameters(student)
+    student.load_state_dict(mean.module.state_dict())
     return student.eval()
 
 
@@ -237,9 +245,9 @@ def _optimiser(student):
     pretrained = {id(p) for p in trunk}
     head = [p for p in student.parameters() if id(p) not in pretrained]
     groups = [{"params": head, "lr": HEAD_RATE}, {"params": trunk, "lr": TRUNK_RATE}]
-    optimiser = torch.optim.AdamW(groups, weight_decay=DECAY)
+    optimiser = optim.AdamW(groups, weight_decay=DECAY)
     steps = EPOCHS * -(-EPOCH_CLIPS // BATCH)
-    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, [HEAD_RATE, TRUNK_RATE], steps, pct_start=0.1)
+    return optimiser, optim.lr_scheduler.OneCycleLR(optimiser, [HEAD_RATE, TRUNK_RATE], steps, pct_start=0.1)
 
 
 def _sampling_weights(found) -> np.ndarray:
@@ -260,6 +268,35 @@ def _batches(chosen, frames: Frames, rng):
 def _disturbed(views, i, rng) -> np.ndarray:
     """Frames of a random view, the published one a little more often."""
     return views[max(0, int(rng.integers(-1, len(views))))][i]
+
+
+def _cut(frames, rng) -> np.ndarray:
+    """The frames without a stretch of up to a third: no one moment carries a class."""
+    if rng.random() >= CUT:
+        return frames
+    size = int(len(frames) * rng.uniform(0.05, 0.3))
+    start = rng.integers(0, len(frames) - size)
+    return np.delete(frames, slice(start, start + size), axis=0)
+
+
+def _restyled(x, keep, emotion, rng):
+    """Some clips with a share of the mean and deviation over time of another of their emotion.
+
+    These two hold much of who speaks and through which microphone (MixStyle, ICLR 2021);
+    within one emotion they may be exchanged without making a label wrong.
+    """
+    partner = np.arange(len(x))
+    for e in np.unique(emotion):
+        same = np.flatnonzero(emotion == e)
+        partner[same] = rng.permutation(same)
+    share = np.where(rng.random(len(x)) < MIXED, rng.uniform(0, 0.7, len(x)), 0)
+    share = torch.tensor(share, dtype=torch.float32)[:, None, None]
+    real = keep[:, :, None]
+    count = real.sum(1, keepdim=True)
+    centre = (x * real).sum(1, keepdim=True) / count
+    spread = (((x - centre) ** 2 * real).sum(1, keepdim=True) / count + 1e-5).sqrt()
+    blend = lambda own: torch.lerp(own, own[partner], share)
+    return ((x - centre) / spread * blend(spread) + blend(centre)) * real
 
 
 def pad(items) -> tuple[torch.Tensor, torch.Tensor]:
@@ -372,7 +409,10 @@ def leave_one_corpus_out(data, work, taught: bool = True, seed: int = 0) -> dict
 
 
 def features(data, work, fold=None, seed: int = 0) -> Path:
-    """H_s and logits of every clip, as published (`frames`) and disturbed (`frames_1`), for the fusion head."""
+    """H_s and logits of every clip, as published (`frames`) and disturbed (`frames_1`), for the fusion head.
+
+    Clips of other emotions than the four have no frames: no pair is made of them.
+    """
     path = Path(work) / "speech_feats" / f"{tag(fold)}.npz"
     if path.exists():
         return path
@@ -381,9 +421,12 @@ def features(data, work, fold=None, seed: int = 0) -> Path:
     arrays = {"ids": [c.id for c in found], "corpus": [c.corpus for c in found]}
     arrays |= {"speaker": [c.speaker for c in found], "label": [c.emotion for c in found]}
     for view, suffix in ((0, ""), (1, "_1")):
-        logits, hidden = predict(student, Frames(_folder(work) / f"frames_{view}.npy"), range(len(found)))
+        which = np.flatnonzero(_targets(found) >= 0)
+        known, hidden = predict(student, Frames(_folder(work) / f"frames_{view}.npy"), which)
+        logits, lengths = np.zeros((len(found), len(CLASSES)), np.float32), np.zeros(len(found), int)
+        logits[which], lengths[which] = known, [len(h) for h in hidden]
         arrays |= {"logits" + suffix: logits, "frames" + suffix: np.concatenate(hidden).astype(np.float16)}
-        arrays["offsets" + suffix] = np.cumsum([0] + [len(h) for h in hidden])
+        arrays["offsets" + suffix] = np.cumsum([0, *lengths])
     np.savez(path, **arrays)
     return path
 
