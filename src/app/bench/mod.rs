@@ -9,6 +9,7 @@ mod timing;
 use crate::Error;
 use crate::model::{Bundle, Content, OnnxFile, Runner, Wanted, bundles};
 use report::{Measured, Report};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -114,7 +115,15 @@ impl Model<'_> {
 
     fn open(&self, runner: Runner) -> Result<OnnxFile, Error> {
         let opened = match self {
-            Model::File(path) => OnnxFile::open(path, runner),
+            Model::File(path) => {
+                // a file that is not there is no model that is broken
+                File::open(path).map_err(|source| Error::File {
+                    path: path.to_path_buf(),
+                    doing: "read",
+                    source,
+                })?;
+                OnnxFile::open(path, runner)
+            }
             Model::Bundled { name, onnx } => OnnxFile::of_bytes(name, onnx, runner),
         };
         opened.map_err(Error::Model)

@@ -1,7 +1,7 @@
 //! Depthwise convolution of codes, channels last.
 
-use super::linear::{flip, stored_zero};
 use super::pack::{COLUMNS, Line};
+use super::reach;
 use super::tile::Tile;
 
 /// Weights of a depthwise convolution, in panels of sixteen channels.
@@ -17,6 +17,7 @@ pub struct DepthwiseWeights {
     /// `[blocks of 64 channels]` of nine taps, by threes: the quads of taps 0, 3, 6, then of 1, 4,
     /// 7, then of 2, 5, 8 — the columns of a 3x3 window, their fourth weight 0. Empty where there
     /// are not nine taps.
+    #[cfg(target_arch = "x86_64")]
     pub(in crate::kernels) columns: Vec<[[Line; 4]; 3]>,
 }
 
@@ -31,7 +32,9 @@ impl DepthwiseWeights {
         let mut sums = vec![[0; COLUMNS]; panels.len()];
         let mut quads =
             vec![vec![[Line::ZERO; 4]; taps.div_ceil(4)]; channels.div_ceil(4 * COLUMNS)];
+        #[cfg(target_arch = "x86_64")]
         let nines = if taps == 9 { quads.len() } else { 0 };
+        #[cfg(target_arch = "x86_64")]
         let mut columns = vec![[[Line::ZERO; 4]; 3]; nines];
         for (c, weights) in weights.chunks_exact(taps).enumerate() {
             for (t, w) in weights.iter().enumerate() {
@@ -40,6 +43,7 @@ impl DepthwiseWeights {
                 let (sixteen, four) = (c / COLUMNS % 4, c % COLUMNS / 4);
                 let (block, byte) = (c / (4 * COLUMNS), sixteen * 16 + c % 4 * 4);
                 quads[block][t / 4][four].0[byte + t % 4] = *w;
+                #[cfg(target_arch = "x86_64")]
                 if let Some(columns) = columns.get_mut(block) {
                     columns[t % 3][four].0[byte + t / 3] = *w;
                 }
@@ -49,6 +53,7 @@ impl DepthwiseWeights {
             panels,
             sums,
             quads,
+            #[cfg(target_arch = "x86_64")]
             columns,
         })
     }
@@ -79,11 +84,14 @@ impl Depthwise<'_> {
         let channels = panels * COLUMNS;
         let furthest = taps.iter().copied().max().unwrap_or(0);
         let pixels = out / channels;
+        let end = furthest
+            .checked_add(channels)
+            .and_then(|depth| reach(pixels.max(1), self.step, depth));
         self.multipliers.len() == panels
             && self.bias.len() == panels
             && self.weights.panels.iter().all(|p| p.len() == taps.len())
             && out.is_multiple_of(channels)
-            && (pixels == 0 || (pixels - 1) * self.step + furthest + channels <= codes)
+            && (pixels == 0 || end.is_some_and(|end| end <= codes))
     }
 }
 
@@ -97,36 +105,4 @@ pub(in crate::kernels) fn depthwise<L: Tile>(
     out: &mut [u8],
 ) {
     lanes.depthwise_row(codes, taps, job, out);
-}
-
-/// The row, sixteen channels at a time.
-#[inline(always)]
-pub(super) fn row<L: Tile>(
-    lanes: L,
-    codes: &[u8],
-    taps: &[usize],
-    job: &Depthwise<'_>,
-    out: &mut [u8],
-) {
-    let panels = job.weights.sums.len();
-    let zero_in = stored_zero::<L>(job.zeros.0);
-    for panel in 0..panels {
-        let weights = &job.weights.panels[panel];
-        let mut start = job.bias[panel];
-        for c in 0..COLUMNS {
-            start[c] -= zero_in * job.weights.sums[panel][c];
-        }
-        let multipliers = L::chunks(&job.multipliers[panel]).0;
-        for (pixel, out) in out.chunks_exact_mut(panels * COLUMNS).enumerate() {
-            let mut sums = start;
-            let from = pixel * job.step + panel * COLUMNS;
-            lanes.depthwise(&codes[from..], taps, weights, &mut sums);
-            let out = &mut out[panel * COLUMNS..][..COLUMNS];
-            for part in 0..COLUMNS / L::LANES {
-                let v = lanes.mul(lanes.from_sums(&sums, part), lanes.load(&multipliers[part]));
-                let out = &mut out[part * L::LANES..][..L::LANES];
-                lanes.store_rounded(v, job.zeros.1, job.clamp, flip::<L>(), out);
-            }
-        }
-    }
 }

@@ -91,8 +91,15 @@ impl<'a> Codes<'a> {
 
     /// Whether each row has `depth` bytes.
     pub(super) fn hold(&self, depth: usize) -> bool {
-        self.rows == 0 || self.bytes.len() >= (self.rows - 1) * self.stride + depth
+        self.rows == 0
+            || reach(self.rows, self.stride, depth).is_some_and(|end| end <= self.bytes.len())
     }
+}
+
+/// Where the last of `rows` (at least one) rows of `depth` bytes ends; `None` beyond all memory,
+/// so that no caller's stride can wrap around to a place within it.
+pub(super) fn reach(rows: usize, stride: usize, depth: usize) -> Option<usize> {
+    (rows - 1).checked_mul(stride)?.checked_add(depth)
 }
 
 /// What a level flips in a code: nothing, or the top bit.

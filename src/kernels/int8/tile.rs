@@ -4,6 +4,7 @@ use super::super::lanes::Lanes;
 use super::conv::Depthwise;
 use super::linear::flip;
 use super::pack::{COLUMNS, Line, Packing};
+use super::reach;
 
 /// Most rows and panels of a tile at any level.
 pub(in crate::kernels) const MAX_ROWS: usize = 8;
@@ -34,7 +35,7 @@ impl<'a> Block<'a> {
         init: &'a [[i32; COLUMNS]],
     ) -> Self {
         assert!((1..=MAX_ROWS).contains(&rows) && (1..=MAX_PANELS).contains(&panels));
-        assert!(a.len() >= (rows - 1) * stride + depth * 4);
+        assert!(reach(rows, stride, depth * 4).is_some_and(|end| end <= a.len()));
         assert!(b.len() >= panels * depth && init.len() >= panels);
         Block {
             a,
@@ -161,10 +162,7 @@ pub(in crate::kernels) trait Tile: Lanes {
     }
 
     /// A row of a depthwise convolution; see [`depthwise`](super::conv::depthwise).
-    #[inline(always)]
-    fn depthwise_row(self, codes: &[u8], taps: &[usize], job: &Depthwise<'_>, out: &mut [u8]) {
-        super::conv::row(self, codes, taps, job, out);
-    }
+    fn depthwise_row(self, codes: &[u8], taps: &[usize], job: &Depthwise<'_>, out: &mut [u8]);
 
     /// 64 bytes of weights `[4, 16]`: four rows of codes, each byte XOR `flip`, interleaved.
     #[inline(always)]
@@ -175,16 +173,4 @@ pub(in crate::kernels) trait Tile: Lanes {
             }
         }
     }
-
-    /// Sixteen channels of a depthwise convolution:
-    /// `sums[c] += Σₜ codes[taps[t] + c]·weights[t][c]`, exactly.
-    ///
-    /// Codes are read as stored (signed where [`SIGNED`](Tile::SIGNED)).
-    fn depthwise(
-        self,
-        codes: &[u8],
-        taps: &[usize],
-        weights: &[[i16; COLUMNS]],
-        sums: &mut [i32; COLUMNS],
-    );
 }

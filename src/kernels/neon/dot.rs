@@ -66,17 +66,6 @@ impl Tile for NeonDot {
     fn interleave(self, rows: [&[u8; COLUMNS]; 4], flip: u8, line: &mut Line) {
         self.0.interleave(rows, flip, line);
     }
-
-    #[inline(always)]
-    fn depthwise(
-        self,
-        codes: &[u8],
-        taps: &[usize],
-        weights: &[[i16; COLUMNS]],
-        sums: &mut [i32; COLUMNS],
-    ) {
-        self.0.depthwise(codes, taps, weights, sums);
-    }
 }
 
 /// `R` rows by one panel: `4·R` registers of sums, `R` of codes, the rest for weights.

@@ -62,17 +62,6 @@ impl Tile for NeonI8mm {
     fn interleave(self, rows: [&[u8; COLUMNS]; 4], flip: u8, line: &mut Line) {
         self.0.interleave(rows, flip, line);
     }
-
-    #[inline(always)]
-    fn depthwise(
-        self,
-        codes: &[u8],
-        taps: &[usize],
-        weights: &[[i16; COLUMNS]],
-        sums: &mut [i32; COLUMNS],
-    ) {
-        self.0.depthwise(codes, taps, weights, sums);
-    }
 }
 
 /// `P` pairs of rows by one panel: `8·P` registers of sums, each of two rows by two

@@ -35,18 +35,6 @@ impl Tile for Neon {
         // SAFETY: the token proves Advanced SIMD.
         unsafe { interleave(rows, flip, line) }
     }
-
-    #[inline(always)]
-    fn depthwise(
-        self,
-        codes: &[u8],
-        taps: &[usize],
-        weights: &[[i16; COLUMNS]],
-        sums: &mut [i32; COLUMNS],
-    ) {
-        // SAFETY: the token proves Advanced SIMD.
-        unsafe { one_pixel(codes, taps, weights, sums) }
-    }
 }
 
 /// One or two (`R`) rows by one panel, eight registers of sums to a row, each of two columns by two
@@ -113,25 +101,6 @@ fn rows<const R: usize>(block: &Block<'_>, out: &mut Sums) {
                     out[r][0].as_mut_ptr().add(4 * four),
                     vaddq_s32(total, start),
                 );
-            }
-        }
-    }
-}
-
-/// Sixteen channels of one pixel, codes widened to the weights' 16 bits.
-#[target_feature(enable = "neon")]
-fn one_pixel(codes: &[u8], taps: &[usize], weights: &[[i16; COLUMNS]], sums: &mut [i32; COLUMNS]) {
-    for (tap, weights) in taps.iter().zip(weights) {
-        let codes: &[u8; COLUMNS] = &codes[*tap..].as_chunks().0[0];
-        for half in 0..2 {
-            // SAFETY: eight of sixteen bytes, i16 and i32 from 0 or 8 on.
-            unsafe {
-                let x = vmovl_s8(vld1_s8(codes.as_ptr().add(half * 8).cast()));
-                let w = vld1q_s16(weights.as_ptr().add(half * 8));
-                let out = sums.as_mut_ptr().add(half * 8);
-                let low = vmlal_s16(vld1q_s32(out), vget_low_s16(x), vget_low_s16(w));
-                vst1q_s32(out, low);
-                vst1q_s32(out.add(4), vmlal_high_s16(vld1q_s32(out.add(4)), x, w));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::int8::{Block, COLUMNS, Line, Sums, Tile};
+use super::super::int8::{Block, COLUMNS, Depthwise, Line, Sums, Tile};
 use super::super::lanes::Lanes;
 
 /// Proof that this CPU has AVX2 and FMA.
@@ -199,15 +199,8 @@ impl Tile for Avx2 {
     }
 
     #[inline(always)]
-    fn depthwise(
-        self,
-        codes: &[u8],
-        taps: &[usize],
-        weights: &[[i16; COLUMNS]],
-        sums: &mut [i32; COLUMNS],
-    ) {
-        // SAFETY: the token proves AVX2.
-        unsafe { depthwise(codes, taps, weights, sums) }
+    fn depthwise_row(self, codes: &[u8], taps: &[usize], job: &Depthwise<'_>, out: &mut [u8]) {
+        depthwise_row(self, codes, taps, job, out);
     }
 }
 
@@ -277,14 +270,36 @@ pub(super) fn interleave(rows: [&[u8; COLUMNS]; 4], flip: u8, line: &mut Line) {
     }
 }
 
+/// A row of a depthwise convolution, sixteen channels at a time.
+#[inline(always)]
+fn depthwise_row(lanes: Avx2, codes: &[u8], taps: &[usize], job: &Depthwise<'_>, out: &mut [u8]) {
+    let panels = job.weights.sums.len();
+    let zero_in = i32::from(job.zeros.0);
+    for panel in 0..panels {
+        let weights = &job.weights.panels[panel];
+        let mut start = job.bias[panel];
+        for c in 0..COLUMNS {
+            start[c] -= zero_in * job.weights.sums[panel][c];
+        }
+        let multipliers = Avx2::chunks(&job.multipliers[panel]).0;
+        for (pixel, out) in out.chunks_exact_mut(panels * COLUMNS).enumerate() {
+            let mut sums = start;
+            let from = pixel * job.step + panel * COLUMNS;
+            // SAFETY: the token proves AVX2.
+            unsafe { depthwise(&codes[from..], taps, weights, &mut sums) };
+            let out = &mut out[panel * COLUMNS..][..COLUMNS];
+            for part in 0..COLUMNS / Avx2::LANES {
+                let v = lanes.mul(lanes.from_sums(&sums, part), lanes.load(&multipliers[part]));
+                let out = &mut out[part * Avx2::LANES..][..Avx2::LANES];
+                lanes.store_rounded(v, job.zeros.1, job.clamp, 0, out);
+            }
+        }
+    }
+}
+
 /// Two taps at a time: their codes side by side in 16 bits, `vpmaddwd` adds the pair.
 #[target_feature(enable = "avx2")]
-pub(super) fn depthwise(
-    codes: &[u8],
-    taps: &[usize],
-    weights: &[[i16; COLUMNS]],
-    sums: &mut [i32; COLUMNS],
-) {
+fn depthwise(codes: &[u8], taps: &[usize], weights: &[[i16; COLUMNS]], sums: &mut [i32; COLUMNS]) {
     let load = |tap: usize| -> __m256i {
         let bytes: &[u8; COLUMNS] = &codes[tap..].as_chunks().0[0];
         // SAFETY: sixteen bytes, unaligned load.
@@ -366,14 +381,8 @@ impl Tile for AvxVnni {
     }
 
     #[inline(always)]
-    fn depthwise(
-        self,
-        codes: &[u8],
-        taps: &[usize],
-        weights: &[[i16; COLUMNS]],
-        sums: &mut [i32; COLUMNS],
-    ) {
-        self.0.depthwise(codes, taps, weights, sums);
+    fn depthwise_row(self, codes: &[u8], taps: &[usize], job: &Depthwise<'_>, out: &mut [u8]) {
+        self.0.depthwise_row(codes, taps, job, out);
     }
 
     #[inline(always)]

@@ -5,6 +5,7 @@
 
 mod avx2;
 mod avx512;
+mod depthwise;
 
 pub(super) use avx2::{Avx2, AvxVnni};
 pub(super) use avx512::Avx512;

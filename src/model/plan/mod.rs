@@ -62,6 +62,15 @@ impl Fact {
         }
     }
 
+    /// A list of whole numbers that the shapes determine.
+    fn of_ints(known: Vec<i64>) -> Fact {
+        Fact {
+            kind: Kind::Int,
+            dims: vec![known.len()],
+            known: Some(known),
+        }
+    }
+
     /// Values.
     fn count(&self) -> usize {
         self.dims.iter().product()

@@ -36,11 +36,7 @@ impl Step for ShapeOf {
             .iter()
             .map(|d| *d as i64)
             .collect();
-        Ok(vec![Fact {
-            kind: Kind::Int,
-            dims: vec![known.len()],
-            known: Some(known),
-        }])
+        Ok(vec![Fact::of_ints(known)])
     }
 
     fn run(&self, _: Io<'_>) -> Result<(), String> {
@@ -75,11 +71,7 @@ impl Step for SliceInts {
             place(one(inputs[2])?, list.len()),
         );
         let known = list[start..end.max(start)].to_vec();
-        Ok(vec![Fact {
-            kind: Kind::Int,
-            dims: vec![known.len()],
-            known: Some(known),
-        }])
+        Ok(vec![Fact::of_ints(known)])
     }
 
     fn run(&self, _: Io<'_>) -> Result<(), String> {

@@ -1,0 +1,151 @@
+//! Pictures in codes: convolutions, sums and means between fixed quantisations.
+
+use super::{Fused, Fusion, by_tap, fused};
+use crate::kernels::int8::{DepthwiseWeights, PackedWeights, Quant};
+use crate::model::plan::graph::{Const, Node, Values};
+use crate::model::plan::steps::{self, AddCodes, After, Conv, DepthwiseConv, PoolCodes, Window};
+
+impl<'a> Fusion<'a> {
+    /// A constant scale and zero point of bytes without sign.
+    pub(super) fn fixed(&self, scale: &str, zero: &str) -> Option<Quant> {
+        let scale = self.constant(scale)?.float().filter(|s| *s > 0.0)?;
+        let zero = match self.constant(zero)? {
+            Const {
+                values: Values::U8(v),
+                ..
+            } => *v.first()?,
+            _ => return None,
+        };
+        Some(Quant { scale, zero })
+    }
+
+    /// Codes behind a `DequantizeLinear` that only this reads.
+    pub(super) fn dequantised(&self, value: &str) -> Option<(usize, &'a str, Quant)> {
+        let (at, node) = self.graph.made_by(value, "DequantizeLinear")?;
+        let quant = self.fixed(node.inputs.get(1)?, node.inputs.get(2)?)?;
+        (self.graph.users(value).len() == 1).then_some((at, node.inputs.first()?, quant))
+    }
+
+    /// The `QuantizeLinear` that is the only reader of `value`.
+    pub(super) fn requantised(&self, value: &str) -> Option<(usize, &'a str, Quant)> {
+        let (at, node) = self.graph.only_user(value, "QuantizeLinear")?;
+        let quant = self.fixed(node.inputs.get(1)?, node.inputs.get(2)?)?;
+        Some((at, node.outputs.first()?, quant))
+    }
+
+    pub(super) fn add_codes(&self, at: usize) -> Option<Vec<Fused>> {
+        let node = self.node(at);
+        if !node.is("Add") {
+            return None;
+        }
+        let (at_a, a, quant_a) = self.dequantised(node.inputs.first()?)?;
+        let (at_b, b, quant_b) = self.dequantised(node.inputs.get(1)?)?;
+        let (end, made, quant) = self.requantised(node.outputs.first()?)?;
+        let step = AddCodes {
+            inputs: (quant_a, quant_b),
+            quant,
+        };
+        Some(vec![fused(step, &[a, b], made, vec![at_a, at_b, at, end])])
+    }
+
+    pub(super) fn pool_codes(&self, at: usize) -> Option<Vec<Fused>> {
+        let node = self.node(at);
+        if !node.is("GlobalAveragePool") {
+            return None;
+        }
+        let (before, codes, from) = self.dequantised(node.inputs.first()?)?;
+        let (end, made, quant) = self.requantised(node.outputs.first()?)?;
+        Some(vec![fused(
+            PoolCodes { from, quant },
+            &[codes],
+            made,
+            vec![before, at, end],
+        )])
+    }
+
+    /// `QLinearConv`, of one group or depthwise.
+    pub(super) fn conv(&self, at: usize) -> Option<Vec<Fused>> {
+        let node = self.node(at);
+        if !node.is("QLinearConv") || node.inputs.len() < 8 {
+            return None;
+        }
+        let from = self.fixed(&node.inputs[1], &node.inputs[2])?;
+        let quant = self.fixed(&node.inputs[6], &node.inputs[7])?;
+        let weights = self.constant(&node.inputs[3])?;
+        let [n, per_group, high, wide] = weights.dims[..] else {
+            return None;
+        };
+        let scales = self.constant(&node.inputs[4])?.floats()?;
+        let zeros = self.constant(&node.inputs[5])?.ints()?;
+        let bias = match node.inputs.get(8).filter(|b| !b.is_empty()) {
+            Some(bias) => self.constant(bias)?.ints()?,
+            None => vec![0; n],
+        };
+        let window = window(node, (high, wide))?;
+        let scale_of = |c: usize| scales.get(if scales.len() == 1 { 0 } else { c });
+        let multipliers: Option<Vec<f32>> = (0..n)
+            .map(|c| Some(from.scale * scale_of(c)? / quant.scale))
+            .collect();
+        let bias: Option<Vec<i32>> = bias.iter().map(|b| i32::try_from(*b).ok()).collect();
+        let bias = bias.filter(|b| b.len() == n)?;
+        let after = After {
+            multipliers: steps::panels(&multipliers?, 0.0),
+            bias: steps::panels(&bias, 0),
+            zero_in: from.zero,
+            quant,
+            clamp: (0, 255),
+        };
+        if n <= 4 || per_group == 0 || zeros.iter().any(|z| *z != 0) {
+            return None;
+        }
+        let group = node.int("group").unwrap_or(1);
+        let bytes = weights.bytes()?;
+        let (codes, made) = (
+            node.inputs.first()?.as_str(),
+            node.outputs.first()?.as_str(),
+        );
+        if group == 1 {
+            let pixel = steps::pixel(per_group);
+            let packed = by_tap(bytes, (n, per_group, high * wide), pixel);
+            let step = Conv {
+                weights: PackedWeights::new(self.level, &packed, high * wide * pixel, n)?,
+                channels: per_group,
+                window,
+                after,
+            };
+            return Some(vec![fused(step, &[codes], made, vec![at])]);
+        }
+        let depthwise = group == n as i64 && per_group == 1 && high * wide <= steps::MAX_TAPS;
+        let step = DepthwiseConv {
+            weights: DepthwiseWeights::new(bytes, n, high * wide)?,
+            channels: n,
+            window,
+            after,
+        };
+        depthwise.then(|| vec![fused(step, &[codes], made, vec![at])])
+    }
+}
+
+fn window(node: &Node, size: (usize, usize)) -> Option<Window> {
+    let pair = |name: &str, at: usize, default: i64| {
+        let value = node
+            .ints(name)
+            .map_or(Some(default), |v| v.get(at).copied())?;
+        usize::try_from(value).ok().filter(|v| *v < 1 << 16)
+    };
+    let plain = node
+        .ints("dilations")
+        .is_none_or(|d| d.iter().all(|x| *x == 1))
+        && node
+            .attribute("auto_pad")
+            .is_none_or(|a| a.s.is_empty() || a.s.as_slice() == b"NOTSET");
+    let window = Window {
+        size,
+        stride: (pair("strides", 0, 1)?, pair("strides", 1, 1)?),
+        before: (pair("pads", 0, 0)?, pair("pads", 1, 0)?),
+        after: (pair("pads", 2, 0)?, pair("pads", 3, 0)?),
+    };
+    let sound = size.0 > 0 && size.1 > 0 && window.stride.0 > 0 && window.stride.1 > 0;
+    let narrow = window.before.0 < size.0 && window.before.1 < size.1;
+    (plain && sound && narrow).then_some(window)
+}

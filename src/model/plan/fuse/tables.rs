@@ -1,0 +1,79 @@
+//! Rows out of tables.
+
+use super::chain::Chain;
+use super::{Fused, Fusion, fused};
+use crate::model::plan::steps::{Embed, TableHead};
+
+impl<'a> Fusion<'a> {
+    /// Rows of a table of bytes, each with its scale.
+    pub(super) fn embedding(&self, at: usize) -> Option<Vec<Fused>> {
+        let node = self.node(at);
+        let table = self.constant(node.inputs.first()?)?;
+        if !node.is("Gather") || node.int("axis").unwrap_or(0) != 0 || table.dims.len() != 2 {
+            return None;
+        }
+        let ids = node.inputs.get(1)?;
+        let mut chain = Chain {
+            value: node.outputs.first()?,
+            nodes: vec![at],
+        };
+        self.next(&mut chain, "Cast")
+            .filter(|n| n.int("to") == Some(1))?;
+        let before = chain.value;
+        let scales = self.next(&mut chain, "Mul")?.other(before)?;
+        let (scales_at, gather) = self.graph.made_by(scales, "Gather")?;
+        self.graph.only_user(scales, "Mul")?;
+        chain.nodes.push(scales_at);
+        let scales = self.constant(gather.inputs.first()?)?.floats()?;
+        let fits = gather.inputs.get(1)? == ids
+            && gather.int("axis").unwrap_or(0) == 0
+            && scales.len() == table.dims[0]
+            && table.dims[1] > 0
+            && table.bytes().is_some();
+        let step = Embed {
+            table: self.graph.constant(node.inputs.first()?)?.clone(),
+            scales: scales.to_vec(),
+            width: table.dims[1],
+        };
+        fits.then(|| vec![fused(step, &[ids], chain.value, chain.nodes)])
+    }
+
+    /// The first rows of a table of bytes with one scale.
+    pub(super) fn head_of_table(&self, at: usize) -> Option<Vec<Fused>> {
+        let node = self.node(at);
+        let table = self.constant(node.inputs.first()?)?;
+        if !node.is("Slice")
+            || table.dims.len() != 2
+            || table.dims[1] == 0
+            || table.bytes().is_none()
+        {
+            return None;
+        }
+        let whole = |i: usize, wanted: i64| {
+            let ints = self.constant(node.inputs.get(i)?)?.ints()?;
+            (ints == [wanted]).then_some(())
+        };
+        whole(1, 0)?;
+        if node.inputs.len() > 3 {
+            whole(3, 0)?;
+        }
+        if node.inputs.len() > 4 {
+            whole(4, 1)?;
+        }
+        let mut chain = Chain {
+            value: node.outputs.first()?,
+            nodes: vec![at],
+        };
+        self.next(&mut chain, "Cast")
+            .filter(|n| n.int("to") == Some(1))?;
+        let before = chain.value;
+        let scale = self.next(&mut chain, "Mul")?.other(before)?;
+        let step = TableHead {
+            table: self.graph.constant(node.inputs.first()?)?.clone(),
+            scale: self.constant(scale)?.float()?,
+            width: table.dims[1],
+        };
+        let end = node.inputs.get(2)?;
+        Some(vec![fused(step, &[end], chain.value, chain.nodes)])
+    }
+}
