@@ -4,13 +4,16 @@
 //! [`kernels`](crate::kernels). One file per family:
 //!
 //! - [`label_guided`]: LE-MER's cross attention (A_r) and label attention (A_l).
+//! - [`simplex`]: softmax, sparsemax and 1.5-entmax of rows, with masks.
 
 pub mod label_guided;
+pub mod simplex;
 
 use std::fmt;
 
 pub use crate::kernels::{Rows, ShapeError};
 pub use label_guided::{CrossAttentionFusion, LabelAttentionFusion, Workspace};
+pub use simplex::Simplex;
 
 /// Columns of the token and frame rows of the shipped encoders.
 pub const WIDTH: usize = 192;

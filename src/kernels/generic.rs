@@ -7,6 +7,8 @@
 use super::lanes::Lanes;
 use super::{AttendScratch, BLOCK, Rows, scalar};
 
+pub(super) use super::simplex::{row_entmax15, row_sparsemax};
+
 pub(super) use super::int8::{
     add_codes, attend, depthwise, dequantise, gelu, layer_norm, linear, quantise, range, requantise,
 };

@@ -33,6 +33,7 @@ mod pool;
 mod properties;
 mod rows;
 mod scalar;
+mod simplex;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 pub(super) use super::int8::properties as int8;
+pub(super) use super::simplex::properties as simplex;
 use super::{AttendScratch, Kernels, Level, Rows, scalar, unit_rows};
 
 /// Half the distance from 1 to the next f32.
@@ -156,7 +157,7 @@ pub(super) fn column_mean(k: &Kernels) {
 }
 
 /// Scores from near ties to the whole range of f32.
-fn score() -> impl Strategy<Value = f32> {
+pub(super) fn score() -> impl Strategy<Value = f32> {
     prop_oneof![
         6 => -8.0_f32..8.0,
         2 => -120.0_f32..120.0,

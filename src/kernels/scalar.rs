@@ -5,6 +5,8 @@
 
 use super::{AttendScratch, Rows};
 
+pub(super) use super::simplex::scalar::{row_entmax15, row_sparsemax};
+
 pub(super) use super::int8::scalar::{
     add_codes, attend, depthwise, dequantise, gelu, layer_norm, linear, quantise, range, requantise,
 };

@@ -39,6 +39,19 @@ macro_rules! for_each_kernel {
             fn row_softmax(x: &mut [f32], cols: usize) -> ()
                 where x.len() == 0 || (cols > 0 && x.len() % cols == 0), tested by row_softmax;
 
+            /// Sparsemax of each row of `x` `[r, cols]` in place: the nearest point of the
+            /// simplex, `max(z − τ, 0)`, within 2e-6. A score of −∞ gives 0; a row needs
+            /// one finite score.
+            fn row_sparsemax(x: &mut [f32], cols: usize) -> ()
+                where x.len() == 0 || (cols > 0 && x.len() % cols == 0),
+                tested by simplex::row_sparsemax;
+
+            /// 1.5-entmax of each row of `x` `[r, cols]` in place: `max(z/2 − τ, 0)²`,
+            /// within 2e-6. A score of −∞ gives 0; a row needs one finite score.
+            fn row_entmax15(x: &mut [f32], cols: usize) -> ()
+                where x.len() == 0 || (cols > 0 && x.len() % cols == 0),
+                tested by simplex::row_entmax15;
+
             /// `out[i, k] = ⟨xᵢ, labelₖ⟩ / ‖xᵢ‖` for `x` `[n, d]`, unit rows
             /// `labels` `[K, d]` (see [`unit_rows`]), `out` `[n, K]`.
             ///
