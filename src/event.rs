@@ -10,28 +10,36 @@ use serde_json::{Map, Value, json};
 /// Name and version of the event's layout.
 pub const SCHEMA: &str = "demeanor.event/1";
 
-/// Which inputs the answer rests on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Modality {
-    /// Voice and words: the fusion head.
-    #[serde(rename = "speech+text")]
-    SpeechText,
-    /// Voice alone: the speech-only head.
-    #[serde(rename = "speech")]
-    Speech,
-    /// Words alone: the text-only head.
-    #[serde(rename = "text")]
-    Text,
+/// Which inputs an answer rests on; at least one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Modality {
+    /// A voice.
+    pub speech: bool,
+    /// Words.
+    pub text: bool,
+    /// A picture as a whole.
+    pub image: bool,
+    /// A face in a picture.
+    pub face: bool,
 }
 
 impl Modality {
-    /// The name used in events.
-    pub fn name(self) -> &'static str {
-        match self {
-            Modality::SpeechText => "speech+text",
-            Modality::Speech => "speech",
-            Modality::Text => "text",
-        }
+    /// The name used in events: `speech+text`, `image+text`, `face`, …
+    pub fn name(self) -> String {
+        let parts = [
+            (self.speech, "speech"),
+            (self.image, "image"),
+            (self.text, "text"),
+            (self.face, "face"),
+        ];
+        let there: Vec<&str> = parts.iter().filter(|p| p.0).map(|p| p.1).collect();
+        there.join("+")
+    }
+}
+
+impl Serialize for Modality {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name())
     }
 }
 
@@ -53,15 +61,58 @@ pub struct Latency {
     /// Fusion head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fusion: Option<f64>,
+    /// Bytes of a camera or a file to pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode: Option<f64>,
+    /// Crop, scale and quantise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resize: Option<f64>,
+    /// Image trunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<f64>,
+    /// Face detector.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detect: Option<f64>,
+    /// Expression student.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expression: Option<f64>,
 }
 
 impl Latency {
     /// Sum of all stages, in milliseconds.
     pub fn total(&self) -> f64 {
-        [self.mel, self.speech, self.tokens, self.text, self.fusion]
-            .iter()
-            .flatten()
-            .sum()
+        let stages = [
+            self.mel,
+            self.speech,
+            self.tokens,
+            self.text,
+            self.fusion,
+            self.decode,
+            self.resize,
+            self.image,
+            self.detect,
+            self.expression,
+        ];
+        stages.iter().flatten().sum()
+    }
+}
+
+/// A face in a picture. The number counts the faces of this session and means nothing
+/// beyond it: nobody is recognised.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Face {
+    /// Number of the track in this session.
+    pub id: u32,
+    /// Left, top, width and height in pixels of the picture.
+    pub place: [f32; 4],
+    /// Probability that this is a face, 0..1.
+    pub score: f32,
+}
+
+impl Face {
+    fn to_json(self) -> Value {
+        let place = self.place.map(|p| decimals(f64::from(p), 1));
+        json!({ "id": self.id, "box": place, "score": decimals(f64::from(self.score), 3) })
     }
 }
 
@@ -149,6 +200,8 @@ pub struct Event {
     pub bundle: String,
     /// Compute, stage by stage.
     pub latency: Latency,
+    /// Whose face, in an answer about one.
+    pub face: Option<Face>,
     /// Holes in the sound.
     pub gaps: Vec<Gap>,
     /// What the reader should know: a missing modality, a cut, clipping.
@@ -174,6 +227,9 @@ impl Event {
         event.insert("modality".into(), json!(self.modality));
         event.insert("bundle".into(), json!(self.bundle));
         event.insert("latency_ms".into(), latency_json(&self.latency));
+        if let Some(face) = &self.face {
+            event.insert("face".into(), face.to_json());
+        }
         event.insert("gaps".into(), json!(self.gaps));
         event.insert("notes".into(), json!(self.notes));
         if let Some(explain) = &self.explain {

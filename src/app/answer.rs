@@ -143,6 +143,7 @@ impl Answerer {
             modality: answer.modality,
             bundle: self.emotion.bundle().into(),
             latency: answer.latency,
+            face: None,
             gaps: gaps(pair.utterance.as_ref()),
             notes: self.notes(pair, &encodings),
             explain,
@@ -168,7 +169,7 @@ impl Answerer {
             (None, Some(_)) => notes.push("no speech: text-only head".into()),
             _ => {}
         }
-        if encodings.truncated {
+        if encodings.text.as_ref().is_some_and(|t| t.truncated) {
             notes.push("text is longer than the model takes: its beginning was judged".into());
         }
         if let Some(utterance) = &pair.utterance {

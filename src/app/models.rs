@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::model::manifest::Role;
-use crate::model::{Audit, Bundle, FusionModel, Placed, SpeechModel, TextModel, bundles};
+use crate::model::{Audit, Bundle, Placed, bundles, load_role};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -41,21 +41,14 @@ struct Loaded {
 }
 
 fn loaded(bundle: &Bundle) -> Result<Vec<Loaded>, Error> {
-    let speech = SpeechModel::load(bundle)?;
-    let text = TextModel::load(bundle)?;
-    let of = |role, audit: &Audit, placed| Loaded {
-        role,
-        audit: audit.clone(),
-        placed,
-    };
-    let mut models = vec![
-        of(Role::Speech, speech.audit(), speech.placed()),
-        of(Role::Text, text.audit(), text.placed()),
-    ];
-    for role in [Role::Fusion, Role::FusionAr, Role::FusionAl] {
-        if bundle.manifest.file(role).is_some() {
-            let fusion = FusionModel::load(bundle, role)?;
-            models.push(of(role, fusion.audit(), fusion.placed()));
+    let mut models = Vec::new();
+    for file in &bundle.manifest.files {
+        if let Some(model) = load_role(bundle, file.role)? {
+            models.push(Loaded {
+                role: file.role,
+                audit: model.audit().clone(),
+                placed: model.placed(),
+            });
         }
     }
     Ok(models)
@@ -97,7 +90,7 @@ fn print(bundle: &Bundle, models: &[Loaded], out: &mut impl Write) -> io::Result
         out,
         "{}  task {}  {:.1} MB",
         bundle.name(),
-        manifest.task.name(),
+        manifest.task().name(),
         bundle.size() as f64 / 1e6
     )?;
     writeln!(out, "  {}", manifest.summary)?;

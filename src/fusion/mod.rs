@@ -5,9 +5,11 @@
 //!
 //! - [`label_guided`]: LE-MER's cross attention (A_r) and label attention (A_l).
 //! - [`simplex`]: softmax, sparsemax and 1.5-entmax of rows, with masks.
+//! - [`text_guided`]: MVCN's text-guided unit with sparse attention.
 
 pub mod label_guided;
 pub mod simplex;
+pub mod text_guided;
 
 use std::fmt;
 
@@ -77,6 +79,13 @@ pub enum FusionError {
         /// `text` or `speech`.
         modality: &'static str,
     },
+    /// The heads do not share the width evenly.
+    Heads {
+        /// Heads.
+        heads: usize,
+        /// Columns of the rows.
+        width: usize,
+    },
     /// The rows are so large that scores or logits leave the range of f32.
     Overflow,
 }
@@ -119,6 +128,10 @@ impl fmt::Display for FusionError {
                 f,
                 "the {modality} encoder gave an infinite or undefined value; drop this utterance \
                  and check the input and the bundle"
+            ),
+            FusionError::Heads { heads, width } => write!(
+                f,
+                "{heads} heads cannot share rows of {width} evenly; export the fusion model again"
             ),
             FusionError::Overflow => write!(
                 f,

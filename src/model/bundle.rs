@@ -1,13 +1,13 @@
 //! A bundle: manifest and files, from the binary or from a folder, whole or refused.
 
 use super::ModelError;
-use super::manifest::{Manifest, Role, Task};
+use super::manifest::{Manifest, Role, Shared, Task};
 use sha2::{Digest, Sha256};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A file of a bundle may not be larger; a wrong path must not eat the memory.
 const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -35,17 +35,46 @@ pub struct Bundle {
     pub manifest: Manifest,
     /// Where it came from.
     pub origin: Origin,
-    files: BTreeMap<Role, Cow<'static, [u8]>>,
+    files: BTreeMap<Role, Content>,
+}
+
+/// Bytes of a file, not copied when another bundle uses it too.
+#[derive(Debug, Clone)]
+enum Content {
+    Embedded(&'static [u8]),
+    Read(Arc<[u8]>),
+}
+
+impl Content {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Content::Embedded(bytes) => bytes,
+            Content::Read(bytes) => bytes,
+        }
+    }
 }
 
 /// Every bundle in `dir` (a bundle, or a folder of bundles), or in the binary when `None`.
 ///
+/// A file that a bundle shares is looked for among these, then in the binary.
+///
 /// # Errors
 /// The first bundle that cannot be read or is not what its manifest says.
 pub fn bundles(dir: Option<&Path>) -> Result<Vec<Bundle>, ModelError> {
-    let Some(dir) = dir else {
-        return EMBEDDED.iter().map(Bundle::embedded).collect();
+    let embedded =
+        || -> Result<Vec<Bundle>, ModelError> { EMBEDDED.iter().map(Bundle::embedded).collect() };
+    let (mut found, others) = match dir {
+        None => (embedded()?, Vec::new()),
+        Some(dir) => (folders(dir)?, embedded()?),
     };
+    for at in 0..found.len() {
+        let shared = found[at].borrow(&found, &others)?;
+        found[at].files.extend(shared);
+    }
+    Ok(found)
+}
+
+fn folders(dir: &Path) -> Result<Vec<Bundle>, ModelError> {
     if dir.join("manifest.toml").is_file() {
         return Ok(vec![Bundle::open(dir)?]);
     }
@@ -68,7 +97,9 @@ impl Bundle {
     /// # Errors
     /// No such bundle, or one that is refused.
     pub fn find(task: Task, dir: Option<&Path>) -> Result<Bundle, ModelError> {
-        let found = bundles(dir)?.into_iter().find(|b| b.manifest.task == task);
+        let found = bundles(dir)?
+            .into_iter()
+            .find(|b| b.manifest.task() == task);
         found.ok_or_else(|| ModelError::Missing {
             place: dir.map_or("this binary".into(), |d| d.display().to_string()),
             task: task.name(),
@@ -94,7 +125,7 @@ impl Bundle {
             let path = dir.join(&file.name);
             let bytes = read_limited(&path)?;
             check_hash(&path, &bytes, &file.sha256)?;
-            files.insert(file.role, Cow::Owned(bytes));
+            files.insert(file.role, Content::Read(bytes.into()));
         }
         Ok(Bundle {
             manifest,
@@ -112,7 +143,7 @@ impl Bundle {
         let files = manifest
             .files
             .iter()
-            .filter_map(|f| Some((f.role, Cow::Borrowed(*by_name.get(f.name.as_str())?))))
+            .filter_map(|f| Some((f.role, Content::Embedded(by_name.get(f.name.as_str())?))))
             .collect();
         Ok(Bundle {
             manifest,
@@ -121,20 +152,67 @@ impl Bundle {
         })
     }
 
+    /// The bundle was asked for what it is not for.
+    pub(crate) fn answers_another(&self, task: Task) -> ModelError {
+        ModelError::Missing {
+            place: self.name(),
+            task: task.name(),
+        }
+    }
+
     /// `id@version`, as events carry it.
     pub fn name(&self) -> String {
         format!("{}@{}", self.manifest.id, self.manifest.version)
     }
 
-    /// Content of the file that plays `role`, with its name.
+    /// Content of the file that plays `role`, own or shared, with its name.
     pub fn bytes(&self, role: Role) -> Option<(&str, &[u8])> {
-        let file = self.manifest.file(role)?;
-        Some((&file.name, self.files.get(&role)?))
+        let manifest = &self.manifest;
+        let shared = || manifest.shared.iter().find(|s| s.role == role);
+        let name = manifest
+            .file(role)
+            .map(|f| f.name.as_str())
+            .or_else(|| shared().map(|s| s.bundle.as_str()))?;
+        Some((name, self.files.get(&role)?.bytes()))
     }
 
-    /// Size of all files together, in bytes.
+    /// SHA-256 of the file that plays `role`: two bundles with the same share a model.
+    pub fn sha256(&self, role: Role) -> Option<&str> {
+        let own = self.manifest.file(role).map(|f| &f.sha256);
+        let shared = self.manifest.shared.iter().find(|s| s.role == role);
+        Some(own.or(shared.map(|s| &s.sha256))?)
+    }
+
+    /// Size of the bundle's own files together, in bytes.
     pub fn size(&self) -> usize {
-        self.files.values().map(|bytes| bytes.len()).sum()
+        let own = |(role, _): &(&Role, &Content)| self.manifest.file(**role).is_some();
+        let files = self.files.iter().filter(own);
+        files.map(|(_, content)| content.bytes().len()).sum()
+    }
+
+    /// What this bundle shares, from the bundle that has it.
+    fn borrow(
+        &self,
+        siblings: &[Bundle],
+        others: &[Bundle],
+    ) -> Result<Vec<(Role, Content)>, ModelError> {
+        let content = |shared: &Shared| {
+            let mut holders = siblings.iter().chain(others);
+            let found = holders.find_map(|b| {
+                let same = b.manifest.id == shared.bundle
+                    && b.manifest.file(shared.role)?.sha256 == shared.sha256;
+                same.then(|| b.files.get(&shared.role).cloned())?
+            });
+            found.map(|c| (shared.role, c)).ok_or_else(|| {
+                let role = format!("{:?}", shared.role).to_lowercase();
+                ModelError::Shared {
+                    name: self.name(),
+                    bundle: shared.bundle.clone(),
+                    role,
+                }
+            })
+        };
+        self.manifest.shared.iter().map(content).collect()
     }
 }
 

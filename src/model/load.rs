@@ -1,7 +1,7 @@
 //! From ONNX bytes to something that runs.
 
 use super::bundle::Bundle;
-use super::manifest::{Precision, Role};
+use super::manifest::{Precision, Role, Task};
 use super::plan::{Given, Placed, Plan, Spent};
 use super::{Audit, ModelError, ops};
 use crate::kernels::all_finite;
@@ -24,6 +24,8 @@ pub struct Encoded {
     pub rows: Vec<f32>,
     /// Logits of the encoder's own head, [`CLASSES`](crate::fusion::CLASSES) of them.
     pub logits: Vec<f32>,
+    /// The last hidden state, rows × its width; empty if the file does not give it.
+    pub hidden: Vec<f32>,
 }
 
 /// The fusion head's answer.
@@ -49,13 +51,32 @@ pub struct TextModel(Session);
 #[derive(Debug, Clone)]
 pub struct FusionModel(Session);
 
+/// Image trunk.
+#[derive(Debug, Clone)]
+pub struct ImageModel(Session);
+
+/// A head of MVCN, for whichever modalities it reads.
+#[derive(Debug, Clone)]
+pub struct PictureHead {
+    session: Session,
+    reads: (bool, bool),
+}
+
+/// Face detector.
+#[derive(Debug, Clone)]
+pub struct FaceModel(Session);
+
+/// Expression of one face.
+#[derive(Debug, Clone)]
+pub struct ExpressionModel(Session);
+
 impl SpeechModel {
     /// Loads the bundle's speech encoder.
     ///
     /// # Errors
     /// A file that is refused or claims more than it does.
     pub fn load(bundle: &Bundle) -> Result<Self, ModelError> {
-        Session::load(bundle, Role::Speech, &["mel"], &["frames", "logits"]).map(Self)
+        Session::load(bundle, Role::Speech, &[(&["mel"], &["frames", "logits"])]).map(Self)
     }
 
     /// `mel` is frames × 80 log-mel, row-major, at least one frame.
@@ -65,17 +86,11 @@ impl SpeechModel {
     pub fn encode(&self, mel: &[f32], frames: usize) -> Result<Encoded, ModelError> {
         let mel = (&[frames, 80][..], Given::Floats(mel));
         let [rows, logits] = self.0.floats(&[mel])?;
-        Ok(Encoded { rows, logits })
-    }
-
-    /// What multiplies in it.
-    pub fn audit(&self) -> &Audit {
-        &self.0.audit
-    }
-
-    /// Which node runs where.
-    pub fn placed(&self) -> Vec<Placed> {
-        self.0.engine.placed()
+        Ok(Encoded {
+            rows,
+            logits,
+            hidden: Vec::new(),
+        })
     }
 }
 
@@ -85,7 +100,11 @@ impl TextModel {
     /// # Errors
     /// A file that is refused or claims more than it does.
     pub fn load(bundle: &Bundle) -> Result<Self, ModelError> {
-        Session::load(bundle, Role::Text, &["ids", "types"], &["tokens", "logits"]).map(Self)
+        let interfaces: [Interface<'_>; 2] = [
+            (&["ids", "types"], &["tokens", "logits"]),
+            (&["ids", "types"], &["tokens", "logits", "hidden"]),
+        ];
+        Session::load(bundle, Role::Text, &interfaces).map(Self)
     }
 
     /// `ids` and `types` have one entry a token, at least one; `types` is 0 for the
@@ -99,18 +118,13 @@ impl TextModel {
             (&n[..], Given::Ints(ids)),
             (&types_n[..], Given::Ints(types)),
         ];
-        let [rows, logits] = self.0.floats(&inputs)?;
-        Ok(Encoded { rows, logits })
-    }
-
-    /// What multiplies in it.
-    pub fn audit(&self) -> &Audit {
-        &self.0.audit
-    }
-
-    /// Which node runs where.
-    pub fn placed(&self) -> Vec<Placed> {
-        self.0.engine.placed()
+        let mut outputs = self.0.run(&inputs)?.into_iter().map(|o| o.values);
+        let mut next = || outputs.next().unwrap_or_default();
+        Ok(Encoded {
+            rows: next(),
+            logits: next(),
+            hidden: next(),
+        })
     }
 }
 
@@ -121,7 +135,7 @@ impl FusionModel {
     /// A file that is refused.
     pub fn load(bundle: &Bundle, role: Role) -> Result<Self, ModelError> {
         let outputs = ["logits", "attention", "g_text", "g_speech"];
-        Session::load(bundle, role, &["text", "speech"], &outputs).map(Self)
+        Session::load(bundle, role, &[(&["text", "speech"], &outputs)]).map(Self)
     }
 
     /// `text` and `speech` are rows × [`WIDTH`](crate::fusion::WIDTH), row-major, at least one row each.
@@ -141,15 +155,152 @@ impl FusionModel {
             g_speech,
         })
     }
+}
 
-    /// What multiplies in it.
-    pub fn audit(&self) -> &Audit {
-        &self.0.audit
+impl ImageModel {
+    /// Loads the bundle's image trunk.
+    ///
+    /// # Errors
+    /// A file that is refused or claims more than it does.
+    pub fn load(bundle: &Bundle) -> Result<Self, ModelError> {
+        Session::load(bundle, Role::Image, &[(&["pixels"], &["patches"])]).map(Self)
     }
 
+    /// `rgb` is side × side × 3 bytes, row-major. Patches × width, row-major over the final map.
+    ///
+    /// # Errors
+    /// The engine's, or an answer that is no number.
+    pub fn patches(&self, rgb: &[u8], side: usize) -> Result<Output, ModelError> {
+        let dims = [1, side, side, 3];
+        let outputs = self.0.run(&[(&dims, Given::Bytes(rgb))])?;
+        let first = outputs.into_iter().next();
+        first.ok_or_else(|| self.0.failed("answered with nothing"))
+    }
+}
+
+impl PictureHead {
+    /// Loads one of the heads that read tokens, patches or both.
+    ///
+    /// # Errors
+    /// A file that is refused or claims more than it does.
+    pub fn load(bundle: &Bundle, role: Role) -> Result<Self, ModelError> {
+        let (both, words, patches): (&[&str], &[&str], &[&str]) =
+            (&["tokens", "patches"], &["tokens"], &["patches"]);
+        let (plain, explained): (&[&str], &[&str]) = (&["logits"], &["logits", "attention"]);
+        let interfaces: [Interface<'_>; 4] = [
+            (both, explained),
+            (both, plain),
+            (words, plain),
+            (patches, plain),
+        ];
+        let session = Session::load(bundle, role, &interfaces)?;
+        let reads = |name: &str| session.inputs.iter().any(|i| i == name);
+        Ok(PictureHead {
+            reads: (reads("tokens"), reads("patches")),
+            session,
+        })
+    }
+
+    /// Logits, and for a text-guided head the attention, tokens × patches; both row-major.
+    /// Modalities that the head does not read are left aside.
+    ///
+    /// # Errors
+    /// The engine's, or an answer that is no number.
+    pub fn answer(
+        &self,
+        tokens: (&[usize; 2], &[f32]),
+        patches: (&[usize; 2], &[f32]),
+    ) -> Result<(Vec<f32>, Vec<f32>), ModelError> {
+        let tokens = (&tokens.0[..], Given::Floats(tokens.1));
+        let patches = (&patches.0[..], Given::Floats(patches.1));
+        let outputs = match self.reads {
+            (true, true) => self.session.run(&[tokens, patches])?,
+            (true, false) => self.session.run(&[tokens])?,
+            _ => self.session.run(&[patches])?,
+        };
+        let mut outputs = outputs.into_iter().map(|o| o.values);
+        let mut next = || outputs.next().unwrap_or_default();
+        Ok((next(), next()))
+    }
+}
+
+impl FaceModel {
+    /// Loads the bundle's face detector.
+    ///
+    /// # Errors
+    /// A file that is refused or claims more than it does.
+    pub fn load(bundle: &Bundle) -> Result<Self, ModelError> {
+        Session::load(bundle, Role::Face, &[(&["pixels"], &["boxes", "scores"])]).map(Self)
+    }
+
+    /// `rgb` is side × side × 3 bytes. Raw boxes, anchors × 4, and logits, one an anchor.
+    ///
+    /// # Errors
+    /// The engine's, or an answer that is no number.
+    pub fn detect(&self, rgb: &[u8], side: usize) -> Result<[Vec<f32>; 2], ModelError> {
+        self.0.floats(&[(&[1, side, side, 3], Given::Bytes(rgb))])
+    }
+}
+
+impl ExpressionModel {
+    /// Loads the bundle's expression student.
+    ///
+    /// # Errors
+    /// A file that is refused or claims more than it does.
+    pub fn load(bundle: &Bundle) -> Result<Self, ModelError> {
+        Session::load(bundle, Role::Expression, &[(&["pixels"], &["logits"])]).map(Self)
+    }
+
+    /// `grey` is side × side bytes; one logit a class.
+    ///
+    /// # Errors
+    /// The engine's, or an answer that is no number.
+    pub fn logits(&self, grey: &[u8], side: usize) -> Result<Vec<f32>, ModelError> {
+        let [logits] = self
+            .0
+            .floats(&[(&[1, side, side, 1], Given::Bytes(grey))])?;
+        Ok(logits)
+    }
+}
+
+/// What is known of any loaded model.
+pub trait Loaded {
+    /// What multiplies in it.
+    fn audit(&self) -> &Audit;
+
     /// Which node runs where.
-    pub fn placed(&self) -> Vec<Placed> {
-        self.0.engine.placed()
+    fn placed(&self) -> Vec<Placed>;
+}
+
+/// Loads the file of a bundle that plays `role`; `None` for a role that is no model.
+///
+/// # Errors
+/// A file that is missing, refused, or claims more than it does.
+pub fn load_role(bundle: &Bundle, role: Role) -> Result<Option<Box<dyn Loaded>>, ModelError> {
+    Ok(Some(match role {
+        Role::Vocab => return Ok(None),
+        Role::Speech => Box::new(SpeechModel::load(bundle)?.0),
+        Role::Text => Box::new(TextModel::load(bundle)?.0),
+        Role::Fusion if bundle.manifest.task() == Task::Emotion => {
+            Box::new(FusionModel::load(bundle, role)?.0)
+        }
+        Role::FusionAr | Role::FusionAl => Box::new(FusionModel::load(bundle, role)?.0),
+        Role::Fusion | Role::FusionTgf | Role::FusionEqual | Role::TextHead | Role::ImageHead => {
+            Box::new(PictureHead::load(bundle, role)?.session)
+        }
+        Role::Image => Box::new(ImageModel::load(bundle)?.0),
+        Role::Face => Box::new(FaceModel::load(bundle)?.0),
+        Role::Expression => Box::new(ExpressionModel::load(bundle)?.0),
+    }))
+}
+
+impl Loaded for Session {
+    fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    fn placed(&self) -> Vec<Placed> {
+        self.engine.placed()
     }
 }
 
@@ -182,7 +333,7 @@ impl Engine {
         let nodes = proto.graph.as_ref().map_or(&[][..], |g| &g.node);
         let why = if runner == Runner::Tract {
             "asked for".to_string()
-        } else if nodes.iter().any(|n| n.domain == "demeanor") {
+        } else if nodes.iter().any(ops::is_head) {
             "a fusion head is one call".to_string()
         } else {
             match Plan::new(&mut proto) {
@@ -233,6 +384,7 @@ fn run_tract(plan: &Arc<TypedSimplePlan>, inputs: &[Input<'_>]) -> TractResult<V
         let tensor = match given {
             Given::Floats(x) => Tensor::from_shape(dims, x)?,
             Given::Ints(x) => Tensor::from_shape(dims, x)?,
+            Given::Bytes(x) => Tensor::from_shape(dims, x)?,
         };
         values.push(tensor.into_tvalue());
     }
@@ -243,6 +395,9 @@ fn run_tract(plan: &Arc<TypedSimplePlan>, inputs: &[Input<'_>]) -> TractResult<V
     });
     floats.collect()
 }
+
+/// Names of the inputs and outputs that are expected of a file.
+type Interface<'a> = (&'a [&'a str], &'a [&'a str]);
 
 /// Shape and content of an input.
 type Input<'a> = (&'a [usize], Given<'a>);
@@ -269,6 +424,8 @@ impl Output {
 #[derive(Debug, Clone)]
 struct Session {
     name: String,
+    /// Names of the inputs.
+    inputs: Vec<String>,
     engine: Arc<Engine>,
     audit: Audit,
 }
@@ -277,41 +434,35 @@ impl Session {
     fn load(
         bundle: &Bundle,
         role: Role,
-        inputs: &[&str],
-        outputs: &[&str],
+        interfaces: &[Interface<'_>],
     ) -> Result<Session, ModelError> {
         let missing = || ModelError::Refused {
             name: format!("{role:?}"),
             what: "is not in the bundle".into(),
         };
         let (name, onnx) = bundle.bytes(role).ok_or_else(missing)?;
-        let session = Session::open(name, onnx, Some((inputs, outputs)), Runner::Ours)?;
+        let session = Session::open(name, onnx, interfaces)?;
         let claim = bundle.manifest.file(role).map(|f| f.precision);
         session.check_claim(claim)
     }
 
-    /// A model with the inputs and outputs that are expected, if any are.
-    fn open(
-        name: &str,
-        onnx: &[u8],
-        interface: Option<(&[&str], &[&str])>,
-        runner: Runner,
-    ) -> Result<Session, ModelError> {
+    /// A model with one of the interfaces that are expected.
+    fn open(name: &str, onnx: &[u8], expected: &[Interface<'_>]) -> Result<Session, ModelError> {
         // a malformed model is answered with an error, and now and then with a panic
         let loaded = catch_unwind(AssertUnwindSafe(|| {
             let proto = decode(onnx)?;
-            if let Some((inputs, outputs)) = interface {
-                check_interface(&proto, inputs, outputs)?;
-            }
-            Engine::of(proto, || decode(onnx), runner)
+            let inputs = check_interface(&proto, expected)?;
+            let (engine, audit) = Engine::of(proto, || decode(onnx), Runner::Ours)?;
+            Ok((engine, audit, inputs))
         }));
         let loaded = loaded.unwrap_or_else(|_| Err(format_err!("the engine broke on it")));
-        let (engine, audit) = loaded.map_err(|e| ModelError::Refused {
+        let (engine, audit, inputs) = loaded.map_err(|e| ModelError::Refused {
             name: name.into(),
             what: sentence(&e),
         })?;
         Ok(Session {
             name: name.into(),
+            inputs,
             engine: Arc::new(engine),
             audit,
         })
@@ -373,8 +524,19 @@ pub struct Wanted {
     pub name: String,
     /// Each dimension: a number, or the name of one.
     pub dims: Vec<Result<usize, String>>,
-    /// Whole numbers (i64) rather than floats.
-    pub ints: bool,
+    /// Of what.
+    pub element: Element,
+}
+
+/// What a tensor holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Element {
+    /// f32.
+    Float,
+    /// i64.
+    Int,
+    /// u8.
+    Byte,
 }
 
 /// Content of an input, with its shape.
@@ -384,6 +546,8 @@ pub enum Content {
     Floats(Vec<usize>, Vec<f32>),
     /// i64.
     Ints(Vec<usize>, Vec<i64>),
+    /// u8.
+    Bytes(Vec<usize>, Vec<u8>),
 }
 
 impl Content {
@@ -391,6 +555,7 @@ impl Content {
         match self {
             Content::Floats(dims, x) => (dims, Given::Floats(x)),
             Content::Ints(dims, x) => (dims, Given::Ints(x)),
+            Content::Bytes(dims, x) => (dims, Given::Bytes(x)),
         }
     }
 }
@@ -442,6 +607,7 @@ impl OnnxFile {
         })?;
         let session = Session {
             name: name.into(),
+            inputs: Vec::new(),
             engine: Arc::new(engine),
             audit,
         };
@@ -576,9 +742,13 @@ impl Buf for FileBuf {
 fn wants(input: &tract_onnx::pb::ValueInfoProto) -> Wanted {
     use tract_onnx::pb::{tensor_proto::DataType, tensor_shape_proto::dimension, type_proto};
     let tensor = input.r#type.as_ref().and_then(|t| t.value.as_ref());
-    let (mut dims, mut ints) = (Vec::new(), false);
+    let (mut dims, mut element) = (Vec::new(), Element::Float);
     if let Some(type_proto::Value::TensorType(tensor)) = tensor {
-        ints = tensor.elem_type == DataType::Int64 as i32;
+        element = match DataType::try_from(tensor.elem_type) {
+            Ok(DataType::Int64) => Element::Int,
+            Ok(DataType::Uint8) => Element::Byte,
+            _ => Element::Float,
+        };
         for dim in tensor.shape.iter().flat_map(|s| &s.dim) {
             dims.push(match &dim.value {
                 Some(dimension::Value::DimValue(n)) => {
@@ -592,7 +762,7 @@ fn wants(input: &tract_onnx::pb::ValueInfoProto) -> Wanted {
     Wanted {
         name: input.name.clone(),
         dims,
-        ints,
+        element,
     }
 }
 
@@ -600,19 +770,34 @@ fn decode(onnx: &[u8]) -> TractResult<ModelProto> {
     <ModelProto as prost::Message>::decode(onnx).map_err(|e| format_err!("is no ONNX file ({e})"))
 }
 
-fn check_interface(proto: &ModelProto, inputs: &[&str], outputs: &[&str]) -> TractResult<()> {
+/// Names of the inputs, if they and the outputs are one of the pairs that are expected.
+fn check_interface(proto: &ModelProto, expected: &[Interface<'_>]) -> TractResult<Vec<String>> {
     let graph = proto
         .graph
         .as_ref()
         .ok_or_else(|| format_err!("holds no graph"))?;
-    let has: Vec<&str> = graph.input.iter().map(|i| i.name.as_str()).collect();
-    ensure!(has == inputs, "takes inputs {has:?}, expected {inputs:?}");
-    let has: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
+    let inputs: Vec<&str> = graph.input.iter().map(|i| i.name.as_str()).collect();
+    let outputs: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
+    let known: Vec<&Interface<'_>> = expected.iter().filter(|e| e.0 == inputs).collect();
+    let wanted: Vec<&[&str]> = expected.iter().map(|e| e.0).collect();
     ensure!(
-        has == outputs,
-        "gives outputs {has:?}, expected {outputs:?}"
+        !known.is_empty(),
+        "takes inputs {inputs:?}, expected {}",
+        either(&wanted)
     );
-    Ok(())
+    let wanted: Vec<&[&str]> = known.iter().map(|e| e.1).collect();
+    ensure!(
+        wanted.contains(&outputs.as_slice()),
+        "gives outputs {outputs:?}, expected {}",
+        either(&wanted)
+    );
+    Ok(inputs.into_iter().map(String::from).collect())
+}
+
+/// `a` or `b`.
+fn either(lists: &[&[&str]]) -> String {
+    let lists: Vec<String> = lists.iter().map(|l| format!("{l:?}")).collect();
+    lists.join(" or ")
 }
 
 /// The root of an error chain on one line, short enough to read.

@@ -11,7 +11,8 @@ mod plan;
 pub use audit::Audit;
 pub use bundle::{Bundle, Origin, bundles};
 pub use load::{
-    Content, Encoded, Fused, FusionModel, OnnxFile, Output, Runner, SpeechModel, TextModel, Wanted,
+    Content, Element, Encoded, ExpressionModel, FaceModel, Fused, FusionModel, ImageModel, Loaded,
+    OnnxFile, Output, PictureHead, Runner, SpeechModel, TextModel, Wanted, load_role,
 };
 pub use plan::{Placed, Spent};
 
@@ -57,6 +58,18 @@ pub enum ModelError {
         actual: String,
         /// Hash in the manifest.
         expected: String,
+    },
+    /// A bundle shares a file with another bundle that is not there, or is another version.
+    #[error(
+        "bundle {name}: it uses the {role} file of bundle {bundle}, and no such bundle with that very file is here; put the two bundles of one release side by side"
+    )]
+    Shared {
+        /// The bundle that was to be opened.
+        name: String,
+        /// `id` of the other one.
+        bundle: String,
+        /// What the file is for.
+        role: String,
     },
     /// The engine cannot make a runnable model of the file.
     #[error("model {name}: {what}; export it again with the recipe")]

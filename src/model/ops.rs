@@ -23,6 +23,12 @@ pub(super) fn framework() -> Onnx {
     onnx
 }
 
+/// Whether a node is one of these calls.
+pub(super) fn is_head(node: &NodeProto) -> bool {
+    let ours = ["CrossAttentionFusion", "LabelAttentionFusion"];
+    node.domain == "demeanor" && ours.contains(&node.op_type.as_str())
+}
+
 type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
 fn cross_attention(_: &ParsingContext, node: &NodeProto) -> Built {

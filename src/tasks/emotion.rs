@@ -3,15 +3,16 @@
 //! Each encoder runs at most once an utterance and carries a head of its own, so a missing
 //! modality costs nothing and is answered by the head that was trained for it.
 
+use super::timed;
+use super::words::{TextRows, TextTrunk};
 use crate::decision::{average, softmax};
 use crate::event::{Explanation, Latency, Modality, Salient};
 use crate::fusion::salient;
-use crate::model::manifest::{Decision, Role};
-use crate::model::{Bundle, Encoded, Fused, FusionModel, ModelError, SpeechModel, TextModel};
+use crate::model::manifest::{Decision, Head, Inputs, Role, Task};
+use crate::model::{Bundle, Encoded, Fused, FusionModel, ModelError, SpeechModel};
 use crate::signal::mel::Mel;
 use crate::signal::{SAMPLE_RATE, mel::HOP};
-use crate::text::Tokenizer;
-use std::time::Instant;
+use std::sync::Arc;
 
 /// Sound shorter than this has no answer; 0.1 s.
 pub const MIN_SAMPLES: usize = SAMPLE_RATE as usize / 10;
@@ -42,12 +43,8 @@ pub struct Input<'a> {
 pub struct Encodings {
     /// H_s and the speech-only logits.
     pub speech: Option<Encoded>,
-    /// H_t (rows of the utterance alone, no history) and the text-only logits.
-    pub text: Option<Encoded>,
-    /// The utterance's tokens, a row of H_t each.
-    pub tokens: Vec<String>,
-    /// The text was longer than the encoder takes, and was cut.
-    pub truncated: bool,
+    /// H_t (rows of the utterance alone, no history), its tokens and the text-only logits.
+    pub text: Option<Arc<TextRows>>,
     /// Compute so far.
     pub latency: Latency,
 }
@@ -72,10 +69,9 @@ pub struct Emotion {
     decision: Decision,
     max_samples: usize,
     max_tokens: usize,
-    tokenizer: Tokenizer,
     mel: Mel,
     speech: SpeechModel,
-    text: TextModel,
+    text: Arc<TextTrunk>,
     fusion: FusionModel,
 }
 
@@ -86,16 +82,18 @@ impl Emotion {
     /// A file that is missing, refused, or claims more than it does.
     pub fn load(bundle: &Bundle) -> Result<Self, ModelError> {
         let manifest = &bundle.manifest;
+        let Inputs::Emotion { speech, text } = &manifest.inputs else {
+            return Err(bundle.answers_another(Task::Emotion));
+        };
         Ok(Emotion {
             name: bundle.name(),
             labels: manifest.labels.clone(),
             decision: manifest.decision.clone(),
-            max_samples: (manifest.speech.max_seconds * SAMPLE_RATE as f32) as usize,
-            max_tokens: manifest.text.max_tokens,
-            tokenizer: tokenizer(bundle)?,
+            max_samples: (speech.max_seconds * SAMPLE_RATE as f32) as usize,
+            max_tokens: text.max_tokens,
             mel: Mel::new(),
             speech: SpeechModel::load(bundle)?,
-            text: TextModel::load(bundle)?,
+            text: TextTrunk::load(bundle)?,
             fusion: FusionModel::load(bundle, Role::Fusion)?,
         })
     }
@@ -108,6 +106,11 @@ impl Emotion {
     /// Class names in the order of the scores.
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// The text trunk, for heads of other tasks that read its rows.
+    pub fn text(&self) -> &Arc<TextTrunk> {
+        &self.text
     }
 
     /// How scores become a decision.
@@ -126,7 +129,11 @@ impl Emotion {
             out.speech = Some(self.encode_speech(samples, &mut out.latency)?);
         }
         if let Some(words) = input.words.filter(|w| !w.text.trim().is_empty()) {
-            self.encode_text(words, &mut out)?;
+            let history: Vec<&str> = words.history.iter().map(String::as_str).collect();
+            let latency = &mut out.latency;
+            out.text = self
+                .text
+                .encode(words.text, &history, self.max_tokens, latency)?;
         }
         Ok(out)
     }
@@ -137,21 +144,22 @@ impl Emotion {
     /// A model that fails.
     pub fn answer(&self, encodings: &Encodings) -> Result<Option<Answer>, ModelError> {
         let mut latency = encodings.latency;
-        let t = &self.decision.temperature;
-        let (scores, modality, fused) = match (&encodings.speech, &encodings.text) {
+        let (logits, head, fused) = match (&encodings.speech, &encodings.text) {
             (Some(speech), Some(text)) => {
                 let fused = timed(&mut latency.fusion, || {
                     self.fusion.fuse(&text.rows, &speech.rows)
                 })?;
-                (
-                    softmax(&fused.logits, t.fused),
-                    Modality::SpeechText,
-                    Some(fused),
-                )
+                (fused.logits.clone(), Head::Fused, Some(fused))
             }
-            (Some(speech), None) => (softmax(&speech.logits, t.speech), Modality::Speech, None),
-            (None, Some(text)) => (softmax(&text.logits, t.text), Modality::Text, None),
+            (Some(speech), None) => (speech.logits.clone(), Head::Speech, None),
+            (None, Some(text)) => (text.logits.clone(), Head::Text, None),
             (None, None) => return Ok(None),
+        };
+        let scores = softmax(&logits, self.decision.temperature(head));
+        let modality = Modality {
+            speech: encodings.speech.is_some(),
+            text: encodings.text.is_some(),
+            ..Modality::default()
         };
         Ok(Some(Answer {
             scores,
@@ -162,11 +170,11 @@ impl Emotion {
     }
 
     /// Score fusion, ½(p_t + p_s): the simplest joint answer, kept as a yardstick.
-    pub fn score_fusion(&self, speech: &Encoded, text: &Encoded) -> Vec<f32> {
-        let t = &self.decision.temperature;
+    pub fn score_fusion(&self, speech: &Encoded, text: &TextRows) -> Vec<f32> {
+        let t = |head| self.decision.temperature(head);
         average(
-            &softmax(&speech.logits, t.speech),
-            &softmax(&text.logits, t.text),
+            &softmax(&speech.logits, t(Head::Speech)),
+            &softmax(&text.logits, t(Head::Text)),
         )
     }
 
@@ -182,18 +190,18 @@ impl Emotion {
         class: usize,
         (start, seconds): (f64, f64),
     ) -> Result<Explanation, ModelError> {
+        // G_t rests on the text rows alone and G_s on the speech rows alone, so one
+        // modality may stand in for the other; only its own half is read below
+        let alone = |rows: &[f32]| self.fusion.fuse(rows, rows);
         let similar = match (&answer.fused, &encodings.speech, &encodings.text) {
             (Some(fused), ..) => fused.clone(),
-            // G_t rests on the text rows alone and G_s on the speech rows alone, so one
-            // modality may stand in for the other; only its own half is read below
-            (None, Some(rows), _) | (None, None, Some(rows)) => {
-                self.fusion.fuse(&rows.rows, &rows.rows)?
-            }
+            (None, Some(speech), _) => alone(&speech.rows)?,
+            (None, None, Some(text)) => alone(&text.rows)?,
             (None, None, None) => return Ok(Explanation::default()),
         };
         let mut explanation = Explanation::default();
-        if encodings.text.is_some() {
-            explanation.tokens = salient_tokens(&similar.g_text, class, &encodings.tokens);
+        if let Some(text) = &encodings.text {
+            explanation.tokens = salient_tokens(&similar.g_text, class, &text.tokens);
         }
         if encodings.speech.is_some() {
             explanation.frames = salient_frames(&similar.g_speech, class, start, seconds);
@@ -229,39 +237,6 @@ impl Emotion {
             what: "got no sound".into(),
         })
     }
-
-    fn encode_text(&mut self, words: Words, out: &mut Encodings) -> Result<(), ModelError> {
-        let history: Vec<&str> = words.history.iter().map(String::as_str).collect();
-        let tokens = timed(&mut out.latency.tokens, || {
-            self.tokenizer.encode(words.text, &history, self.max_tokens)
-        });
-        // [CLS] and [SEP] alone are no words
-        if tokens.text_len <= 2 {
-            return Ok(());
-        }
-        let mut encoded = timed(&mut out.latency.text, || {
-            self.text.encode(&tokens.ids, &tokens.types)
-        })?;
-        encoded
-            .rows
-            .truncate(tokens.text_len * crate::fusion::WIDTH);
-        out.tokens = tokens.pieces;
-        out.truncated = tokens.truncated;
-        out.text = Some(encoded);
-        Ok(())
-    }
-}
-
-fn tokenizer(bundle: &Bundle) -> Result<Tokenizer, ModelError> {
-    let refused = |name: &str, what: String| ModelError::Refused {
-        name: name.into(),
-        what,
-    };
-    let (name, bytes) = bundle
-        .bytes(Role::Vocab)
-        .ok_or_else(|| refused("vocab", "is not in the bundle".into()))?;
-    let text = std::str::from_utf8(bytes).map_err(|e| refused(name, e.to_string()))?;
-    Tokenizer::from_vocab(text).map_err(|e| refused(name, e.to_string()))
 }
 
 /// Running mean of the logits, rows one after the other; `count` includes `next`.
@@ -271,14 +246,6 @@ fn join(mut all: Encoded, next: Encoded, count: f32) -> Encoded {
         *mean += (logit - *mean) / count;
     }
     all
-}
-
-/// Runs `work` and adds its milliseconds to `stage`.
-fn timed<T>(stage: &mut Option<f64>, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let result = work();
-    *stage = Some(stage.unwrap_or(0.0) + start.elapsed().as_secs_f64() * 1e3);
-    result
 }
 
 /// The strongest real tokens; `[CLS]` and `[SEP]` say nothing to a reader.

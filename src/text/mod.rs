@@ -12,10 +12,12 @@
 //! context for the encoder and counts in no mean and in no fusion.
 
 mod history;
+mod links;
 mod normalize;
 mod tokenizer;
 
 pub use history::{History, HistoryLimits};
+pub use links::without_links;
 pub use tokenizer::{Encoded, Tokenizer, VocabError};
 
 /// Longest model input, in tokens, special tokens included.

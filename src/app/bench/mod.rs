@@ -7,7 +7,7 @@ mod stages;
 mod timing;
 
 use crate::Error;
-use crate::model::{Bundle, Content, OnnxFile, Runner, Wanted, bundles};
+use crate::model::{Bundle, Content, Element, OnnxFile, Runner, Wanted, bundles};
 use report::{Measured, Report};
 use std::fs::File;
 use std::io::Write;
@@ -173,14 +173,14 @@ fn size(dim: &Result<usize, String>, options: &Options) -> usize {
     }
 }
 
-/// Input of the size that is wanted: zeros and ones, or noise in −1..1.
+/// Input of the size that is wanted: zeros and ones, noise in −1..1, or noise of bytes.
 fn content(wanted: &Wanted, options: &Options) -> Result<Content, Error> {
     if let Some((_, path)) = options.inputs.iter().find(|(name, _)| *name == wanted.name) {
         return npy::read(path);
     }
     let dims: Vec<usize> = wanted.dims.iter().map(|d| size(d, options)).collect();
     let count: usize = dims.iter().product();
-    if wanted.ints {
+    if wanted.element == Element::Int {
         return Ok(Content::Ints(
             dims,
             (0..count).map(|i| (i % 2) as i64).collect(),
@@ -191,6 +191,10 @@ fn content(wanted: &Wanted, options: &Options) -> Result<Content, Error> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / (1 << 23) as f32 - 1.0
     });
+    if wanted.element == Element::Byte {
+        let bytes = noise.map(|x| (x * 127.0 + 128.0) as u8);
+        return Ok(Content::Bytes(dims, bytes.take(count).collect()));
+    }
     Ok(Content::Floats(dims, noise.take(count).collect()))
 }
 

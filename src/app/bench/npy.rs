@@ -1,4 +1,4 @@
-//! NumPy's `.npy`, version 1: f32 and i64, row-major.
+//! NumPy's `.npy`, version 1: f32, i64 and u8, row-major.
 
 use crate::Error;
 use crate::model::{Content, Output};
@@ -8,7 +8,7 @@ use std::path::Path;
 fn broken(path: &Path, what: &str) -> Error {
     Error::Table {
         path: path.to_path_buf(),
-        what: format!("{what}; write it with numpy.save as float32 or int64"),
+        what: format!("{what}; write it with numpy.save as float32, int64 or uint8"),
     }
 }
 
@@ -37,6 +37,9 @@ fn parse(bytes: &[u8]) -> Option<Content> {
     if header.contains("'<f4'") && data.len() == count.checked_mul(4)? {
         let values = data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
         return Some(Content::Floats(dims, values.collect()));
+    }
+    if header.contains("'|u1'") && data.len() == count {
+        return Some(Content::Bytes(dims, data.to_vec()));
     }
     if header.contains("'<i8'") && data.len() == count.checked_mul(8)? {
         let values = data.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b));

@@ -5,10 +5,11 @@ use crate::app::analyze::wait;
 use crate::capture::{CaptureError, open_audio};
 use crate::decision::softmax;
 use crate::event::Modality;
-use crate::model::manifest::Role;
+use crate::model::manifest::{Head, Role};
 use crate::model::{Bundle, Encoded, FusionModel, ModelError};
 use crate::signal::{SAMPLE_RATE, segment};
 use crate::tasks::emotion::{Emotion, Encodings, Input, Words};
+use crate::tasks::words::TextRows;
 use std::path::Path;
 
 /// A row of the paper's tables.
@@ -124,13 +125,13 @@ impl Judge {
         e: &Encodings,
         shipped: &[f32],
     ) -> Result<Vec<(System, Vec<f32>)>, ModelError> {
-        let t = &self.emotion.decision().temperature;
+        let t = |head| self.emotion.decision().temperature(head);
         let mut systems = Vec::new();
         if let Some(text) = &e.text {
-            systems.push((System::TextOnly, softmax(&text.logits, t.text)));
+            systems.push((System::TextOnly, softmax(&text.logits, t(Head::Text))));
         }
         if let Some(speech) = &e.speech {
-            systems.push((System::SpeechOnly, softmax(&speech.logits, t.speech)));
+            systems.push((System::SpeechOnly, softmax(&speech.logits, t(Head::Speech))));
         }
         if let (Some(speech), Some(text)) = (&e.speech, &e.text) {
             systems.push((System::ScoreFusion, self.emotion.score_fusion(speech, text)));
@@ -143,9 +144,9 @@ impl Judge {
     fn ablate(
         &self,
         speech: &Encoded,
-        text: &Encoded,
+        text: &TextRows,
     ) -> Result<Vec<(System, Vec<f32>)>, ModelError> {
-        let temperature = self.emotion.decision().temperature.fused;
+        let temperature = self.emotion.decision().temperature(Head::Fused);
         let fuse = |(system, head): &(System, FusionModel)| {
             let fused = head.fuse(&text.rows, &speech.rows)?;
             Ok((*system, softmax(&fused.logits, temperature)))

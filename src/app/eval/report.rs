@@ -7,7 +7,7 @@ use super::{Judged, data_name};
 use crate::event::Modality;
 use crate::model::Bundle;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -126,7 +126,7 @@ impl<'a> Report<'a> {
     }
 
     fn modalities(&self) -> Map<String, Value> {
-        let kinds = [Modality::SpeechText, Modality::Speech, Modality::Text];
+        let kinds: BTreeSet<Modality> = self.judged.iter().map(|j| j.shipped.modality).collect();
         let count = |m: Modality| {
             self.judged
                 .iter()
@@ -168,7 +168,7 @@ impl<'a> Report<'a> {
             .map(|(name, ua, n)| (name, json!({ "ua": round4(ua), "n": n })))
             .collect();
         let report = json!({
-            "task": self.bundle.manifest.task.name(),
+            "task": self.bundle.manifest.task().name(),
             "bundle": self.bundle.name(),
             "data": self.data,
             "n": items.len(),
@@ -191,7 +191,7 @@ impl<'a> Report<'a> {
     /// Tables for a person.
     pub fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
         let items = self.shipped();
-        let (task, name) = (self.bundle.manifest.task.name(), self.bundle.name());
+        let (task, name) = (self.bundle.manifest.task().name(), self.bundle.name());
         writeln!(
             out,
             "{task} on {}: bundle {name}, n = {}",

@@ -32,6 +32,31 @@ pub struct Linear<'a> {
     pub residual: Option<&'a [f32]>,
 }
 
+/// Weights of a product with what belongs to their columns.
+#[derive(Debug, Clone)]
+pub struct Columns {
+    /// `[k, n]`.
+    pub weights: PackedWeights,
+    /// Scale of each column's weights, padded to whole panels.
+    pub scales: Vec<[f32; COLUMNS]>,
+    /// Bias of each column, padded to whole panels.
+    pub bias: Vec<[f32; COLUMNS]>,
+}
+
+impl Columns {
+    /// The product with what follows it.
+    #[must_use]
+    pub fn job<'a>(&'a self, activation: Activation, residual: Option<&'a [f32]>) -> Linear<'a> {
+        Linear {
+            weights: &self.weights,
+            scales: &self.scales,
+            bias: &self.bias,
+            activation,
+            residual,
+        }
+    }
+}
+
 /// `y = clamp(round((a·W + bias)·multiplier) + zero, low, high)`, codes out.
 #[derive(Clone, Copy, Debug)]
 pub struct Requantise<'a> {

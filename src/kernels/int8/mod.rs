@@ -26,7 +26,7 @@ pub(super) use attention::attend;
 pub use attention::{Attention, AttentionScratch};
 pub(super) use conv::depthwise;
 pub use conv::{Depthwise, DepthwiseWeights};
-pub use linear::{Activation, Linear, Requantise};
+pub use linear::{Activation, Columns, Linear, Requantise};
 pub(super) use linear::{
     add_codes, dequantise, gelu, layer_norm, linear, quantise, range, requantise,
 };

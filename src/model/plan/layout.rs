@@ -17,7 +17,7 @@ pub(super) struct Layout {
 /// Values in a value's memory.
 fn len(fact: &Fact) -> usize {
     match fact.kind {
-        Kind::Float | Kind::Int => fact.count(),
+        Kind::Float | Kind::Int | Kind::Bytes => fact.count(),
         Kind::Rows | Kind::Image => codes_len(fact),
         Kind::Foreign => 0,
     }
@@ -46,6 +46,7 @@ impl Layout {
             let (kind, given) = match given {
                 Given::Floats(x) => (Kind::Float, x.len()),
                 Given::Ints(x) => (Kind::Int, x.len()),
+                Given::Bytes(x) => (Kind::Bytes, x.len()),
             };
             let fact = Fact::new(kind, dims);
             if fact.count() != given || given == 0 {
@@ -139,7 +140,7 @@ impl Layout {
         let fact = self.facts[value].as_ref().unwrap_or(&self.nothing);
         let (kind, len) = (fact.kind, len(fact));
         let memory = |kind| match kind {
-            Kind::Rows | Kind::Image => Kind::Rows,
+            Kind::Rows | Kind::Image | Kind::Bytes => Kind::Rows,
             other => other,
         };
         let fit = free
@@ -165,7 +166,9 @@ impl Layout {
             match kind {
                 Kind::Float if slot.floats.len() < *len => slot.floats.resize(*len, 0.0),
                 Kind::Int if slot.ints.len() < *len => slot.ints.resize(*len, 0),
-                Kind::Rows | Kind::Image if slot.codes.len() < *len => slot.codes.resize(*len, 0),
+                Kind::Rows | Kind::Image | Kind::Bytes if slot.codes.len() < *len => {
+                    slot.codes.resize(*len, 0)
+                }
                 _ => {}
             }
         }

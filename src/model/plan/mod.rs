@@ -41,6 +41,8 @@ pub(super) enum Kind {
     Rows,
     /// Codes `[1, c, h, w]`, channels last and padded; a row of the code of 0 follows.
     Image,
+    /// u8 as they were given, row-major: only what makes an [`Image`](Kind::Image) reads them.
+    Bytes,
     /// A tensor of tract's, of any type.
     Foreign,
 }
@@ -106,6 +108,7 @@ pub(super) struct Scratch {
     init: Vec<[i32; COLUMNS]>,
     attention: AttentionScratch,
     codes: Vec<u8>,
+    unit: crate::fusion::text_guided::Workspace,
 }
 
 /// What a step sees of a run.
@@ -211,6 +214,7 @@ pub struct Spent {
 pub(super) enum Given<'a> {
     Floats(&'a [f32]),
     Ints(&'a [i64]),
+    Bytes(&'a [u8]),
 }
 
 /// A model as steps.
@@ -373,6 +377,7 @@ impl Plan {
             match given {
                 Given::Floats(x) => buffer.floats[..x.len()].copy_from_slice(x),
                 Given::Ints(x) => buffer.ints[..x.len()].copy_from_slice(x),
+                Given::Bytes(x) => buffer.codes[..x.len()].copy_from_slice(x),
             }
         }
         for (index, planned) in self.steps.iter().enumerate() {

@@ -2,9 +2,9 @@
 
 use super::chain::{Chain, Quantised};
 use super::{Fused, Fusion, fused};
-use crate::kernels::int8::{Activation, PackedWeights};
+use crate::kernels::int8::{Activation, Columns, PackedWeights};
 use crate::model::plan::graph::{Const, Node};
-use crate::model::plan::steps::{self, Attend, Columns, DynamicProduct, LinearStep, Quantise};
+use crate::model::plan::steps::{self, Attend, DynamicProduct, LinearStep, Quantise};
 
 impl<'a> Fusion<'a> {
     /// Weights of a `MatMulInteger`: signed bytes `[k, n]` without a zero point.

@@ -10,6 +10,7 @@ mod pictures;
 mod single;
 mod tables;
 mod time;
+mod units;
 
 use super::graph::Graph;
 use super::steps::{self, Quantise};
@@ -65,7 +66,7 @@ pub(super) fn fuse(graph: &Graph, model: &ModelProto, level: Level) -> Result<Ve
 type Matcher<'a> = fn(&Fusion<'a>, usize) -> Option<Vec<Fused>>;
 
 /// In this order: a larger group before the smaller ones inside it.
-fn matchers<'a>() -> [Matcher<'a>; 10] {
+fn matchers<'a>() -> [Matcher<'a>; 12] {
     [
         Fusion::attention,
         Fusion::conv1d,
@@ -77,6 +78,8 @@ fn matchers<'a>() -> [Matcher<'a>; 10] {
         Fusion::add_codes,
         Fusion::pool_codes,
         Fusion::conv,
+        Fusion::pixels,
+        Fusion::unit,
     ]
 }
 
@@ -88,6 +91,7 @@ fn input_kinds(graph: &GraphProto) -> HashMap<String, Kind> {
             match tensor_proto::DataType::try_from(tensor.elem_type).ok()? {
                 tensor_proto::DataType::Float => Kind::Float,
                 tensor_proto::DataType::Int64 => Kind::Int,
+                tensor_proto::DataType::Uint8 => Kind::Bytes,
                 _ => Kind::Foreign,
             },
         )

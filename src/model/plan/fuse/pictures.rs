@@ -2,8 +2,11 @@
 
 use super::{Fused, Fusion, by_tap, fused};
 use crate::kernels::int8::{DepthwiseWeights, PackedWeights, Quant};
+use crate::model::plan::Kind;
 use crate::model::plan::graph::{Const, Node, Values};
-use crate::model::plan::steps::{self, AddCodes, After, Conv, DepthwiseConv, PoolCodes, Window};
+use crate::model::plan::steps::{
+    self, AddCodes, After, Conv, DepthwiseConv, Pixels, PoolCodes, Window,
+};
 
 impl<'a> Fusion<'a> {
     /// A constant scale and zero point of bytes without sign.
@@ -61,6 +64,25 @@ impl<'a> Fusion<'a> {
             made,
             vec![before, at, end],
         )])
+    }
+
+    /// Pixels as bytes, channels last, on their way to convolutions: their codes as they are.
+    pub(super) fn pixels(&self, at: usize) -> Option<Vec<Fused>> {
+        let node = self.node(at);
+        let (given, made) = (node.inputs.first()?, node.outputs.first()?);
+        let channels_first = node.is("Transpose") && node.ints("perm")? == [0, 3, 1, 2];
+        if !channels_first || self.kind(given) != Some(Kind::Bytes) {
+            return None;
+        }
+        let quant = |user: &usize| {
+            let conv = Some(self.node(*user)).filter(|n| n.is("QLinearConv"))?;
+            self.fixed(conv.inputs.get(1)?, conv.inputs.get(2)?)
+        };
+        let quants: Option<Vec<Quant>> = self.graph.users(made).iter().map(quant).collect();
+        let quants = quants?;
+        let quant = *quants.first()?;
+        let alike = quants.iter().all(|q| *q == quant);
+        alike.then(|| vec![fused(Pixels(quant), &[given.as_str()], made, vec![at])])
     }
 
     /// `QLinearConv`, of one group or depthwise.

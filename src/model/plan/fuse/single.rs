@@ -181,7 +181,10 @@ impl<'a> Fusion<'a> {
         };
         let step = Foreign::new(node, consts, self.graph.opset, kind)?;
         let inputs = step.values().to_vec();
-        let codes = |name: &&String| matches!(self.kind(name), Some(Kind::Rows | Kind::Image));
+        let codes = |name: &&String| {
+            let kind = self.kind(name);
+            matches!(kind, Some(Kind::Rows | Kind::Image | Kind::Bytes))
+        };
         if let Some(input) = inputs.iter().find(codes) {
             return Err(format!(
                 "node {} reads {input:?}, which is held as codes",

@@ -2,11 +2,11 @@
 
 use super::super::{Fact, Io, Kind, Product, Step};
 use super::linear::linear;
-use super::{Columns, by_rows, codes_len, expect, image, pixel};
+use super::{by_rows, codes_len, expect, image, pixel};
 use crate::kernels::Rows;
 use crate::kernels::int8::{
-    Activation, COLUMNS, Codes, Depthwise, DepthwiseWeights, PackedWeights, Quant, Requantise,
-    flip, padded_depth,
+    Activation, COLUMNS, Codes, Columns, Depthwise, DepthwiseWeights, PackedWeights, Quant,
+    Requantise, flip, padded_depth,
 };
 
 /// Window, step and border of a convolution: height, then width.
@@ -428,6 +428,52 @@ impl Step for QuantiseImage {
             );
             for (pixel, code) in pixels.chunks_exact_mut(pixel(c)).zip(plane.iter()) {
                 pixel[channel] = *code;
+            }
+        }
+        io.outputs[0].quant = Some(self.0);
+        Ok(())
+    }
+}
+
+/// Bytes `[1, h, w, c]` to codes `[1, c, h, w]`, which are held channels last as well.
+#[derive(Debug)]
+pub(in super::super) struct Pixels(pub Quant);
+
+impl Step for Pixels {
+    fn name(&self) -> &'static str {
+        "pixels as codes"
+    }
+
+    fn makes(&self) -> Option<Kind> {
+        Some(Kind::Image)
+    }
+
+    fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
+        expect(inputs[0], Kind::Bytes)?;
+        match inputs[0].dims[..] {
+            [1, h, w, c] if c * h * w > 0 => Ok(vec![Fact::new(Kind::Image, &[1, c, h, w])]),
+            _ => Err(format!(
+                "needs one picture [1, h, w, c], not {:?}",
+                inputs[0].dims
+            )),
+        }
+    }
+
+    fn run(&self, io: Io<'_>) -> Result<(), String> {
+        let (c, h, w) = image(io.made[0])?;
+        let flipped = flip(io.kernels.level());
+        let len = codes_len(io.made[0]);
+        let (codes, tail) = io.outputs[0].codes[..len].split_at_mut(h * w * pixel(c));
+        tail.fill(self.0.zero ^ flipped);
+        let bytes = &io.inputs[0].codes[..h * w * c];
+        if pixel(c) == c {
+            let flip = |(code, byte): (&mut u8, &u8)| *code = byte ^ flipped;
+            codes.iter_mut().zip(bytes).for_each(flip);
+        } else {
+            codes.fill(self.0.zero ^ flipped);
+            for (codes, bytes) in codes.chunks_exact_mut(pixel(c)).zip(bytes.chunks_exact(c)) {
+                let flip = |(code, byte): (&mut u8, &u8)| *code = byte ^ flipped;
+                codes.iter_mut().zip(bytes).for_each(flip);
             }
         }
         io.outputs[0].quant = Some(self.0);

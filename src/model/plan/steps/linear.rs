@@ -2,7 +2,7 @@
 
 use super::super::{Fact, Io, Kind, Product, Step};
 use super::{by_rows, expect};
-use crate::kernels::int8::{Activation, COLUMNS, Codes, Linear, PackedWeights, Quant};
+use crate::kernels::int8::{Activation, COLUMNS, Codes, Columns, Linear, Quant};
 use crate::kernels::{Kernels, Rows};
 use std::sync::{Mutex, PoisonError};
 
@@ -44,30 +44,6 @@ impl Step for Quantise {
             .quantise(rows, quant, &mut io.outputs[0].codes[..len]);
         io.outputs[0].quant = Some(quant);
         Ok(())
-    }
-}
-
-/// Weights of a product with what belongs to their columns.
-#[derive(Debug)]
-pub(in super::super) struct Columns {
-    pub weights: PackedWeights,
-    pub scales: Vec<[f32; COLUMNS]>,
-    pub bias: Vec<[f32; COLUMNS]>,
-}
-
-impl Columns {
-    pub(in super::super) fn job<'a>(
-        &'a self,
-        activation: Activation,
-        residual: Option<&'a [f32]>,
-    ) -> Linear<'a> {
-        Linear {
-            weights: &self.weights,
-            scales: &self.scales,
-            bias: &self.bias,
-            activation,
-            residual,
-        }
     }
 }
 

@@ -6,18 +6,20 @@ mod embed;
 mod float;
 mod linear;
 mod shape;
+mod unit;
 
 pub(super) use attention::Attend;
 pub(super) use conv::{
-    AddCodes, After, Conv, Conv1d, DepthwiseConv, DequantiseImage, MAX_TAPS, PoolCodes,
+    AddCodes, After, Conv, Conv1d, DepthwiseConv, DequantiseImage, MAX_TAPS, Pixels, PoolCodes,
     QuantiseImage, Window,
 };
 pub(super) use embed::{CastInts, Embed, GatherInts, TableHead};
 pub(super) use float::{
     AveragePool1d, Binary, BinaryOp, DynamicProduct, Reduce, Softmax, Tanh, Transpose,
 };
-pub(super) use linear::{Columns, LayerNorm, LinearStep, Quantise};
+pub(super) use linear::{LayerNorm, LinearStep, Quantise};
 pub(super) use shape::{ShapeOf, SliceInts, View};
+pub(super) use unit::Unit;
 
 use super::{Fact, Io, Kind};
 use crate::kernels;
