@@ -58,6 +58,17 @@ impl Tracker {
             .collect()
     }
 
+    /// Whether a number is still given to a face that comes back now.
+    #[must_use]
+    pub fn follows(&self, id: u32) -> bool {
+        self.tracks.iter().any(|t| t.id == id)
+    }
+
+    /// What comes is another stream; its faces get new numbers.
+    pub fn forget(&mut self) {
+        self.tracks.clear();
+    }
+
     fn begin(&mut self, place: Rect) -> u32 {
         self.last = self.last.wrapping_add(1);
         self.tracks.push(Track {
