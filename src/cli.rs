@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::app::answer::Tasks;
 use crate::app::{analyze, bench, eval, models, run};
 use crate::kernels::MAX_THREADS;
 use crate::model::Runner;
@@ -39,12 +40,12 @@ pub enum Command {
 }
 
 const HELP: &str = "\
-demeanor: emotion from a voice and its words, on the board, int8, no cloud
+demeanor: emotion, sentiment and expression on the board, int8, no cloud
 
 usage: demeanor COMMAND [OPTIONS]
 
-  analyze FILE…      what recordings (WAV, Ogg/Opus) and words express
-  run                listen to a microphone, file or pipe, and answer as people speak
+  analyze FILE…      what recordings, pictures and words express
+  run                listen and look, and answer as people speak
   eval               measure the bundle on a labelled table
   models             which bundles there are, verified, and what multiplies in them
   bench              how long the models take here, and how much of the machine they use
@@ -58,11 +59,16 @@ Exit status: 0 done, 1 nothing recognised, 2 error.";
 const ANALYZE: &str = "\
 usage: demeanor analyze [FILE…] [OPTIONS]
 
-FILE is a WAV or Ogg/Opus recording, or `-` for a WAV on standard input. Its words are
---text, --words, or the file of the same name ending in .txt beside it. Words without
-times belong to the whole recording; lines `START END text` (seconds) to a part of it.
+FILE is a recording (WAV, Ogg/Opus), a picture (JPEG, PNG), a folder of pictures, or `-` for
+either on standard input. A recording's words are --text, --words, or the file of the same
+name ending in .txt beside it. Words without times belong to the whole recording; lines
+`START END text` (seconds) to a part of it. A picture is looked at together with --text.
 
   --text TEXT        the words; without FILE they are judged alone
+  --tasks LIST       of emotion, sentiment, expression; default: emotion of recordings and
+                     words, all of pictures
+  --expressions-only the same as --tasks expression: what faces show, no emotion inferred
+  --annotate FILE    draws what was seen in the one picture, as .html or .png
   --words FILE       the words, from a file
   --history TEXT     an utterance said before; may be given several times, oldest first
   --explain          adds the tokens and frames that speak for the answer
@@ -78,8 +84,12 @@ usage: demeanor run --config FILE [OPTIONS]
   --config FILE      needed: holds the [notice] that people are given
   --audio SOURCE     a device's name, a WAV or Ogg/Opus file, `-` for a WAV on standard
                      input, or `none`; default: the config's, then the board's
+  --camera SOURCE    /dev/video0, a file or folder of pictures, `-` for JPEGs on standard
+                     input, or `none`; default: the config's
   --text-stdin       lines on standard input are words: `text` (said just now) or
                      `START END text` (seconds of the stream)
+  --tasks LIST       of emotion, sentiment, expression; default: all that have an input
+  --expressions-only the same as --tasks expression: what faces show, no emotion inferred
   --board NAME       board profile (default: host)
   --explain          adds the tokens and frames that speak for the answer
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
@@ -93,6 +103,11 @@ The config (TOML):
   setting = \"public\"          # research, medical, safety, workplace, education
   [audio]
   source = \"default\"
+  [camera]
+  source = \"/dev/video0\"      # or none, a file or folder, -
+  # command = [\"rpicam-vid\", \"-n\", \"-t\", \"0\", \"--codec\", \"mjpeg\", \"-o\", \"-\"]
+  # format = \"mjpeg\"          # or i420, with width, height and stride
+  every = 0.5                 # least seconds between two looks
   [text]
   source = \"none\"             # or stdin
   wait = 1.0                  # seconds that an utterance waits for its words
@@ -100,7 +115,8 @@ The config (TOML):
   [decision]
   smooth = 3.0                # half-life in seconds, 0 = off
   unsure_below = 0.4          # default: the bundle's
-  explain = false";
+  explain = false
+  # tasks = [\"expression\"]";
 
 const EVAL: &str = "\
 usage: demeanor eval --task TASK --data FILE.csv [OPTIONS]
@@ -197,6 +213,9 @@ fn parse_analyze(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
                 options.manner.unsure_below =
                     Some(within(&mut parser, "--unsure-below", 0.0, 1.0)? as f32);
             }
+            Long("tasks") => options.tasks = Some(tasks(&mut parser)?),
+            Long("expressions-only") => options.tasks = Some(Tasks::EXPRESSIONS),
+            Long("annotate") => options.annotate = Some(parser.value()?.into()),
             Long("models") => options.models = Some(parser.value()?.into()),
             Long("threads") => options.threads = Some(threads(&mut parser)?),
             Long("json") => json = true,
@@ -219,6 +238,9 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
         match arg {
             Long("config") => config = Some(PathBuf::from(parser.value()?)),
             Long("audio") => options.audio = Some(utf8(parser.value()?, "--audio")?),
+            Long("camera") => options.camera = Some(utf8(parser.value()?, "--camera")?),
+            Long("tasks") => options.tasks = Some(tasks(&mut parser)?),
+            Long("expressions-only") => options.tasks = Some(Tasks::EXPRESSIONS),
             Long("text-stdin") => options.text_stdin = true,
             Long("board") => options.board = Some(parser.value()?.string()?),
             Long("explain") => options.explain = true,
@@ -324,6 +346,12 @@ fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
     Ok(Command::Bench(Box::new(options)))
 }
 
+/// `emotion,sentiment`
+fn tasks(parser: &mut lexopt::Parser) -> Result<Tasks, Wrong> {
+    let text = utf8(parser.value()?, "--tasks")?;
+    Tasks::parse(&text).map_err(|e| format!("--tasks: {e}").into())
+}
+
 /// Workers of the kernels.
 fn threads(parser: &mut lexopt::Parser) -> Result<usize, Wrong> {
     let most = MAX_THREADS as f64;
@@ -411,6 +439,7 @@ mod tests {
             ("dance", "`dance` is no command"),
             ("analyze", "needs a FILE"),
             ("analyze x --smooth -1", "--smooth"),
+            ("analyze x --tasks dance", "`dance` is no task"),
             ("run", "--config"),
             ("eval --data x", "--task"),
             ("eval --task sarcasm --data x", "sarcasm"),

@@ -1,8 +1,14 @@
 //! Configuration of `demeanor run`: a TOML file, unknown fields refused.
 
 use crate::Error;
+use crate::app::answer::Tasks;
+use crate::capture::CaptureError;
+use crate::capture::camera::CameraSpec;
+use crate::capture::child::{Command, Form};
+use crate::vision::yuv::Layout;
 use serde::Deserialize;
 use std::path::Path;
+use std::time::Duration;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -13,6 +19,9 @@ pub struct Config {
     /// Where sound comes from.
     #[serde(default)]
     pub audio: Audio,
+    /// Where pictures come from.
+    #[serde(default)]
+    pub camera: Camera,
     /// Where words come from.
     #[serde(default)]
     pub text: Text,
@@ -46,15 +55,15 @@ pub enum Setting {
     Medical,
     /// Safety reasons.
     Safety,
-    /// Employees: emotion from voice is off (Art. 5(1)(f)); text stays.
+    /// Employees: voices and faces are not judged (Art. 5(1)(f)); text stays.
     Workplace,
-    /// Pupils or students: emotion from voice is off (Art. 5(1)(f)); text stays.
+    /// Pupils or students: voices and faces are not judged (Art. 5(1)(f)); text stays.
     Education,
 }
 
 impl Setting {
-    /// May emotion be inferred from a voice here?
-    pub fn allows_voice(self) -> bool {
+    /// May voices and faces be judged here?
+    pub fn allows_biometrics(self) -> bool {
         !matches!(self, Setting::Workplace | Setting::Education)
     }
 
@@ -78,6 +87,79 @@ pub struct Audio {
     /// A device's name, a WAV or Ogg/Opus file, `-` for a WAV on standard input, or `none`.
     /// The board's device when it is left out.
     pub source: Option<String>,
+}
+
+/// Where pictures come from: a source, or a command that writes frames.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Camera {
+    /// A device such as `/dev/video0`, a file or folder of pictures, `-` for a stream of JPEGs
+    /// on standard input, or `none`.
+    pub source: Option<String>,
+    /// A program and its arguments, instead of a source; it writes frames to its standard
+    /// output.
+    pub command: Vec<String>,
+    /// What the program writes.
+    pub format: Format,
+    /// Columns of its frames, where they are not JPEGs.
+    pub width: u32,
+    /// Rows of its frames.
+    pub height: u32,
+    /// Bytes from one row to the next; the width when left out.
+    pub stride: Option<u32>,
+    /// Least seconds between two looks at the faces.
+    pub every: f64,
+}
+
+/// What a program writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// JPEGs, one after the other.
+    Mjpeg,
+    /// Planes of luma, Cb and Cr.
+    I420,
+}
+
+impl Default for Camera {
+    fn default() -> Self {
+        Camera {
+            source: None,
+            command: Vec::new(),
+            format: Format::Mjpeg,
+            width: 640,
+            height: 480,
+            stride: None,
+            every: 0.5,
+        }
+    }
+}
+
+impl Camera {
+    /// What is to be opened.
+    ///
+    /// # Errors
+    /// A command without a program, or frames of an impossible size.
+    pub fn spec(&self) -> Result<CameraSpec, CaptureError> {
+        if self.command.is_empty() {
+            let source = self.source.as_deref().unwrap_or("none");
+            return CameraSpec::parse(source);
+        }
+        let form = match self.format {
+            Format::Mjpeg => Form::Mjpeg,
+            Format::I420 => Form::I420(Layout::new(
+                self.width,
+                self.height,
+                self.stride.unwrap_or(self.width),
+            )?),
+        };
+        Command::new(&self.command, form).map(CameraSpec::Child)
+    }
+
+    /// Least time between two looks.
+    pub fn every(&self) -> Duration {
+        Duration::from_secs_f64(self.every.clamp(0.0, 3600.0))
+    }
 }
 
 /// Where words come from.
@@ -122,6 +204,8 @@ pub struct Decision {
     pub unsure_below: Option<f32>,
     /// Adds salient tokens and frames to every event.
     pub explain: bool,
+    /// Which tasks; all whose input is there when left out.
+    pub tasks: Option<Tasks>,
 }
 
 impl Default for Decision {
@@ -130,6 +214,7 @@ impl Default for Decision {
             smooth: 3.0,
             unsure_below: None,
             explain: false,
+            tasks: None,
         }
     }
 }
@@ -214,7 +299,7 @@ mod tests {
     #[test]
     fn a_notice_is_enough() {
         let config = Config::parse(NOTICE);
-        assert!(config.is_ok_and(|c| c.notice.setting.allows_voice() && c.decision.smooth == 3.0));
+        assert!(config.is_ok_and(|c| c.notice.setting.allows_biometrics() && c.decision.smooth == 3.0));
     }
 
     #[test]
@@ -238,7 +323,7 @@ mod tests {
 
     #[test]
     fn work_and_school_switch_the_voice_off() {
-        assert!(!Setting::Workplace.allows_voice() && !Setting::Education.allows_voice());
-        assert!(Setting::Medical.allows_voice());
+        assert!(!Setting::Workplace.allows_biometrics() && !Setting::Education.allows_biometrics());
+        assert!(Setting::Medical.allows_biometrics());
     }
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 LABELS = ["angry", "happy", "sad", "neutral"]
-VERSION = "1.1.0"
+VERSION = "1.1.1"
 FOLDS = range(5)
 FILES = [
     ("speech.onnx", "speech"),

@@ -32,6 +32,8 @@ def quantise_per_channel(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.
 class Graph:
     """A growing ONNX graph; methods take and return value names."""
 
+    opset = OPSET
+
     def __init__(self, name: str, int8: bool = True):
         self.name, self.int8 = name, int8
         self.nodes, self.initializers = [], []
@@ -178,7 +180,7 @@ class Graph:
     def save(self, path) -> int:
         """Checks and writes the model; returns its size in bytes."""
         graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, self.initializers)
-        opsets = [helper.make_opsetid("", OPSET)]
+        opsets = [helper.make_opsetid("", self.opset)]
         opsets += [helper.make_opsetid(domain, version) for domain, version in self.domains.items()]
         model = helper.make_model(
             graph, opset_imports=opsets, functions=self.functions, producer_name="demeanor-recipes", ir_version=8

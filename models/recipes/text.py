@@ -22,7 +22,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 import text_data as td
 from onnx_graph import FLOAT, INT64, Graph
-from text_model import LN_EPS, ROWS, Mpnet, Student
+from text_model import DIM, LN_EPS, ROWS, Mpnet, Student
 
 LABEL_LOSS = 0.1
 SMOOTHING = 0.05
@@ -450,6 +450,7 @@ def build_graph(student: Student, int8: bool) -> Graph:
     logits = graph.add(graph.op("ReduceSum", [products, graph.ints([1])], keepdims=0), graph.f32(w["classify.bias"]))
     graph.output(tokens, "tokens", ["N", w["project.bias"].size])
     graph.output(logits, "logits", [len(td.CLASSES)])
+    graph.output(x, "hidden", ["N", DIM])
     return graph
 
 

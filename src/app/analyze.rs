@@ -1,16 +1,20 @@
-//! `demeanor analyze`: what recordings and words express.
+//! `demeanor analyze`: what recordings, pictures and words express.
 
-use super::answer::{Answerer, Manner};
+use super::annotate::{self, Page};
+use super::answer::{Answerer, Manner, Tasks};
+use super::pictures::{Look, Pictures};
 use crate::Error;
 use crate::capture::text::{TextLine, open_text};
-use crate::capture::{AudioSource, CaptureError, Source, open_audio};
+use crate::capture::{AudioSource, CaptureError, Source, images, open_audio};
+use crate::event::Event;
 use crate::signal::segment::{self, SegmentConfig, Segmenter, Utterance};
 use crate::signal::{SAMPLE_RATE, duration_of};
 use crate::sink::Sink;
 use crate::tasks::pair::{Pair, Pairing};
+use crate::vision::Picture;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Words for a whole file make it one utterance; longer files need words with times.
 const MAX_WHOLE: usize = 120 * SAMPLE_RATE as usize;
@@ -18,7 +22,7 @@ const MAX_WHOLE: usize = 120 * SAMPLE_RATE as usize;
 /// What to analyse.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Recordings (WAV, Ogg/Opus, `-` for a WAV on standard input).
+    /// Recordings (WAV, Ogg/Opus), pictures (JPEG, PNG), folders of pictures, or `-`.
     pub files: Vec<PathBuf>,
     /// The words of every file, or words alone when there is no file.
     pub text: Option<String>,
@@ -28,10 +32,165 @@ pub struct Options {
     pub history: Vec<String>,
     /// Bundle folder; the embedded one when `None`.
     pub models: Option<PathBuf>,
+    /// Which tasks; emotion of sound and words, and all of pictures, when `None`.
+    pub tasks: Option<Tasks>,
     /// How answers are to be given.
     pub manner: Manner,
     /// Workers of the kernels; one when `None`.
     pub threads: Option<usize>,
+    /// Where to draw what was seen in the one picture.
+    pub annotate: Option<PathBuf>,
+}
+
+/// The models, loaded when the first file asks for them.
+struct Tools<'a> {
+    options: &'a Options,
+    answerer: Option<Answerer>,
+    pictures: Option<Pictures>,
+}
+
+impl<'a> Tools<'a> {
+    fn new(options: &'a Options) -> Self {
+        Tools {
+            options,
+            answerer: None,
+            pictures: None,
+        }
+    }
+
+    /// What is asked of sound and words: emotion, unless tasks were named.
+    fn of_words(&self) -> Tasks {
+        self.options.tasks.unwrap_or(Tasks::EMOTION)
+    }
+
+    /// What is asked of pictures: everything, unless tasks were named.
+    fn of_pictures(&self) -> Tasks {
+        self.options.tasks.unwrap_or(Tasks::ALL)
+    }
+
+    fn answerer(&mut self) -> Result<&mut Answerer, Error> {
+        let (models, manner) = (self.options.models.as_deref(), &self.options.manner);
+        loaded(&mut self.answerer, || Answerer::load(models, manner.clone()))
+    }
+
+    fn pictures(&mut self) -> Result<&mut Pictures, Error> {
+        let tasks = self.of_pictures();
+        if tasks.emotion {
+            self.answerer()?;
+        }
+        let trunk = self.answerer.as_ref().map(Answerer::text);
+        let (models, manner) = (self.options.models.as_deref(), &self.options.manner);
+        loaded(&mut self.pictures, || {
+            Pictures::load(models, manner, tasks, trunk)
+        })
+    }
+
+    /// Another file: the dialogue before is forgotten but for what was given.
+    fn restart(&mut self) {
+        if let Some(answerer) = &mut self.answerer {
+            answerer.restart();
+        }
+        if let Some(pictures) = &mut self.pictures {
+            pictures.restart();
+        }
+    }
+
+    /// Answers about sound and words, whatever was asked of them.
+    fn answer<W: Write>(
+        &mut self,
+        sink: &mut Sink<W>,
+        source: &str,
+        pair: &Pair,
+        now: f64,
+    ) -> Result<bool, Error> {
+        let mut any = false;
+        if self.of_words().emotion
+            && let Some(event) = self.answerer()?.answer(source, pair, now, None)?
+        {
+            sink.event(&event).map_err(Error::Output)?;
+            any = true;
+        }
+        let words = pair.text.as_deref().filter(|_| self.of_words().sentiment);
+        if let Some(words) = words
+            && let Some(felt) = self.pictures()?.sentiment(source, None, Some(words), None)?
+        {
+            sink.event(&felt.event).map_err(Error::Output)?;
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// Answers about a picture, and draws them if that was asked for.
+    fn look<W: Write>(
+        &mut self,
+        sink: &mut Sink<W>,
+        source: &str,
+        picture: &Picture,
+        decode: f64,
+    ) -> Result<bool, Error> {
+        let words = self.options.text.as_deref();
+        let pictures = self.pictures()?;
+        let felt = pictures.sentiment(source, Some((picture, decode)), words, None)?;
+        let look = pictures.look(source, picture, decode, None)?;
+        let emotion = self.emotion(source, words, &look)?;
+        let (tokens, attention, felt) = match felt {
+            Some(felt) => (felt.tokens, felt.attention, Some(felt.event)),
+            None => (Vec::new(), None, None),
+        };
+        let events: Vec<Event> = felt.into_iter().chain(look.events).chain(emotion).collect();
+        for event in &events {
+            sink.event(event).map_err(Error::Output)?;
+        }
+        if let Some(path) = &self.options.annotate {
+            let page = Page {
+                picture,
+                words: words.unwrap_or_default(),
+                tokens: &tokens,
+                attention: attention.as_ref(),
+                events: &events,
+            };
+            annotate::annotate(path, &page)?;
+        }
+        Ok(!events.is_empty())
+    }
+
+    /// Emotion from the words and the nearest face.
+    fn emotion(
+        &mut self,
+        source: &str,
+        words: Option<&str>,
+        look: &Look,
+    ) -> Result<Option<Event>, Error> {
+        let (Some(answerer), Some(pictures)) = (&mut self.answerer, &self.pictures) else {
+            return Ok(None);
+        };
+        if !self.options.tasks.unwrap_or(Tasks::ALL).emotion {
+            return Ok(None);
+        }
+        let face = look.nearest();
+        let share = face.and_then(|f| pictures.as_emotion(f, answerer.labels()));
+        let pair = Pair {
+            utterance: None,
+            text: words.map(String::from),
+        };
+        let event = answerer.answer(source, &pair, 0.0, share.as_deref())?;
+        Ok(event.map(|event| Event {
+            face: face.map(|f| f.face).filter(|_| event.modality.face),
+            ..event
+        }))
+    }
+}
+
+/// What is there, or made now.
+fn loaded<T>(
+    place: &mut Option<T>,
+    load: impl FnOnce() -> Result<T, Error>,
+) -> Result<&mut T, Error> {
+    let made = match place.take() {
+        Some(there) => there,
+        None => load()?,
+    };
+    Ok(place.insert(made))
 }
 
 /// Answers about every file, in order. A file that cannot be read is reported and the
@@ -41,20 +200,20 @@ pub struct Options {
 /// The first file's error when files failed; the output's; a bundle that is refused.
 pub fn analyze<W: Write>(options: &Options, sink: &mut Sink<W>) -> Result<bool, Error> {
     crate::kernels::set_threads(options.threads.unwrap_or(1));
-    let mut answerer = Answerer::load(options.models.as_deref(), options.manner.clone())?;
+    check(options)?;
+    let mut tools = Tools::new(options);
     if options.files.is_empty() {
-        recall(&mut answerer, &options.history);
+        recall(&mut tools)?;
         let pair = Pair {
             utterance: None,
             text: options.text.clone(),
         };
-        return answer(&mut answerer, sink, "text", &pair, 0.0);
+        return tools.answer(sink, "text", &pair, 0.0);
     }
     let (mut recognised, mut failure) = (false, None);
     for file in &options.files {
-        answerer.restart();
-        recall(&mut answerer, &options.history);
-        match file_events(file, options, &mut answerer, sink) {
+        tools.restart();
+        match file_events(file, &mut tools, sink) {
             Ok(any) => recognised |= any,
             Err(error @ Error::Output(_)) => return Err(error),
             Err(error) => {
@@ -69,16 +228,38 @@ pub fn analyze<W: Write>(options: &Options, sink: &mut Sink<W>) -> Result<bool, 
     failure.map_or(Ok(recognised), Err)
 }
 
-fn recall(answerer: &mut Answerer, history: &[String]) {
+/// What cannot be done is said before a model is loaded.
+fn check(options: &Options) -> Result<(), Error> {
+    let usage = |what: &str| Err(Error::Usage(what.into()));
+    if let Some(path) = &options.annotate {
+        annotate::check(path)?;
+        if options.files.len() != 1 {
+            return usage("--annotate draws one picture; name one FILE");
+        }
+    }
+    let faces_only = options.tasks == Some(Tasks::EXPRESSIONS);
+    if faces_only && options.files.is_empty() {
+        return usage("expressions are seen in pictures; name a FILE");
+    }
+    Ok(())
+}
+
+/// What was said before goes into the dialogue.
+fn recall(tools: &mut Tools<'_>) -> Result<(), Error> {
+    if tools.options.history.is_empty() {
+        return Ok(());
+    }
+    let history = &tools.options.history;
+    let answerer = tools.answerer()?;
     history
         .iter()
         .for_each(|utterance| answerer.remember(utterance, 0.0));
+    Ok(())
 }
 
 fn file_events<W: Write>(
     file: &Path,
-    options: &Options,
-    answerer: &mut Answerer,
+    tools: &mut Tools<'_>,
     sink: &mut Sink<W>,
 ) -> Result<bool, Error> {
     let name = file
@@ -86,12 +267,59 @@ fn file_events<W: Write>(
         .unwrap_or(file.as_os_str())
         .to_string_lossy()
         .into_owned();
+    recall(tools)?;
+    if images::holds_pictures(file)? {
+        return picture_events(file, &name, tools, sink);
+    }
+    if tools.options.annotate.is_some() {
+        return Err(Error::Usage(format!(
+            "--annotate draws pictures, and {} is none",
+            file.display()
+        )));
+    }
+    if tools.of_words() == Tasks::EXPRESSIONS {
+        return Err(Error::Usage(format!(
+            "expressions are seen in pictures, and {} is a recording",
+            file.display()
+        )));
+    }
+    sound_events(file, &name, tools, sink)
+}
+
+/// Every picture of a file or folder; one that is broken is reported and the others are looked at.
+fn picture_events<W: Write>(
+    file: &Path,
+    name: &str,
+    tools: &mut Tools<'_>,
+    sink: &mut Sink<W>,
+) -> Result<bool, Error> {
+    let mut source = images::open(file)?;
+    let mut recognised = false;
+    while let Some(frame) = wait(&mut source)? {
+        let start = Instant::now();
+        let name = frame.name().unwrap_or(name).to_owned();
+        let picture = frame.decode(&name)?;
+        let decode = start.elapsed().as_secs_f64() * 1e3;
+        recognised |= tools.look(sink, &name, &picture, decode)?;
+    }
+    if !recognised {
+        log::warn!("{name}: no face found and nothing else asked for; nothing to answer");
+    }
+    Ok(recognised)
+}
+
+fn sound_events<W: Write>(
+    file: &Path,
+    name: &str,
+    tools: &mut Tools<'_>,
+    sink: &mut Sink<W>,
+) -> Result<bool, Error> {
     let mut source = open_audio(file)?;
-    let lines = words_of(file, options)?;
+    let lines = words_of(file, tools.options)?;
     let timed = lines.iter().any(|line| line.start.is_some());
     let recognised = if lines.is_empty() || timed {
         utterances(source.as_mut(), lines, |pair, now| {
-            answer(answerer, sink, &name, pair, now)
+            tools.answer(sink, name, pair, now)
         })?
     } else {
         let text = lines
@@ -100,16 +328,11 @@ fn file_events<W: Write>(
             .collect::<Vec<_>>()
             .join(" ");
         let utterance = whole(file, source.as_mut())?;
-        answer(
-            answerer,
-            sink,
-            &name,
-            &Pair {
-                utterance,
-                text: Some(text),
-            },
-            0.0,
-        )?
+        let pair = Pair {
+            utterance,
+            text: Some(text),
+        };
+        tools.answer(sink, name, &pair, 0.0)?
     };
     for warning in source.report().warnings {
         log::warn!("{warning}");
@@ -118,20 +341,6 @@ fn file_events<W: Write>(
         log::warn!("{name}: no speech found and no words given; nothing to answer");
     }
     Ok(recognised)
-}
-
-fn answer<W: Write>(
-    answerer: &mut Answerer,
-    sink: &mut Sink<W>,
-    source: &str,
-    pair: &Pair,
-    now: f64,
-) -> Result<bool, Error> {
-    let Some(event) = answerer.answer(source, pair, now)? else {
-        return Ok(false);
-    };
-    sink.event(&event).map_err(Error::Output)?;
-    Ok(true)
 }
 
 /// `--text`, then `--words`, then the recording's sidecar: the same name ending in `.txt`.

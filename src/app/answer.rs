@@ -6,14 +6,86 @@ use crate::event::{Event, Gap};
 use crate::model::Bundle;
 use crate::model::manifest::Task;
 use crate::signal::segment::{self, Utterance};
-use crate::tasks::emotion::{Emotion, Encodings, Input, Words};
+use crate::tasks::emotion::{Answer, Emotion, Encodings, Input, Words};
 use crate::tasks::pair::{Pair, span};
+use crate::tasks::words::TextTrunk;
 use crate::text::{History, HistoryLimits};
+use serde::Deserialize;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A share of clipped samples that a reader should know of.
 const CLIPPING: f64 = 0.01;
+
+/// Tasks that are to be answered; written as a list of their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub struct Tasks {
+    /// From voice, words and faces.
+    pub emotion: bool,
+    /// From pictures with their words.
+    pub sentiment: bool,
+    /// From faces.
+    pub expression: bool,
+}
+
+impl Tasks {
+    /// All of them.
+    pub const ALL: Tasks = Tasks {
+        emotion: true,
+        sentiment: true,
+        expression: true,
+    };
+    /// What voice, words and faces express.
+    pub const EMOTION: Tasks = Tasks {
+        emotion: true,
+        sentiment: false,
+        expression: false,
+    };
+    /// What is there to be seen, and nothing inferred from it.
+    pub const EXPRESSIONS: Tasks = Tasks {
+        emotion: false,
+        sentiment: false,
+        expression: true,
+    };
+
+    /// Reads `emotion,sentiment`.
+    ///
+    /// # Errors
+    /// A name that is no task, in a sentence.
+    pub fn parse(text: &str) -> Result<Tasks, String> {
+        let names: Vec<String> = text.split(',').map(String::from).collect();
+        Tasks::try_from(names)
+    }
+}
+
+impl TryFrom<Vec<String>> for Tasks {
+    type Error = String;
+
+    fn try_from(names: Vec<String>) -> Result<Tasks, String> {
+        let mut tasks = Tasks {
+            emotion: false,
+            sentiment: false,
+            expression: false,
+        };
+        for name in &names {
+            match name.trim() {
+                "emotion" => tasks.emotion = true,
+                "sentiment" => tasks.sentiment = true,
+                "expression" => tasks.expression = true,
+                other => {
+                    let known = Task::ALL.map(Task::name).join(", ");
+                    return Err(format!("`{other}` is no task; known are {known}"));
+                }
+            }
+        }
+        if names.is_empty() {
+            return Err("no task is named".into());
+        }
+        Ok(tasks)
+    }
+}
 
 /// How answers are to be given.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,12 +160,32 @@ impl Answerer {
             .push(text, Duration::from_secs_f64(at.max(0.0)));
     }
 
-    /// Answers; `now` is the stream time of words without sound. `None` when neither
-    /// modality holds anything to go by.
+    /// The text trunk, for tasks that share it.
+    pub fn text(&self) -> &Arc<TextTrunk> {
+        self.emotion.text()
+    }
+
+    /// Class names in the order of the scores.
+    pub fn labels(&self) -> &[String] {
+        self.emotion.labels()
+    }
+
+    /// Answers; `now` is the stream time of words without sound, `face` what a face adds: a
+    /// probability a class, of a sum below 1 by what the face gives to other expressions.
+    /// `None` when no modality holds anything to go by.
+    ///
+    /// Late fusion: the face's share counts once beside the other modalities' answer, which
+    /// counts once, so `p = (p_other + p_face) / (1 + Σ p_face)`.
     ///
     /// # Errors
     /// A model that fails.
-    pub fn answer(&mut self, source: &str, pair: &Pair, now: f64) -> Result<Option<Event>, Error> {
+    pub fn answer(
+        &mut self,
+        source: &str,
+        pair: &Pair,
+        now: f64,
+        face: Option<&[f32]>,
+    ) -> Result<Option<Event>, Error> {
         let times = pair.utterance.as_ref().map(span);
         let at = times.map_or(now, |t| t.1);
         let clock = Duration::from_secs_f64(at.max(0.0));
@@ -115,8 +207,12 @@ impl Answerer {
         if let Some(text) = &pair.text {
             self.history.push(text, clock);
         }
-        let Some(answer) = self.emotion.answer(&encodings)? else {
-            return Ok(None);
+        let answer = match self.emotion.answer(&encodings)? {
+            Some(answer) => answer.with_face(face),
+            None => match face.and_then(Answer::of_face) {
+                Some(answer) => answer,
+                None => return Ok(None),
+            },
         };
         let smoothed = self.smoother.push(at, &answer.scores);
         let decisive = smoothed.as_deref().unwrap_or(&answer.scores);
@@ -138,8 +234,8 @@ impl Answerer {
             start: times.map(|t| t.0),
             end: times.map(|t| t.1),
             label: label.into(),
-            scores: self.labelled(&answer.scores),
-            smoothed: smoothed.as_deref().map(|s| self.labelled(s)),
+            scores: labelled(self.labels(), &answer.scores),
+            smoothed: smoothed.as_deref().map(|s| labelled(self.labels(), s)),
             modality: answer.modality,
             bundle: self.emotion.bundle().into(),
             latency: answer.latency,
@@ -148,15 +244,6 @@ impl Answerer {
             notes: self.notes(pair, &encodings),
             explain,
         }))
-    }
-
-    fn labelled(&self, scores: &[f32]) -> Vec<(String, f32)> {
-        self.emotion
-            .labels()
-            .iter()
-            .cloned()
-            .zip(scores.iter().copied())
-            .collect()
     }
 
     fn notes(&self, pair: &Pair, encodings: &Encodings) -> Vec<String> {
@@ -186,6 +273,11 @@ impl Answerer {
         }
         notes
     }
+}
+
+/// Scores with the names of their classes.
+pub(super) fn labelled(labels: &[String], scores: &[f32]) -> Vec<(String, f32)> {
+    labels.iter().cloned().zip(scores.iter().copied()).collect()
 }
 
 fn gaps(utterance: Option<&Utterance>) -> Vec<Gap> {

@@ -310,7 +310,7 @@ impl Text {
 #[serde(deny_unknown_fields)]
 pub struct Picture {
     /// The whole picture is squeezed to `side` × `side` pixels.
-    pub side: usize,
+    pub side: u32,
 }
 
 /// What face detector and expression student expect.
@@ -318,9 +318,9 @@ pub struct Picture {
 #[serde(deny_unknown_fields)]
 pub struct Face {
     /// The detector sees the picture letterboxed into `detector_side` × `detector_side` pixels.
-    pub detector_side: usize,
+    pub detector_side: u32,
     /// The student sees `expression_side` × `expression_side` grey pixels.
-    pub expression_side: usize,
+    pub expression_side: u32,
     /// Side of the crop as a multiple of the box's longer side.
     pub crop_scale: f32,
     /// The crop's centre lies this many box sides below the box's.

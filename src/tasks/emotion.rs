@@ -62,6 +62,39 @@ pub struct Answer {
     pub fused: Option<Fused>,
 }
 
+impl Answer {
+    /// The answer with a face beside it: `face` holds a probability a class, of a sum below 1
+    /// by what the face gives to expressions that are no class here. Late fusion on
+    /// probabilities: `p = (p_other + p_face) / (1 + Σ p_face)`.
+    #[must_use]
+    pub fn with_face(mut self, face: Option<&[f32]>) -> Answer {
+        let Some(face) = face.filter(|f| f.len() == self.scores.len()) else {
+            return self;
+        };
+        let share = 1.0 + face.iter().sum::<f32>();
+        for (score, face) in self.scores.iter_mut().zip(face) {
+            *score = (*score + face) / share;
+        }
+        self.modality.face = true;
+        self
+    }
+
+    /// A face alone; `None` if it mostly shows what is no class here.
+    #[must_use]
+    pub fn of_face(face: &[f32]) -> Option<Answer> {
+        let sum: f32 = face.iter().sum();
+        (sum >= 0.5).then(|| Answer {
+            scores: face.iter().map(|p| p / sum).collect(),
+            modality: Modality {
+                face: true,
+                ..Modality::default()
+            },
+            latency: Latency::default(),
+            fused: None,
+        })
+    }
+}
+
 /// The task, ready to answer.
 pub struct Emotion {
     name: String,
@@ -272,4 +305,37 @@ fn salient_frames(g: &[f32], class: usize, start: f64, seconds: f64) -> Vec<Sali
             similarity: r.similarity,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(scores: [f32; 4]) -> Answer {
+        Answer {
+            scores: scores.to_vec(),
+            modality: Modality::default(),
+            latency: Latency::default(),
+            fused: None,
+        }
+    }
+
+    #[test]
+    fn a_face_counts_by_what_it_says_in_these_classes() {
+        let words = [0.1, 0.6, 0.1, 0.2];
+        let fused = said(words).with_face(Some(&[0.8, 0.0, 0.1, 0.1]));
+        assert!((fused.scores.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!((fused.scores[0] - 0.45).abs() < 1e-6 && fused.modality.face);
+        // surprise says nothing about these four
+        let surprised = said(words).with_face(Some(&[0.0; 4]));
+        assert_eq!(surprised.scores, words);
+        assert_eq!(said(words).with_face(None).scores, words);
+    }
+
+    #[test]
+    fn a_face_alone_answers_if_it_shows_one_of_the_classes() {
+        let happy = Answer::of_face(&[0.0, 0.6, 0.0, 0.2]).map(|a| a.scores);
+        assert_eq!(happy.map(|s| s[1] > 0.74), Some(true));
+        assert!(Answer::of_face(&[0.1, 0.1, 0.1, 0.1]).is_none());
+    }
 }

@@ -11,7 +11,8 @@ use crate::fusion::WIDTH;
 use crate::model::manifest::{Decision, Head, Inputs, Role, Task};
 use crate::model::{Bundle, ImageModel, ModelError, Output, PictureHead};
 use crate::text::without_links;
-use crate::vision::{Crop, Picture, Resizer};
+use crate::vision::Picture;
+use crate::vision::resize::{Crop, Resizer};
 use std::sync::Arc;
 
 /// What the trunks made of a picture and its words.
@@ -52,7 +53,7 @@ pub struct Sentiment {
     name: String,
     labels: Vec<String>,
     decision: Decision,
-    side: usize,
+    side: u32,
     max_tokens: usize,
     resizer: Resizer,
     pixels: Vec<u8>,
@@ -79,7 +80,7 @@ impl Sentiment {
             decision: manifest.decision.clone(),
             side: picture.side,
             max_tokens: text.max_tokens,
-            resizer: Resizer::default(),
+            resizer: Resizer::new(),
             pixels: Vec::new(),
             text: match trunk {
                 Some(trunk) => TextTrunk::shared(bundle, trunk)?,
@@ -120,12 +121,13 @@ impl Sentiment {
         let mut out = Encodings::default();
         if let Some(picture) = picture {
             let whole = Crop::whole(picture);
-            let side = (self.side, self.side);
+            let side = self.side;
             timed(&mut out.latency.resize, || {
-                self.resizer.rgb(picture, whole, side, &mut self.pixels);
+                self.resizer
+                    .rgb(picture, whole, side, side, &mut self.pixels);
             });
             out.patches = Some(timed(&mut out.latency.image, || {
-                self.image.patches(&self.pixels, self.side)
+                self.image.patches(&self.pixels, side as usize)
             })?);
         }
         if let Some(words) = words {

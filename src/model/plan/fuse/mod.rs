@@ -66,7 +66,7 @@ pub(super) fn fuse(graph: &Graph, model: &ModelProto, level: Level) -> Result<Ve
 type Matcher<'a> = fn(&Fusion<'a>, usize) -> Option<Vec<Fused>>;
 
 /// In this order: a larger group before the smaller ones inside it.
-fn matchers<'a>() -> [Matcher<'a>; 12] {
+fn matchers<'a>() -> [Matcher<'a>; 13] {
     [
         Fusion::attention,
         Fusion::conv1d,
@@ -79,6 +79,7 @@ fn matchers<'a>() -> [Matcher<'a>; 12] {
         Fusion::pool_codes,
         Fusion::conv,
         Fusion::pixels,
+        Fusion::max_codes,
         Fusion::unit,
     ]
 }

@@ -5,7 +5,7 @@ use crate::kernels::int8::{DepthwiseWeights, PackedWeights, Quant};
 use crate::model::plan::Kind;
 use crate::model::plan::graph::{Const, Node, Values};
 use crate::model::plan::steps::{
-    self, AddCodes, After, Conv, DepthwiseConv, Pixels, PoolCodes, Window,
+    self, AddCodes, After, Conv, DepthwiseConv, MaxCodes, Pixels, PoolCodes, Window,
 };
 
 impl<'a> Fusion<'a> {
@@ -64,6 +64,30 @@ impl<'a> Fusion<'a> {
             made,
             vec![before, at, end],
         )])
+    }
+
+    /// `MaxPool` of codes: their order is that of the values.
+    pub(super) fn max_codes(&self, at: usize) -> Option<Vec<Fused>> {
+        let node = self.node(at);
+        let (codes, made) = (node.inputs.first()?, node.outputs.first()?);
+        let plain = node.outputs.len() == 1 && node.int("ceil_mode").unwrap_or(0) == 0;
+        if !node.is("MaxPool") || !plain || self.kind(codes) != Some(Kind::Image) {
+            return None;
+        }
+        let size = node.ints("kernel_shape")?;
+        let [high, wide] = *size else { return None };
+        let size = (usize::try_from(high).ok()?, usize::try_from(wide).ok()?);
+        let window = window(node, size)?;
+        // a border would have to be the least of all values
+        let inside = window.before == (0, 0) && window.after == (0, 0);
+        inside.then(|| {
+            vec![fused(
+                MaxCodes { window },
+                &[codes.as_str()],
+                made,
+                vec![at],
+            )]
+        })
     }
 
     /// Pixels as bytes, channels last, on their way to convolutions: their codes as they are.

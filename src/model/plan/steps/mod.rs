@@ -5,19 +5,18 @@ mod conv;
 mod embed;
 mod float;
 mod linear;
+mod picture;
 mod shape;
 mod unit;
 
 pub(super) use attention::Attend;
-pub(super) use conv::{
-    AddCodes, After, Conv, Conv1d, DepthwiseConv, DequantiseImage, MAX_TAPS, Pixels, PoolCodes,
-    QuantiseImage, Window,
-};
+pub(super) use conv::{After, Conv, Conv1d, DepthwiseConv, MAX_TAPS, Window};
 pub(super) use embed::{CastInts, Embed, GatherInts, TableHead};
 pub(super) use float::{
     AveragePool1d, Binary, BinaryOp, DynamicProduct, Reduce, Softmax, Tanh, Transpose,
 };
 pub(super) use linear::{LayerNorm, LinearStep, Quantise};
+pub(super) use picture::{AddCodes, DequantiseImage, MaxCodes, Pixels, PoolCodes, QuantiseImage};
 pub(super) use shape::{ShapeOf, SliceInts, View};
 pub(super) use unit::Unit;
 

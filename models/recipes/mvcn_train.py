@@ -1,0 +1,116 @@
+"""Training of MVCN's heads on cached rows: recipes of the ladder, soft labels, figures."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import mvcn
+from sentiment_features import Seen, shuffled
+
+BATCH = 64
+TEMPERATURE = 3.0  # of soft labels
+SCC_WEIGHT = 0.1  # lambda_scc
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One row of the ladder. `scc` is "" or a mode of mvcn.scc; alpha is ALC's."""
+
+    kind: str
+    scc: str = ""
+    accumulate: bool = False
+    alpha: float = 0.0
+    pi: str = "entmax"
+    epochs: int = 6
+    rate: float = 3e-4
+    dropout: float = 0.2
+    smoothing: float = 0.0
+    soft: float = 0.0  # share of the loss that the teacher's soft labels take
+    decay: float = 0.05
+
+
+LADDER = {
+    "equal": Recipe("equal"),
+    "tgf": Recipe("guided"),
+    "tgf+scc": Recipe("guided", "class"),
+    "tgf+scc+ac": Recipe("guided", "class", True),
+    "mvcn": Recipe("guided", "class", True, 0.1),
+    "text": Recipe("text"),
+    "image": Recipe("image"),
+}
+
+
+class Targets(NamedTuple):
+    """Per item: label, whether the modalities' own sentiments disagree, a teacher's logits or None."""
+
+    labels: torch.Tensor
+    disagree: torch.Tensor
+    soft: torch.Tensor | None
+
+    def of(self, chosen):
+        return Targets(self.labels[chosen], self.disagree[chosen], None if self.soft is None else self.soft[chosen])
+
+
+def loss_of(answer: mvcn.Answer, targets: Targets, recipe: Recipe, centroids: mvcn.Centroids):
+    """lambda_sc L_sc + lambda_scc L_scc (9), and the teacher's soft labels."""
+    wanted = mvcn.alc_targets(targets.labels, targets.disagree, recipe.alpha)
+    loss = F.cross_entropy(answer.logits, wanted, label_smoothing=recipe.smoothing)
+    if recipe.soft and targets.soft is not None:
+        soft = (targets.soft / TEMPERATURE).softmax(-1)
+        kl = F.kl_div((answer.logits / TEMPERATURE).log_softmax(-1), soft, reduction="batchmean")
+        loss = (1 - recipe.soft) * loss + recipe.soft * TEMPERATURE**2 * kl
+    if recipe.scc:
+        q = answer.representation
+        loss = loss + SCC_WEIGHT * mvcn.scc(q, targets.labels, *centroids(q, targets.labels), recipe.scc)
+    return loss
+
+
+def fit(seen: Seen, chosen: np.ndarray, targets: Targets, recipe: Recipe, seed: int, start: dict | None = None) -> mvcn.Head:
+    """A head trained on the items `chosen`; its weights are the mean over the second half."""
+    torch.manual_seed(seed)
+    rng, head = np.random.default_rng(seed), mvcn.Head(recipe.kind, recipe.pi, recipe.dropout)
+    if start:
+        own = head.state_dict()
+        head.load_state_dict({k: v for k, v in start.items() if k in own and own[k].shape == v.shape}, strict=False)
+    steps = recipe.epochs * max(1, round(len(chosen) / BATCH))
+    adam = torch.optim.AdamW(head.parameters(), recipe.rate, weight_decay=recipe.decay)
+    rate = torch.optim.lr_scheduler.OneCycleLR(adam, recipe.rate, steps, pct_start=0.1)
+    mean = torch.optim.swa_utils.AveragedModel(head)
+    centroids, step = mvcn.Centroids(recipe.accumulate), 0
+    head.train()
+    for _ in range(recipe.epochs):
+        centroids.reset()
+        for batch in shuffled(seen, chosen, BATCH, rng):
+            view = rng.integers(len(seen.patches)) if seen.patches else 0
+            loss = loss_of(head(seen.batch(batch, view)), targets.of(batch), recipe, centroids)
+            adam.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+            adam.step()
+            rate.step()
+            step += 1
+            if step > steps // 2:
+                mean.update_parameters(head)
+    return mean.module.eval()
+
+
+@torch.no_grad()
+def answers(head: mvcn.Head, seen: Seen, chosen=None) -> np.ndarray:
+    """Logits [n, 3] on the plain pictures."""
+    chosen = np.arange(len(seen.labels)) if chosen is None else np.asarray(chosen)
+    order = chosen[np.argsort(seen.lengths()[chosen])]
+    logits = torch.cat([head(seen.batch(part)).logits for part in np.array_split(order, -(-len(order) // 128))])
+    found = np.empty((len(seen.labels), mvcn.CLASSES), np.float32)
+    found[order] = logits.numpy()
+    return found[chosen]
+
+
+def scores(logits: np.ndarray, labels: np.ndarray) -> dict:
+    """Accuracy and weighted F1."""
+    guess, classes = logits.argmax(1), range(mvcn.CLASSES)
+    right, support = guess == labels, np.bincount(labels, minlength=mvcn.CLASSES)
+    f1 = [2 * (right & (labels == k)).sum() / max(1, (labels == k).sum() + (guess == k).sum()) for k in classes]
+    return {"accuracy": float(right.mean()), "weighted_f1": float(np.dot(f1, support) / support.sum())}

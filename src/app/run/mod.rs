@@ -1,0 +1,201 @@
+//! `demeanor run`: listens and looks, and answers as people speak.
+//!
+//! One thread polls the sources and cuts utterances; one infers and writes. Nothing is
+//! opened before the config's notice was read and the capture was announced.
+
+mod eye;
+mod poll;
+mod worker;
+
+use super::answer::{Manner, Tasks};
+use super::queue::Queue;
+use crate::Error;
+use crate::board;
+use crate::capture::camera::CameraSpec;
+use crate::config::{Config, TextSource};
+use crate::sink::Sink;
+use poll::{Poller, Sources};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use worker::Worker;
+
+/// Unanswered utterances kept before a live source drops the oldest.
+const QUEUE: usize = 4;
+
+/// What to run.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The TOML file with the notice.
+    pub config: PathBuf,
+    /// Overrides the config's source.
+    pub audio: Option<String>,
+    /// Overrides the config's camera: a device, a file or folder of pictures, `-`, `none`.
+    pub camera: Option<String>,
+    /// Overrides the config's tasks.
+    pub tasks: Option<Tasks>,
+    /// Words come from standard input, whatever the config says.
+    pub text_stdin: bool,
+    /// Board profile; `host` when `None`.
+    pub board: Option<String>,
+    /// Overrides the config's `explain`.
+    pub explain: bool,
+    /// Bundle folder; the embedded one when `None`.
+    pub models: Option<PathBuf>,
+    /// Workers of the kernels; one when `None`.
+    pub threads: Option<usize>,
+}
+
+/// Where the sound comes from, decided before anything is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Sound {
+    Device(String),
+    File(PathBuf),
+    None,
+}
+
+/// Runs until the sources end or a signal asks to stop. `Ok(false)` when nothing was
+/// recognised.
+///
+/// # Errors
+/// A config without notice, a source that fails for good, a bundle that is refused, or an
+/// output that went away.
+pub fn run<W: Write + Send>(options: &Options, mut sink: Sink<W>) -> Result<bool, Error> {
+    let config = Config::read(&options.config)?;
+    crate::kernels::set_threads(options.threads.unwrap_or(1));
+    let sources = sources(options, &config)?;
+    let manner = Manner {
+        smooth: config.decision.smooth,
+        unsure_below: config.decision.unsure_below,
+        explain: options.explain || config.decision.explain,
+        forget: config.text.forget,
+        voice: config.notice.setting.allows_biometrics(),
+    };
+    let tasks = options.tasks.or(config.decision.tasks);
+    let tasks = tasks.unwrap_or(Tasks::ALL);
+    let camera = sources.camera != CameraSpec::None;
+    let mut worker = Worker::load(options.models.as_deref(), &manner, tasks, camera)?;
+    let stop = stop_flag();
+    let notice = &config.notice;
+    sink.state("notice", notice.setting.name(), &notice.purpose)
+        .map_err(Error::Output)?;
+    // the announcement is out before the first sample is read, or nothing is read
+    for name in sources.names() {
+        sink.state(&name, "capturing", "").map_err(Error::Output)?;
+    }
+    let (queue, looks) = (Queue::new(QUEUE), AtomicUsize::new(0));
+    let (heard, seen) = (name(&sources.sound), camera_name(&sources.camera));
+    std::thread::scope(|scope| {
+        let working = scope.spawn(|| {
+            let answered = worker.work(&queue, &looks, &mut sink, (&heard, &seen));
+            queue.close();
+            answered
+        });
+        let polled = Poller::open(&sources, &looks).and_then(|mut p| p.poll(&queue, &stop));
+        queue.close();
+        let answered = working.join().unwrap_or(Ok(false));
+        // a closed output explains why polling stopped, so it is told first
+        answered.and_then(|recognised| polled.map(|()| recognised))
+    })
+}
+
+/// Where everything comes from, checked before anything is opened.
+fn sources(options: &Options, config: &Config) -> Result<Sources, Error> {
+    let allowed = config.notice.setting.allows_biometrics();
+    let (mut from, mut camera) = (Sound::None, CameraSpec::None);
+    if allowed {
+        camera = match &options.camera {
+            Some(word) => CameraSpec::parse(word)?,
+            None => config.camera.spec()?,
+        };
+        from = sound(options, config)?;
+    }
+    let sources = Sources {
+        sound: from,
+        camera,
+        every: config.camera.every(),
+        words: options.text_stdin || config.text.source == TextSource::Stdin,
+        patience: config.text.wait,
+    };
+    check_sources(&sources, allowed)?;
+    Ok(sources)
+}
+
+fn sound(options: &Options, config: &Config) -> Result<Sound, Error> {
+    let board = options.board.as_deref().unwrap_or("host");
+    let profile = board::by_name(board).ok_or_else(|| {
+        let known: Vec<String> = board::all().map(|b| b.name).collect();
+        Error::Usage(format!(
+            "--board {board}: no such board; known are {}",
+            known.join(", ")
+        ))
+    })?;
+    let source = options
+        .audio
+        .clone()
+        .or_else(|| config.audio.source.clone());
+    let source = source.unwrap_or(profile.audio_device);
+    Ok(match source.as_str() {
+        "none" => Sound::None,
+        "-" => Sound::File("-".into()),
+        path if Path::new(path).is_file() => Sound::File(path.into()),
+        path if path.ends_with(".wav") || path.ends_with(".ogg") || path.ends_with(".opus") => {
+            Sound::File(path.into())
+        }
+        device => Sound::Device(device.into()),
+    })
+}
+
+fn check_sources(sources: &Sources, allowed: bool) -> Result<(), Error> {
+    let stdin = Path::new("-");
+    let asks = [
+        sources.sound == Sound::File(stdin.into()),
+        sources.camera == CameraSpec::Pictures(stdin.into()),
+        sources.words,
+    ];
+    if asks.iter().filter(|a| **a).count() > 1 {
+        return Err(Error::Usage(
+            "only one of sound, pictures and words can come from standard input".into(),
+        ));
+    }
+    if sources.words || sources.sound != Sound::None || sources.camera != CameraSpec::None {
+        return Ok(());
+    }
+    Err(Error::Usage(if allowed {
+        "nothing to do: neither sound nor pictures nor words; give --audio, --camera or --text-stdin".into()
+    } else {
+        "at work and at school emotion is not read from voices and faces, and no words come in; give --text-stdin".into()
+    }))
+}
+
+fn name(sound: &Sound) -> String {
+    match sound {
+        Sound::Device(device) => device.clone(),
+        Sound::File(path) => path.display().to_string(),
+        Sound::None => "text".into(),
+    }
+}
+
+fn camera_name(camera: &CameraSpec) -> String {
+    match camera {
+        CameraSpec::Device(path) | CameraSpec::Pictures(path) => path.display().to_string(),
+        CameraSpec::Child(command) => command.program().to_owned(),
+        CameraSpec::None => "camera".into(),
+    }
+}
+
+/// Raised by SIGINT and SIGTERM, so that what was heard is still answered.
+fn stop_flag() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // a second signal ends the process at once
+        let registered =
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
+        if let Err(e) = registered {
+            log::warn!("signal {signal} cannot be caught ({e}); it ends the process at once");
+        }
+    }
+    stop
+}

@@ -1,0 +1,162 @@
+//! The inferring side of `run`: answers until the queue is closed and empty.
+
+use super::eye::FRESH;
+use crate::Error;
+use crate::app::answer::{Answerer, Manner, Tasks};
+use crate::app::pictures::{Look, Pictures};
+use crate::app::queue::{Job, Queue};
+use crate::capture::camera::Frame;
+use crate::event::Face;
+use crate::sink::Sink;
+use crate::tasks::pair::Pair;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// An answer to be given.
+pub enum Work {
+    /// About sound and words, complete at this stream time, and what the camera saw then.
+    Said(Pair, f64, Option<Arc<Frame>>),
+    /// About a frame; its stream time.
+    Looked(Arc<Frame>, f64),
+}
+
+/// The models of the tasks that run.
+pub struct Worker {
+    answerer: Option<Answerer>,
+    pictures: Option<Pictures>,
+    /// When a face was last seen, what it adds to emotion, and which it was.
+    face: Option<(f64, Vec<f32>, Face)>,
+}
+
+impl Worker {
+    /// Loads the models of `tasks`; those that look at pictures only with a camera.
+    ///
+    /// # Errors
+    /// A bundle that is missing or refused.
+    pub fn load(
+        models: Option<&Path>,
+        manner: &Manner,
+        tasks: Tasks,
+        camera: bool,
+    ) -> Result<Worker, Error> {
+        let answerer = || Answerer::load(models, manner.clone());
+        let answerer = tasks.emotion.then(answerer).transpose()?;
+        let trunk = answerer.as_ref().map(Answerer::text);
+        let pictures = || Pictures::load(models, manner, tasks, trunk);
+        let pictures = (camera && (tasks.sentiment || tasks.expression)).then(pictures);
+        let pictures = pictures.transpose()?;
+        Ok(Worker {
+            answerer,
+            pictures,
+            face: None,
+        })
+    }
+
+    /// Answers until the queue is closed and empty; `looks` counts down the frames.
+    ///
+    /// # Errors
+    /// A model that fails, an output that went away.
+    pub fn work<W: Write>(
+        &mut self,
+        queue: &Queue<Work>,
+        looks: &AtomicUsize,
+        sink: &mut Sink<W>,
+        names: (&str, &str),
+    ) -> Result<bool, Error> {
+        let mut recognised = false;
+        while let Some(job) = queue.pop() {
+            match job {
+                Job::State {
+                    source,
+                    state,
+                    detail,
+                } => sink.state(&source, state, &detail).map_err(Error::Output)?,
+                Job::Answer(Work::Said(pair, now, frame)) => {
+                    recognised |= self.said(&pair, now, frame.as_deref(), sink, names)?;
+                }
+                Job::Answer(Work::Looked(frame, at)) => {
+                    let looked = self.looked(&frame, at, sink, names.1);
+                    looks.fetch_sub(1, Ordering::Release);
+                    recognised |= looked?;
+                }
+            }
+        }
+        Ok(recognised)
+    }
+
+    fn said<W: Write>(
+        &mut self,
+        pair: &Pair,
+        now: f64,
+        frame: Option<&Frame>,
+        sink: &mut Sink<W>,
+        (heard, seen): (&str, &str),
+    ) -> Result<bool, Error> {
+        let face = self.face.as_ref().filter(|f| now - f.0 <= FRESH);
+        let mut any = false;
+        if let Some(answerer) = &mut self.answerer {
+            let share = face.map(|f| f.1.as_slice());
+            if let Some(mut event) = answerer.answer(heard, pair, now, share)? {
+                event.face = face.map(|f| f.2).filter(|_| event.modality.face);
+                sink.event(&event).map_err(Error::Output)?;
+                any = true;
+            }
+        }
+        let Some(words) = pair.text.as_deref() else {
+            return Ok(any);
+        };
+        if let (Some(pictures), Some(frame)) = (&mut self.pictures, frame) {
+            let start = Instant::now();
+            // what the camera saw may be damaged; the words are still answered
+            let picture = said_if_damaged(frame.decode());
+            let decode = start.elapsed().as_secs_f64() * 1e3;
+            let picture = picture.as_ref().map(|p| (p, decode));
+            if let Some(felt) = pictures.sentiment(seen, picture, Some(words), Some(now))? {
+                sink.event(&felt.event).map_err(Error::Output)?;
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
+    fn looked<W: Write>(
+        &mut self,
+        frame: &Frame,
+        at: f64,
+        sink: &mut Sink<W>,
+        source: &str,
+    ) -> Result<bool, Error> {
+        let Some(pictures) = &mut self.pictures else {
+            return Ok(false);
+        };
+        let start = Instant::now();
+        let Some(picture) = said_if_damaged(frame.decode()) else {
+            return Ok(false);
+        };
+        let decode = start.elapsed().as_secs_f64() * 1e3;
+        let look = pictures.look(source, &picture, decode, Some(at))?;
+        for event in &look.events {
+            sink.event(event).map_err(Error::Output)?;
+        }
+        self.remember(&look, at);
+        Ok(!look.events.is_empty())
+    }
+
+    /// Keeps what the nearest face adds to the next answer about emotion.
+    fn remember(&mut self, look: &Look, at: f64) {
+        if let (Some(answerer), Some(pictures)) = (&self.answerer, &self.pictures)
+            && let Some(nearest) = look.nearest()
+            && let Some(share) = pictures.as_emotion(nearest, answerer.labels())
+        {
+            self.face = Some((at, share, nearest.face));
+        }
+    }
+}
+
+/// The value, or a warning about why there is none.
+fn said_if_damaged<T>(decoded: Result<T, crate::capture::CaptureError>) -> Option<T> {
+    decoded.map_err(|e| log::warn!("{e}")).ok()
+}
