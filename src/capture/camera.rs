@@ -36,7 +36,7 @@ impl Frame {
     ///
     /// # Errors
     /// As [`vision::decode`]; [`CaptureError::Picture`] when a raw frame is too short.
-    pub fn decode(self) -> Result<Picture, CaptureError> {
+    pub fn decode(&self) -> Result<Picture, CaptureError> {
         let short = || CaptureError::picture(&self.name, "the raw frame is shorter than its size");
         match &self.data {
             FrameData::Encoded(bytes) => vision::decode(bytes, &self.name),

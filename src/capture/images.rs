@@ -89,7 +89,8 @@ impl ImageSource {
         })
     }
 
-    fn pipe<F>(name: Arc<str>, open: F) -> Self
+    /// Pictures of what `open` yields, read by a thread of its own.
+    pub(super) fn pipe<F>(name: Arc<str>, open: F) -> Self
     where
         F: FnOnce() -> io::Result<Box<dyn Read + Send>> + Send + 'static,
     {

@@ -11,6 +11,7 @@ mod background;
 pub mod camera;
 pub mod child;
 mod convert;
+pub mod either;
 mod error;
 pub mod images;
 pub mod limits;

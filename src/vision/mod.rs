@@ -3,11 +3,13 @@
 //! Everything ends as a [`Picture`], 8-bit RGB; [`resize`] makes of it the bytes that a
 //! network takes, channels last.
 
+pub mod faces;
 pub mod jpeg;
 pub mod orient;
 mod picture;
 mod png;
 pub mod resize;
+pub mod track;
 pub mod yuv;
 
 pub use picture::Picture;
