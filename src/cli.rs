@@ -4,6 +4,7 @@ use crate::app::answer::Tasks;
 use crate::app::{analyze, bench, eval, models, run};
 use crate::kernels::MAX_THREADS;
 use crate::model::Runner;
+use crate::model::manifest::Task;
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -118,15 +119,24 @@ The config (TOML):
   # tasks = [\"expression\"]";
 
 const EVAL: &str = "\
-usage: demeanor eval --task emotion --data FILE.csv [OPTIONS]
+usage: demeanor eval --task TASK --data FILE.csv [OPTIONS]
 
-FILE.csv has the columns id,audio,text,label and optionally speaker,history (a JSON list,
-or utterances parted by ` | `). Paths are relative to the file. An empty audio or text cell
-means that the modality is absent.
+TASK and the columns of FILE.csv (paths are relative to it; an empty cell means that the
+modality is absent):
+  emotion            id,audio,text,label and optionally speaker,history (a JSON list, or
+                     utterances parted by ` | `)
+  sentiment          id,image,text,label
+  expression         id,image,label; or, instead of label, the taggers' votes neutral,
+                     happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF, of
+                     which the one with most counts; the whole picture is the face
 
   --map A=B,C=D      renames labels before they are looked up
   --reference DIR    the recipe's fp32 bundle, evaluated beside the shipped one
-  --no-history       leaves the history out
+  --train FILE.csv   the table that the weights were trained on: items whose words or pixels
+                     stand in it are counted, and all figures are given without them too
+                     (sentiment, expression)
+  --detect           finds the face first (expression)
+  --no-history       leaves the history out (emotion)
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
   --threads N        workers (default: all cores)
   --json             one JSON object";
@@ -250,16 +260,19 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
 }
 
 fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
-    let (mut options, mut task, mut data) = (eval::Options::default(), None, None);
+    let mut options = eval::Options::new(Task::Emotion, PathBuf::new());
+    let (mut task, mut data) = (None, None);
     while let Some(arg) = parser.next()? {
         match arg {
             Long("task") => task = Some(parser.value()?.string()?),
             Long("data") => data = Some(PathBuf::from(parser.value()?)),
+            Long("train") => options.train = Some(parser.value()?.into()),
             Long("map") => {
                 let text = parser.value()?.string()?;
                 options.map = eval::LabelMap::parse(&text).map_err(|e| e.to_string())?;
             }
             Long("reference") => options.reference = Some(parser.value()?.into()),
+            Long("detect") => options.detect = true,
             Long("no-history") => options.no_history = true,
             Long("models") => options.models = Some(parser.value()?.into()),
             Long("threads") => {
@@ -270,13 +283,29 @@ fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             other => return Err(other.unexpected()),
         }
     }
-    match task.as_deref() {
-        Some("emotion") => {}
-        Some(other) => return Err(format!("--task {other}: this build answers `emotion`").into()),
-        None => return Err("eval needs --task emotion".into()),
-    }
+    let names = Task::ALL.map(Task::name).join(", ");
+    let task = task.ok_or_else(|| format!("eval needs --task, one of {names}"))?;
+    let known = Task::ALL.into_iter().find(|t| t.name() == task);
+    options.task = known.ok_or_else(|| format!("--task {task}: this build answers {names}"))?;
     options.data = data.ok_or("eval needs --data FILE.csv")?;
+    fits(&options)?;
     Ok(Command::Eval(Box::new(options)))
+}
+
+/// Refuses an option of `eval` that its task would pass over.
+fn fits(options: &eval::Options) -> Result<(), Wrong> {
+    let task = options.task;
+    let misplaced = [
+        ("--train", options.train.is_some() && task == Task::Emotion),
+        ("--detect", options.detect && task != Task::Expression),
+        ("--no-history", options.no_history && task != Task::Emotion),
+    ];
+    match misplaced.into_iter().find(|(_, wrong)| *wrong) {
+        Some((option, _)) => {
+            Err(format!("{option} does nothing for --task {}", task.name()).into())
+        }
+        None => Ok(()),
+    }
 }
 
 fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {

@@ -1,6 +1,5 @@
 //! Figures of a classification run, each with its definition.
 
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// Bins of the expected calibration error.
@@ -10,11 +9,16 @@ const RESAMPLES: usize = 1000;
 /// Seed of the bootstrap: the same file gives the same interval.
 const SEED: u64 = 0x6465_6d65_616e_6f72;
 
+/// Least probability whose logarithm is taken, so that one sure mistake is not all.
+const LEAST: f64 = 1e-12;
+
 /// One judged item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
     /// Index of the true class.
     pub truth: usize,
+    /// Share of every class among the annotators' votes, if there were votes.
+    pub votes: Option<Vec<f32>>,
     /// Probability of every class.
     pub scores: Vec<f32>,
 }
@@ -26,7 +30,7 @@ impl Item {
 }
 
 /// Figures of one system on one set of items.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Metrics {
     /// Share of right answers (WA).
     pub accuracy: f64,
@@ -38,6 +42,54 @@ pub struct Metrics {
     pub weighted_f1: f64,
     /// Expected calibration error: mean gap between confidence and accuracy, 15 bins.
     pub ece: f64,
+}
+
+/// A figure that has an interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Figure {
+    /// Share of right answers (WA).
+    Accuracy,
+    /// Mean recall over the classes that occur (UA).
+    Ua,
+    /// Mean F1 over the classes that occur.
+    MacroF1,
+    /// F1 weighted by how often each class occurs.
+    WeightedF1,
+}
+
+impl Figure {
+    /// In the order of [`intervals`].
+    const ALL: [Figure; 4] = [
+        Figure::Accuracy,
+        Figure::Ua,
+        Figure::MacroF1,
+        Figure::WeightedF1,
+    ];
+
+    /// Its key in `--json`.
+    fn key(self) -> &'static str {
+        match self {
+            Figure::Accuracy => "accuracy",
+            Figure::Ua => "ua",
+            Figure::MacroF1 => "macro_f1",
+            Figure::WeightedF1 => "weighted_f1",
+        }
+    }
+
+    /// Its value.
+    pub fn of(self, metrics: &Metrics) -> f64 {
+        match self {
+            Figure::Accuracy => metrics.accuracy,
+            Figure::Ua => metrics.ua,
+            Figure::MacroF1 => metrics.macro_f1,
+            Figure::WeightedF1 => metrics.weighted_f1,
+        }
+    }
+
+    /// Its interval among `intervals`.
+    pub fn interval(self, intervals: &[Interval; 4]) -> Interval {
+        intervals[self as usize]
+    }
 }
 
 /// Interval of a figure, 2.5th to 97.5th percentile.
@@ -134,27 +186,42 @@ pub fn intervals(items: &[Item], classes: usize) -> [Interval; 4] {
     })
 }
 
-/// A figure with its interval, as `--json` prints it.
+/// How far the scores are from the annotators' votes, in nats: (mean cross-entropy
+/// `−Σ q ln p`, mean entropy `−Σ q ln q` of the votes, which is the least that it can be).
+/// `None` without votes.
+pub fn surprise(items: &[Item]) -> Option<(f64, f64)> {
+    let (mut cross, mut own, mut n) = (0.0, 0.0, 0usize);
+    for (votes, scores) in items
+        .iter()
+        .filter_map(|i| Some((i.votes.as_ref()?, &i.scores)))
+    {
+        for (q, p) in votes.iter().map(|q| f64::from(*q)).zip(scores) {
+            cross -= q * f64::from(*p).max(LEAST).ln();
+            own -= q * q.max(LEAST).ln();
+        }
+        n += 1;
+    }
+    (n > 0).then(|| (cross / n as f64, own / n as f64))
+}
+
+/// Every figure with its interval, as `--json` prints it.
 pub fn to_json(items: &[Item], classes: usize) -> Value {
-    let m = metrics(items, classes);
+    let (m, ends) = (metrics(items, classes), intervals(items, classes));
     let mut object = Map::new();
     object.insert("n".into(), json!(items.len()));
-    let figures = [
-        ("accuracy", m.accuracy),
-        ("ua", m.ua),
-        ("macro_f1", m.macro_f1),
-        ("weighted_f1", m.weighted_f1),
-        ("ece", m.ece),
-    ];
-    for (name, value) in figures {
-        object.insert(name.into(), json!(round4(value)));
+    for figure in Figure::ALL {
+        object.insert(figure.key().into(), json!(round4(figure.of(&m))));
     }
-    let names = ["accuracy", "ua", "macro_f1", "weighted_f1"];
-    let ci: Map<String, Value> = names
-        .iter()
-        .zip(intervals(items, classes))
-        .map(|(name, [low, high])| ((*name).into(), json!([round4(low), round4(high)])))
-        .collect();
+    object.insert("ece".into(), json!(round4(m.ece)));
+    if let Some((cross, own)) = surprise(items) {
+        object.insert("cross_entropy".into(), json!(round4(cross)));
+        object.insert("vote_entropy".into(), json!(round4(own)));
+    }
+    let interval = |figure: Figure| {
+        let [low, high] = figure.interval(&ends);
+        (figure.key().into(), json!([round4(low), round4(high)]))
+    };
+    let ci: Map<String, Value> = Figure::ALL.into_iter().map(interval).collect();
     object.insert("ci95".into(), Value::Object(ci));
     Value::Object(object)
 }
@@ -189,7 +256,11 @@ mod tests {
     fn item(truth: usize, guess: usize, confidence: f32) -> Item {
         let mut scores = vec![(1.0 - confidence) / 3.0; 4];
         scores[guess] = confidence;
-        Item { truth, scores }
+        Item {
+            truth,
+            votes: None,
+            scores,
+        }
     }
 
     /// Worked by hand: 3 of class 0 (2 right), 1 of class 1 (right), class 0's third
@@ -224,6 +295,24 @@ mod tests {
         let [l, h] = intervals(&small, 4)[0];
         assert!(h - l > high - low);
         assert_eq!(intervals(&large, 4), intervals(&large, 4), "seeded");
+    }
+
+    #[test]
+    fn votes_are_least_surprised_by_themselves() {
+        assert_eq!(surprise(&sample()), None);
+        let q = [0.5, 0.25, 0.25, 0.0];
+        let voted = |scores: [f32; 4]| Item {
+            truth: 0,
+            votes: Some(q.to_vec()),
+            scores: scores.to_vec(),
+        };
+        let (cross, own) = surprise(&[voted(q)]).unwrap_or_default();
+        assert!((own - 1.5 * std::f64::consts::LN_2).abs() < 1e-6 && (cross - own).abs() < 1e-9);
+        let (flat, _) = surprise(&[voted([0.25; 4])]).unwrap_or_default();
+        assert!((flat - 2.0 * std::f64::consts::LN_2).abs() < 1e-6);
+        // certain and wrong: much, and still a number
+        let (wrong, _) = surprise(&[voted([0.0, 0.0, 0.0, 1.0])]).unwrap_or_default();
+        assert!(wrong > 20.0 && wrong.is_finite(), "{wrong}");
     }
 
     #[test]

@@ -1,28 +1,40 @@
-//! `demeanor eval`: what the shipped bundle is worth on a labelled table.
+//! `demeanor eval`: what a bundle is worth on a labelled table.
 
-mod judge;
+mod duplicates;
+mod emotion;
+mod exam;
+mod expression;
 mod metrics;
 mod report;
+mod sentiment;
 mod table;
+mod workers;
 
 pub use table::LabelMap;
 
 use crate::Error;
+use crate::capture::{CaptureError, limits};
+use crate::model::Bundle;
 use crate::model::manifest::Task;
-use crate::model::{Bundle, ModelError};
-use judge::{Judge, Unjudged, Verdict};
+use crate::vision::{self, Picture};
+use duplicates::Overlap;
+use exam::{Exam, Unjudged, Verdict};
 use report::Report;
-use std::io::{IsTerminal, Write};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use table::{Row, Table};
+use table::{Labels, Row, Table, Truth};
 
 /// What to evaluate.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
+    /// What is asked.
+    pub task: Task,
     /// The labelled table.
     pub data: PathBuf,
+    /// A table that shaped the weights: items that recur in it are told apart.
+    pub train: Option<PathBuf>,
     /// Bundle folder; the embedded one when `None`.
     pub models: Option<PathBuf>,
     /// The recipe's fp32 bundle, to stand beside int8.
@@ -31,16 +43,38 @@ pub struct Options {
     pub map: LabelMap,
     /// One JSON object instead of a table.
     pub json: bool,
-    /// Leaves the history out, to show what it is worth.
+    /// Leaves the history out, to show what it is worth (emotion).
     pub no_history: bool,
+    /// Finds the face first, instead of taking the whole picture for one (expression).
+    pub detect: bool,
     /// Workers; all cores when `None`.
     pub threads: Option<usize>,
 }
 
+impl Options {
+    /// `task` on the table `data`, everything else as it is without options.
+    pub fn new(task: Task, data: PathBuf) -> Options {
+        Options {
+            task,
+            data,
+            train: None,
+            models: None,
+            reference: None,
+            map: LabelMap::default(),
+            json: false,
+            no_history: false,
+            detect: false,
+            threads: None,
+        }
+    }
+}
+
 /// One item, answered by the shipped bundle and perhaps the reference.
 struct Judged {
-    row: usize,
-    seconds: f64,
+    truth: Truth,
+    speaker: Option<String>,
+    /// What of it stands in the training table too.
+    known: Overlap,
     shipped: Verdict,
     reference: Option<Verdict>,
 }
@@ -50,20 +84,54 @@ struct Judged {
 /// # Errors
 /// A table, bundle or output that cannot be used.
 pub fn eval(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
-    let bundle = Bundle::find(Task::Emotion, options.models.as_deref())?;
+    match options.task {
+        Task::Emotion => examine::<emotion::EmotionExam>(options, out),
+        Task::Sentiment => examine::<sentiment::SentimentExam>(options, out),
+        Task::Expression => examine::<expression::ExpressionExam>(options, out),
+    }
+}
+
+fn examine<E: Exam>(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
+    let bundle = Bundle::find(options.task, options.models.as_deref())?;
     let reference = match &options.reference {
-        Some(dir) => Some(Bundle::find(Task::Emotion, Some(dir))?),
+        Some(dir) => Some(Bundle::find(options.task, Some(dir))?),
         None => None,
     };
-    let mut table = Table::read(&options.data, &bundle.manifest.labels, &options.map)?;
-    if options.no_history {
-        table.rows.iter_mut().for_each(|row| row.history.clear());
+    let labels = Labels {
+        names: &bundle.manifest.labels,
+        map: &options.map,
+    };
+    let table = Table::read::<E>(&options.data, labels)?;
+    let known = match &options.train {
+        Some(train) => duplicates::find::<E>(&table.rows, train, options.threads)?,
+        None => vec![Overlap::default(); table.rows.len()],
+    };
+    let answers = judge_all::<E>(options, &bundle, reference.as_ref(), &table.rows)?;
+    let (mut judged, mut failures) = (Vec::new(), BTreeMap::new());
+    for ((row, known), answer) in table.rows.into_iter().zip(known).zip(answers) {
+        match answer {
+            Ok((shipped, reference)) => judged.push(Judged {
+                truth: row.truth,
+                speaker: row.speaker,
+                known,
+                shipped,
+                reference,
+            }),
+            Err(reason) => {
+                log::warn!("{}: {reason}", row.id);
+                *failures.entry(reason.reason()).or_insert(0) += 1;
+            }
+        }
     }
-    let (judged, failed) = judge_all(options, &bundle, reference.as_ref(), &table.rows)?;
-    for (row, sentence) in &failed {
-        log::warn!("{}: {sentence}", table.rows[*row].id);
-    }
-    let report = Report::new(&bundle, &options.data, &table, &judged, failed.len());
+    let report = Report {
+        form: &E::FORM,
+        bundle: &bundle,
+        data: file_name(&options.data),
+        train: options.train.as_deref().map(file_name),
+        skipped: &table.skipped,
+        failures: &failures,
+        judged: &judged,
+    };
     let printed = if options.json {
         report.write_json(out)
     } else {
@@ -73,102 +141,47 @@ pub fn eval(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     Ok(!judged.is_empty())
 }
 
-type Failures = Vec<(usize, Unjudged)>;
+type Answer = Result<(Verdict, Option<Verdict>), Unjudged>;
 
-/// Spreads the rows over the workers; each has models of its own, so none waits.
-fn judge_all(
+/// Spreads the rows over the workers; each has models of its own, and holds the sound or the
+/// picture of one row at a time.
+fn judge_all<E: Exam>(
     options: &Options,
     bundle: &Bundle,
     reference: Option<&Bundle>,
-    rows: &[Row],
-) -> Result<(Vec<Judged>, Failures), Error> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = options.threads.unwrap_or(cores).clamp(1, rows.len().max(1));
-    let (next, done) = (AtomicUsize::new(0), Mutex::new((Vec::new(), Vec::new())));
-    let progress = Progress::new(rows.len());
-    let work = || -> Result<(), ModelError> {
-        let mut shipped = Judge::load(bundle)?;
-        let mut reference = reference.map(Judge::load).transpose()?;
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(row) = rows.get(index) else {
-                return Ok(());
-            };
-            let judged = judge_row(&mut shipped, reference.as_mut(), row, index);
-            let mut done = done.lock().unwrap_or_else(|e| e.into_inner());
-            match judged {
-                Ok(judged) => done.0.push(judged),
-                Err(reason) => done.1.push((index, reason)),
-            }
-            progress.show(done.0.len() + done.1.len());
-        }
+    rows: &[Row<E::Question>],
+) -> Result<Vec<Answer>, Error> {
+    let load = || {
+        let reference = reference.map(|bundle| E::load(bundle, options));
+        Ok((E::load(bundle, options)?, reference.transpose()?))
     };
-    std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        handles
-            .into_iter()
-            .try_for_each(|h| h.join().unwrap_or(Ok(())))
-    })?;
-    progress.clear();
-    let (mut judged, mut failed): (Vec<Judged>, Failures) =
-        done.into_inner().unwrap_or_else(|e| e.into_inner());
-    // in the table's order, whichever worker was faster
-    judged.sort_by_key(|j| j.row);
-    failed.sort_by_key(|f| f.0);
-    Ok((judged, failed))
+    let judge = |(shipped, reference): &mut (E, Option<E>), at: usize| {
+        let question = &rows[at].question;
+        let material = E::read(question)?;
+        let verdict = shipped.judge(question, &material)?;
+        let beside = reference.as_mut().map(|r| r.judge(question, &material));
+        Ok((verdict, beside.transpose()?))
+    };
+    Ok(workers::spread(rows.len(), options.threads, load, judge)?)
 }
 
-fn judge_row(
-    shipped: &mut Judge,
-    reference: Option<&mut Judge>,
-    row: &Row,
-    index: usize,
-) -> Result<Judged, Unjudged> {
-    let samples = row.audio.as_deref().map(judge::sound).transpose()?;
-    let samples = samples.as_deref();
-    Ok(Judged {
-        row: index,
-        seconds: samples.map_or(0.0, judge::seconds),
-        shipped: shipped.judge(samples, row)?,
-        reference: reference.map(|r| r.judge(samples, row)).transpose()?,
-    })
+/// The picture in a file.
+fn picture(path: &Path) -> Result<Picture, CaptureError> {
+    let name = path.display().to_string();
+    let failed = |source| CaptureError::Open {
+        name: name.clone(),
+        source,
+    };
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    // what is longer arrives cut and is refused as such
+    let limit = limits::MAX_PICTURE_BYTES as u64;
+    file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    vision::decode(&bytes, &name)
 }
 
-/// One line on standard error, only where a person can see it.
-struct Progress {
-    total: usize,
-    visible: bool,
-}
-
-impl Progress {
-    fn new(total: usize) -> Progress {
-        Progress {
-            total,
-            visible: std::io::stderr().is_terminal(),
-        }
-    }
-
-    fn show(&self, done: usize) {
-        if self.visible && (done.is_multiple_of(10) || done == self.total) {
-            let filled = done * 30 / self.total.max(1);
-            eprint!(
-                "\r[{}{}] {done}/{}",
-                "#".repeat(filled),
-                ".".repeat(30 - filled),
-                self.total
-            );
-        }
-    }
-
-    fn clear(&self) {
-        if self.visible {
-            eprint!("\r\x1b[K");
-        }
-    }
-}
-
-/// The table's name as reports carry it: no path of this machine.
-fn data_name(path: &Path) -> String {
+/// A table's name as reports carry it: no path of this machine.
+fn file_name(path: &Path) -> String {
     path.file_name()
         .unwrap_or(path.as_os_str())
         .to_string_lossy()

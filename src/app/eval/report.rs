@@ -1,23 +1,30 @@
 //! The evaluation as a table for people and as one JSON object.
 
-use super::judge::{System, Verdict};
-use super::metrics::{self, Item, round4};
-use super::table::Table;
-use super::{Judged, data_name};
+use super::Judged;
+use super::exam::{Column, Form, Published, Verdict};
+use super::metrics::{self, Figure, Item, round4};
 use crate::event::Modality;
 use crate::model::Bundle;
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::Path;
 
 /// Everything a report is made of.
 pub struct Report<'a> {
-    bundle: &'a Bundle,
-    data: String,
-    table: &'a Table,
-    judged: &'a [Judged],
-    failed: usize,
+    /// How the task lays it out.
+    pub form: &'static Form,
+    /// What was examined.
+    pub bundle: &'a Bundle,
+    /// Name of the table.
+    pub data: String,
+    /// Name of the training table, if one was compared.
+    pub train: Option<String>,
+    /// Rows left out, by label or reason.
+    pub skipped: &'a BTreeMap<String, usize>,
+    /// Rows without an answer, by reason.
+    pub failures: &'a BTreeMap<&'static str, usize>,
+    /// Rows with an answer.
+    pub judged: &'a [Judged],
 }
 
 /// A named set of judged items.
@@ -26,75 +33,44 @@ struct Line {
     items: Vec<Item>,
 }
 
-impl<'a> Report<'a> {
-    /// Gathers; computes nothing yet.
-    pub fn new(
-        bundle: &'a Bundle,
-        data: &Path,
-        table: &'a Table,
-        judged: &'a [Judged],
-        failed: usize,
-    ) -> Report<'a> {
-        Report {
-            bundle,
-            data: data_name(data),
-            table,
-            judged,
-            failed,
-        }
-    }
+/// Some of the judged items.
+type Part<'a> = Vec<&'a Judged>;
 
+impl Report<'_> {
     fn classes(&self) -> usize {
         self.bundle.manifest.labels.len()
     }
 
     fn skipped(&self) -> usize {
-        self.table.skipped.values().sum()
+        self.skipped.values().sum()
     }
 
-    fn shipped(&self) -> Vec<Item> {
-        self.judged
-            .iter()
-            .map(|j| self.item(j, &j.shipped.shipped))
-            .collect()
+    fn failed(&self) -> usize {
+        self.failures.values().sum()
     }
 
-    fn item(&self, judged: &Judged, scores: &[f32]) -> Item {
-        Item {
-            truth: self.table.rows[judged.row].truth,
-            scores: scores.to_vec(),
-        }
+    fn all(&self) -> Part<'_> {
+        self.judged.iter().collect()
+    }
+
+    /// The items that the training table does not hold, if there is one and it holds some.
+    fn unknown(&self) -> Option<Part<'_>> {
+        self.train.as_ref()?;
+        Some(self.judged.iter().filter(|j| !j.known.any()).collect())
     }
 
     /// The paper's rows, int8 and (with a reference) fp32 beside it.
-    fn lines(&self) -> Vec<Line> {
+    fn lines(&self, part: &Part) -> Vec<Line> {
         let mut lines = Vec::new();
-        let systems = [
-            System::TextOnly,
-            System::SpeechOnly,
-            System::ScoreFusion,
-            System::ArOnly,
-            System::AlOnly,
-            System::Constraint,
-        ];
-        for system in systems {
-            lines.push(self.line(system.name().into(), |j| score(&j.shipped, system)));
+        for system in self.form.systems {
+            lines.push(line(part, (*system).into(), |j| score(&j.shipped, system)));
             let fp32 = |j: &Judged| j.reference.as_ref().and_then(|r| score(r, system));
-            lines.push(self.line(format!("{} (fp32)", system.name()), fp32));
+            lines.push(line(part, format!("{system} (fp32)"), fp32));
         }
         let all = |j: &Judged| j.reference.as_ref().map(|r| r.shipped.clone());
-        lines.push(self.line("every modality offered (fp32)".into(), all));
+        lines.push(line(part, format!("{} (fp32)", self.form.shipped), all));
         lines.retain(|line| !line.items.is_empty());
         lines
-    }
-
-    fn line(&self, name: String, scores: impl Fn(&Judged) -> Option<Vec<f32>>) -> Line {
-        let items = self
-            .judged
-            .iter()
-            .filter_map(|j| Some(self.item(j, &scores(j)?)))
-            .collect();
-        Line { name, items }
     }
 
     fn unsure(&self) -> f64 {
@@ -106,170 +82,256 @@ impl<'a> Report<'a> {
         unsure.count() as f64 / self.judged.len().max(1) as f64
     }
 
-    /// Accuracy of each speaker, lowest first.
+    /// UA of each speaker, lowest first.
     fn speakers(&self) -> Vec<(String, f64, usize)> {
-        let mut by: BTreeMap<&str, Vec<Item>> = BTreeMap::new();
+        let mut by: BTreeMap<&str, Part> = BTreeMap::new();
         for judged in self.judged {
-            if let Some(speaker) = &self.table.rows[judged.row].speaker {
-                by.entry(speaker)
-                    .or_default()
-                    .push(self.item(judged, &judged.shipped.shipped));
+            if let Some(speaker) = &judged.speaker {
+                by.entry(speaker).or_default().push(judged);
             }
         }
-        let ua = |items: &[Item]| metrics::metrics(items, self.classes()).ua;
+        let ua = |part: &Part| metrics::metrics(&shipped(part), self.classes()).ua;
         let mut speakers: Vec<_> = by
-            .into_iter()
-            .map(|(name, items)| (name.to_string(), ua(&items), items.len()))
+            .iter()
+            .map(|(name, part)| ((*name).to_owned(), ua(part), part.len()))
             .collect();
         speakers.sort_by(|a, b| a.1.total_cmp(&b.1));
         speakers
     }
 
-    fn modalities(&self) -> Map<String, Value> {
-        let kinds: BTreeSet<Modality> = self.judged.iter().map(|j| j.shipped.modality).collect();
-        let count = |m: Modality| {
-            self.judged
-                .iter()
-                .filter(|j| j.shipped.modality == m)
-                .count()
-        };
-        kinds
-            .into_iter()
-            .map(|m| (m.name().into(), json!(count(m))))
-            .collect()
+    /// How many answers rest on what.
+    fn modalities(&self) -> BTreeMap<Modality, usize> {
+        let mut counts = BTreeMap::new();
+        for judged in self.judged {
+            *counts.entry(judged.shipped.modality).or_insert(0) += 1;
+        }
+        counts
     }
 
     /// Compute per second of sound, over the items that have sound.
     fn real_time_factor(&self) -> Option<f64> {
-        let with_sound: Vec<_> = self.judged.iter().filter(|j| j.seconds > 0.0).collect();
-        let sound: f64 = with_sound.iter().map(|j| j.seconds).sum();
-        let compute: f64 = with_sound.iter().map(|j| j.shipped.millis / 1e3).sum();
+        let with_sound = self.judged.iter().filter(|j| j.shipped.seconds > 0.0);
+        let (sound, compute) = with_sound.fold((0.0, 0.0), |(sound, compute), j| {
+            let v = &j.shipped;
+            (sound + v.seconds, compute + v.millis / 1e3)
+        });
         (sound > 0.0).then(|| compute / sound)
     }
 
+    /// Mean compute of an answer, in milliseconds; decoding of files is not counted.
+    fn compute_ms(&self) -> Option<f64> {
+        let total: f64 = self.judged.iter().map(|j| j.shipped.millis).sum();
+        (!self.judged.is_empty()).then(|| total / self.judged.len() as f64)
+    }
+}
+
+/// JSON.
+impl Report<'_> {
     /// One JSON object on one line.
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
-        let classes = self.classes();
-        let items = self.shipped();
-        let rows: Vec<Value> = self
-            .lines()
-            .iter()
-            .map(|l| {
-                json!({
-                    "name": l.name,
-                    "metrics": metrics::to_json(&l.items, classes),
-                    "confusion": metrics::confusion(&l.items, classes),
-                })
-            })
-            .collect();
-        let speakers: Map<String, Value> = self
-            .speakers()
-            .into_iter()
+        let mut report = Map::new();
+        let mut put = |key: &str, value: Value| report.insert(key.into(), value);
+        put("task", json!(self.bundle.manifest.task().name()));
+        put("bundle", json!(self.bundle.name()));
+        put("data", json!(self.data));
+        put("n", json!(self.judged.len()));
+        put("skipped", json!(self.skipped()));
+        put("failed", json!(self.failed()));
+        put("labels", json!(self.bundle.manifest.labels));
+        self.figures_json(&self.all(), &mut put);
+        put("skipped_labels", json!(self.skipped));
+        put("failed_reasons", json!(self.failures));
+        let modalities = self.modalities().into_iter();
+        let modalities: Map<String, Value> =
+            modalities.map(|(m, n)| (m.name(), json!(n))).collect();
+        put("modalities", Value::Object(modalities));
+        put("unsure", json!(round4(self.unsure())));
+        let speakers = self.speakers().into_iter();
+        let speakers: Map<String, Value> = speakers
             .map(|(name, ua, n)| (name, json!({ "ua": round4(ua), "n": n })))
             .collect();
-        let report = json!({
-            "task": self.bundle.manifest.task().name(),
-            "bundle": self.bundle.name(),
-            "data": self.data,
-            "n": items.len(),
-            "skipped": self.skipped(),
-            "failed": self.failed,
-            "labels": self.bundle.manifest.labels,
-            "metrics": metrics::to_json(&items, classes),
-            "rows": rows,
-            "confusion": metrics::confusion(&items, classes),
-            "skipped_labels": self.table.skipped,
-            "modalities": self.modalities(),
-            "unsure": round4(self.unsure()),
-            "speakers": speakers,
-            "real_time_factor": self.real_time_factor().map(round4),
-        });
-        writeln!(out, "{report}")?;
+        put("speakers", Value::Object(speakers));
+        put(
+            "real_time_factor",
+            json!(self.real_time_factor().map(round4)),
+        );
+        put("compute_ms", json!(self.compute_ms().map(round4)));
+        if let (Some(train), Some(unknown)) = (&self.train, self.unknown()) {
+            put("duplicates", self.duplicates_json(train));
+            let mut rest = Map::new();
+            rest.insert("n".into(), json!(unknown.len()));
+            self.figures_json(&unknown, &mut |key, value| rest.insert(key.into(), value));
+            put("without_duplicates", Value::Object(rest));
+        }
+        if let Some(published) = self.form.published {
+            put("published", published_json(published));
+        }
+        writeln!(out, "{}", Value::Object(report))?;
         out.flush()
     }
 
+    /// `metrics`, `rows` and `confusion` of a part.
+    fn figures_json(&self, part: &Part, put: &mut dyn FnMut(&str, Value) -> Option<Value>) {
+        let (items, classes) = (shipped(part), self.classes());
+        let row = |l: &Line| {
+            json!({
+                "name": l.name,
+                "metrics": metrics::to_json(&l.items, classes),
+                "confusion": metrics::confusion(&l.items, classes),
+            })
+        };
+        let rows: Vec<Value> = self.lines(part).iter().map(row).collect();
+        put("metrics", metrics::to_json(&items, classes));
+        put("rows", json!(rows));
+        put("confusion", json!(metrics::confusion(&items, classes)));
+    }
+
+    fn duplicates_json(&self, train: &str) -> Value {
+        let [text, picture, either] = self.duplicates();
+        json!({ "train": train, "text": text, "picture": picture, "either": either })
+    }
+
+    /// Items that recur in the training table: by text, by picture, by either.
+    fn duplicates(&self) -> [usize; 3] {
+        let known = || self.judged.iter().map(|j| j.known);
+        [
+            known().filter(|k| k.text).count(),
+            known().filter(|k| k.picture).count(),
+            known().filter(|k| k.any()).count(),
+        ]
+    }
+}
+
+/// Text.
+impl Report<'_> {
     /// Tables for a person.
     pub fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
-        let items = self.shipped();
         let (task, name) = (self.bundle.manifest.task().name(), self.bundle.name());
-        writeln!(
-            out,
-            "{task} on {}: bundle {name}, n = {}",
-            self.data,
-            items.len()
-        )?;
+        let n = self.judged.len();
+        writeln!(out, "{task} on {}: bundle {name}, n = {n}", self.data)?;
         self.write_left_out(out)?;
-        if items.is_empty() {
+        if self.judged.is_empty() {
             return writeln!(
                 out,
                 "nothing to judge: no row has a label of the head and an input"
             );
         }
-        writeln!(
-            out,
-            "\n{:<34}{:>6}  {:<21}{:<21}{:>8}{:>7}",
-            "", "n", "WA [95%]", "UA [95%]", "macroF1", "ECE"
-        )?;
-        self.write_line(out, "every modality offered (int8)", &items)?;
-        for line in self.lines() {
-            self.write_line(out, &line.name, &line.items)?;
+        self.write_part(out, &self.all(), "")?;
+        if let (Some(train), Some(unknown)) = (&self.train, self.unknown()) {
+            self.write_unknown(out, train, &unknown)?;
         }
-        self.write_confusion(out, &items)?;
+        if let Some(published) = self.form.published {
+            self.write_published(out, published)?;
+        }
         self.write_tail(out)?;
         out.flush()
     }
 
     fn write_left_out(&self, out: &mut impl Write) -> io::Result<()> {
         if self.skipped() > 0 {
-            let labels: Vec<String> = self
-                .table
-                .skipped
-                .iter()
-                .map(|(label, n)| format!("{label:?} {n}"))
-                .collect();
-            writeln!(
-                out,
-                "skipped {} rows with other labels: {}",
-                self.skipped(),
-                labels.join(", ")
-            )?;
+            let labels = counted(
+                self.skipped
+                    .iter()
+                    .map(|(label, n)| (format!("{label:?}"), n)),
+            );
+            let (n, which) = (self.skipped(), self.form.skipped);
+            writeln!(out, "skipped {n} rows {which}: {labels}")?;
         }
-        if self.failed > 0 {
+        if self.failed() > 0 {
+            let reasons = counted(self.failures.iter());
             writeln!(
                 out,
-                "FAILED {} rows: no answer, not counted; RUST_LOG=warn lists them",
-                self.failed
+                "FAILED {} rows ({reasons}): no answer, not counted; RUST_LOG=warn lists them",
+                self.failed()
             )?;
         }
         Ok(())
     }
 
+    /// The lines and the confusion of a part, under `title`.
+    fn write_part(&self, out: &mut impl Write, part: &Part, title: &str) -> io::Result<()> {
+        let items = shipped(part);
+        write!(out, "\n{title:<34}{:>6}  ", "n")?;
+        for Column {
+            heading, interval, ..
+        } in self.form.columns
+        {
+            match interval {
+                true => write!(out, "{heading:<21}")?,
+                false => write!(out, "{heading:>8}")?,
+            }
+        }
+        writeln!(out, "{:>7}", "ECE")?;
+        self.write_line(out, &format!("{} (int8)", self.form.shipped), &items)?;
+        for line in self.lines(part) {
+            self.write_line(out, &line.name, &line.items)?;
+        }
+        self.write_confusion(out, &items)
+    }
+
     fn write_line(&self, out: &mut impl Write, name: &str, items: &[Item]) -> io::Result<()> {
         let m = metrics::metrics(items, self.classes());
-        let [accuracy, ua, ..] = metrics::intervals(items, self.classes());
-        let with = |value: f64, [low, high]: [f64; 2]| format!("{value:.3} [{low:.3}, {high:.3}]");
-        writeln!(
-            out,
-            "{name:<34}{:>6}  {:<21}{:<21}{:>8.3}{:>7.3}",
-            items.len(),
-            with(m.accuracy, accuracy),
-            with(m.ua, ua),
-            m.macro_f1,
-            m.ece
-        )
+        let ends = metrics::intervals(items, self.classes());
+        write!(out, "{name:<34}{:>6}  ", items.len())?;
+        for Column {
+            figure, interval, ..
+        } in self.form.columns
+        {
+            let (value, [low, high]) = (figure.of(&m), figure.interval(&ends));
+            match interval {
+                true => write!(out, "{:<21}", format!("{value:.3} [{low:.3}, {high:.3}]"))?,
+                false => write!(out, "{value:>8.3}")?,
+            }
+        }
+        writeln!(out, "{:>7.3}", m.ece)
     }
 
     fn write_confusion(&self, out: &mut impl Write, items: &[Item]) -> io::Result<()> {
         let labels = &self.bundle.manifest.labels;
+        let width = labels.iter().map(|l| l.chars().count() + 2).max();
+        let width = width.unwrap_or(0).max(9);
         write!(out, "\n{:<12}", "true \\ said")?;
-        labels.iter().try_for_each(|l| write!(out, "{l:>9}"))?;
+        labels.iter().try_for_each(|l| write!(out, "{l:>width$}"))?;
         writeln!(out, "{:>9}", "recall")?;
-        for (label, row) in labels.iter().zip(metrics::confusion(items, self.classes())) {
+        let rows = metrics::confusion(items, self.classes());
+        for (at, (label, row)) in labels.iter().zip(rows).enumerate() {
             let total: usize = row.iter().sum();
             write!(out, "{label:<12}")?;
-            row.iter().try_for_each(|n| write!(out, "{n:>9}"))?;
-            let right = row[labels.iter().position(|l| l == label).unwrap_or(0)];
-            writeln!(out, "{:>9.3}", right as f64 / total.max(1) as f64)?;
+            row.iter().try_for_each(|n| write!(out, "{n:>width$}"))?;
+            writeln!(out, "{:>9.3}", row[at] as f64 / total.max(1) as f64)?;
+        }
+        Ok(())
+    }
+
+    fn write_unknown(&self, out: &mut impl Write, train: &str, part: &Part) -> io::Result<()> {
+        let [text, picture, either] = self.duplicates();
+        writeln!(
+            out,
+            "\n{either} of {} items recur in {train} ({text} by their words, {picture} by their \
+             pixels)",
+            self.judged.len()
+        )?;
+        match (either, part.is_empty()) {
+            (0, _) => Ok(()),
+            (_, true) => writeln!(out, "nothing is left without them"),
+            _ => self.write_part(out, part, "without them"),
+        }
+    }
+
+    /// Others' figures in the same columns; a figure that they do not give is `-`.
+    fn write_published(&self, out: &mut impl Write, published: &Published) -> io::Result<()> {
+        writeln!(out, "\npublished, for orientation: {}", published.on)?;
+        for (name, accuracy, f1) in published.rows {
+            write!(out, "{name:<34}{:>6}  ", published.n)?;
+            for column in self.form.columns {
+                let value = match column.figure {
+                    Figure::Accuracy => format!("{accuracy:.4}"),
+                    Figure::WeightedF1 => format!("{f1:.4}"),
+                    _ => "-".into(),
+                };
+                write!(out, "{value:<21}")?;
+            }
+            writeln!(out)?;
         }
         Ok(())
     }
@@ -281,31 +343,78 @@ impl<'a> Report<'a> {
             "\nunsure (top score < {below}): {:.1}%",
             100.0 * self.unsure()
         )?;
-        let speakers = self.speakers();
-        if let (Some(worst), Some(best)) = (speakers.first(), speakers.last()) {
-            let median = &speakers[speakers.len() / 2];
+        let modalities = self.modalities();
+        if modalities.len() > 1 {
+            let counts = counted(modalities.iter().map(|(m, n)| (m.name(), n)));
+            writeln!(out, "answers by what they rest on: {counts}")?;
+        }
+        if let Some((cross, own)) = metrics::surprise(&shipped(&self.all())) {
             writeln!(
                 out,
-                "UA by speaker ({}): worst {:.3} ({}), median {:.3}, best {:.3} ({})",
-                speakers.len(),
-                worst.1,
-                worst.0,
-                median.1,
-                best.1,
-                best.0
+                "cross-entropy to the votes: {cross:.3} nats; that of the votes themselves is {own:.3}"
             )?;
         }
-        if let Some(factor) = self.real_time_factor() {
-            writeln!(out, "compute per second of sound: {factor:.4} s")?;
+        self.write_speakers(out)?;
+        match (self.real_time_factor(), self.compute_ms()) {
+            (Some(factor), _) => writeln!(out, "compute per second of sound: {factor:.4} s"),
+            (None, Some(ms)) => writeln!(out, "compute per item: {ms:.2} ms"),
+            (None, None) => Ok(()),
         }
-        Ok(())
+    }
+
+    fn write_speakers(&self, out: &mut impl Write) -> io::Result<()> {
+        let speakers = self.speakers();
+        let (Some(worst), Some(best)) = (speakers.first(), speakers.last()) else {
+            return Ok(());
+        };
+        writeln!(
+            out,
+            "UA by speaker ({}): worst {:.3} ({}), median {:.3}, best {:.3} ({})",
+            speakers.len(),
+            worst.1,
+            worst.0,
+            speakers[speakers.len() / 2].1,
+            best.1,
+            best.0
+        )
     }
 }
 
-fn score(verdict: &Verdict, system: System) -> Option<Vec<f32>> {
-    verdict
-        .systems
+fn published_json(published: &Published) -> Value {
+    let row = |(name, accuracy, f1): &(&str, f64, f64)| json!({ "name": name, "accuracy": accuracy, "weighted_f1": f1 });
+    let rows: Vec<Value> = published.rows.iter().map(row).collect();
+    json!({ "on": published.on, "n": published.n, "rows": rows })
+}
+
+/// `name count, name count`
+fn counted<'a, N: std::fmt::Display>(counts: impl Iterator<Item = (N, &'a usize)>) -> String {
+    let parts: Vec<String> = counts.map(|(name, n)| format!("{name} {n}")).collect();
+    parts.join(", ")
+}
+
+fn item(judged: &Judged, scores: &[f32]) -> Item {
+    Item {
+        truth: judged.truth.class,
+        votes: judged.truth.votes.clone(),
+        scores: scores.to_vec(),
+    }
+}
+
+/// What ships, on a part.
+fn shipped(part: &Part) -> Vec<Item> {
+    let items = part.iter().map(|j| item(j, &j.shipped.shipped));
+    items.collect()
+}
+
+fn line(part: &Part, name: String, scores: impl Fn(&Judged) -> Option<Vec<f32>>) -> Line {
+    let items = part
         .iter()
-        .find(|(s, _)| *s == system)
-        .map(|(_, scores)| scores.clone())
+        .filter_map(|j| Some(item(j, &scores(j)?)))
+        .collect();
+    Line { name, items }
+}
+
+fn score(verdict: &Verdict, system: &str) -> Option<Vec<f32>> {
+    let found = verdict.systems.iter().find(|(name, _)| *name == system);
+    found.map(|(_, scores)| scores.clone())
 }

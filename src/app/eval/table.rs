@@ -1,33 +1,46 @@
-//! The labelled table: `id,audio,text,label` and optionally `speaker,history`.
+//! The labelled table: a CSV file whose columns are found by name.
 
+use super::exam::Exam;
 use crate::Error;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Rows of a table, sorted out.
 #[derive(Debug)]
-pub struct Table {
+pub(super) struct Table<Q> {
     /// Rows whose label the head knows.
-    pub rows: Vec<Row>,
-    /// How often each other label occurred.
+    pub rows: Vec<Row<Q>>,
+    /// How many rows were left out, by label or reason.
     pub skipped: BTreeMap<String, usize>,
 }
 
-/// One labelled item. An absent modality is `None`.
+/// One labelled item.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
+pub(super) struct Row<Q> {
     /// Column `id`, or the line number.
     pub id: String,
-    /// Sound file; relative paths start at the table's folder.
-    pub audio: Option<PathBuf>,
-    /// The words.
-    pub text: Option<String>,
-    /// Earlier utterances, oldest first.
-    pub history: Vec<String>,
-    /// Index of the true class.
-    pub truth: usize,
+    /// What is right.
+    pub truth: Truth,
     /// Who speaks, if the table says so.
     pub speaker: Option<String>,
+    /// What is asked.
+    pub question: Q,
+}
+
+/// The right answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Truth {
+    /// Index of the true class.
+    pub class: usize,
+    /// Shares of the classes among the annotators' votes, summing to 1, if there are votes.
+    pub votes: Option<Vec<f32>>,
+}
+
+impl Truth {
+    /// A class that nobody voted on.
+    pub fn certain(class: usize) -> Truth {
+        Truth { class, votes: None }
+    }
 }
 
 /// Renames labels: `calm=neutral,joy=happy`.
@@ -65,134 +78,139 @@ fn normal(label: &str) -> String {
     label.trim().to_lowercase()
 }
 
-/// Where each known column stands.
-struct Columns {
-    id: Option<usize>,
-    audio: Option<usize>,
-    text: Option<usize>,
-    label: usize,
-    speaker: Option<usize>,
-    history: Option<usize>,
+/// The labels that a head knows, and other names for them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Labels<'a> {
+    /// In the order of the logits.
+    pub names: &'a [String],
+    /// The user's renaming.
+    pub map: &'a LabelMap,
 }
 
-impl Columns {
-    fn find(headers: &csv::StringRecord) -> Result<Columns, String> {
-        let at = |name: &str| {
-            headers
-                .iter()
-                .position(|h| normal(h.trim_start_matches('\u{feff}')) == name)
-        };
-        let label = at("label")
-            .ok_or("has no column `label`; the first line must name id,audio,text,label")?;
-        let (audio, text) = (at("audio"), at("text"));
-        if audio.is_none() && text.is_none() {
-            return Err("has neither a column `audio` nor `text`; one is needed".into());
-        }
-        Ok(Columns {
-            id: at("id"),
-            audio,
-            text,
-            label,
-            speaker: at("speaker"),
-            history: at("history"),
-        })
+impl Labels<'_> {
+    /// Index of the class in a row's column `label`.
+    ///
+    /// # Errors
+    /// The label (renamed, in small letters) if the head does not know it.
+    pub fn find(&self, cells: &Cells) -> Result<usize, String> {
+        let label = self.map.apply(&cells.text("label").unwrap_or_default());
+        let class = self.names.iter().position(|l| *l == label);
+        class.ok_or(label)
     }
 }
 
-impl Table {
-    /// Reads `path`; rows with a label outside `labels` (after `map`) are counted, not kept.
+/// Which column stands where.
+#[derive(Debug)]
+pub(super) struct Header(BTreeMap<String, usize>);
+
+impl Header {
+    fn of(record: &csv::StringRecord) -> Header {
+        let mut columns = BTreeMap::new();
+        for (at, name) in record.iter().enumerate() {
+            // a byte order mark is no part of a name; of equal names the first counts
+            let name = normal(name.trim_start_matches('\u{feff}'));
+            columns.entry(name).or_insert(at);
+        }
+        Header(columns)
+    }
+
+    /// Does the table have this column?
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+}
+
+/// The cells of a row.
+#[derive(Debug)]
+pub(super) struct Cells<'a> {
+    record: &'a csv::StringRecord,
+    header: &'a Header,
+    folder: &'a Path,
+}
+
+impl Cells<'_> {
+    /// A cell with something in it, without the space around it.
+    pub fn text(&self, column: &str) -> Option<String> {
+        let cell = self.record.get(*self.header.0.get(column)?)?.trim();
+        (!cell.is_empty()).then(|| cell.to_owned())
+    }
+
+    /// A file; relative paths start at the table's folder.
+    pub fn path(&self, column: &str) -> Option<PathBuf> {
+        self.text(column).map(|file| self.folder.join(file))
+    }
+}
+
+impl<Q> Table<Q> {
+    /// Reads `path`; rows without a class of the head are counted, not kept.
     ///
     /// # Errors
     /// A file that cannot be read, is no CSV, or lacks a column.
-    pub fn read(path: &Path, labels: &[String], map: &LabelMap) -> Result<Table, Error> {
-        let wrong = |what: String| Error::Table {
-            path: path.to_path_buf(),
-            what,
-        };
-        let file = std::fs::File::open(path).map_err(|source| Error::File {
-            path: path.into(),
-            doing: "read",
-            source,
-        })?;
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
-        let headers = reader.headers().map_err(|e| wrong(e.to_string()))?;
-        let columns = Columns::find(headers).map_err(wrong)?;
-        let folder = path.parent().unwrap_or(Path::new("."));
+    pub fn read<E: Exam<Question = Q>>(path: &Path, labels: Labels) -> Result<Table<Q>, Error> {
         let mut table = Table {
             rows: Vec::new(),
             skipped: BTreeMap::new(),
         };
-        for (index, record) in reader.records().enumerate() {
-            let record = record.map_err(|e| wrong(format!("{e}; save it as UTF-8 CSV")))?;
-            let label = map.apply(record.get(columns.label).unwrap_or(""));
-            match labels.iter().position(|l| *l == label) {
-                Some(truth) => table
-                    .rows
-                    .push(row(&record, &columns, folder, truth, index)),
-                None => *table.skipped.entry(label).or_insert(0) += 1,
+        each_row(path, E::check, |cells, line| {
+            match E::truth(cells, &labels) {
+                Ok(truth) => table.rows.push(Row {
+                    id: cells.text("id").unwrap_or_else(|| format!("line {line}")),
+                    truth,
+                    speaker: cells.text("speaker"),
+                    question: E::question(cells),
+                }),
+                Err(reason) => *table.skipped.entry(reason).or_insert(0) += 1,
             }
-        }
+        })?;
         Ok(table)
     }
 }
 
-fn row(
-    record: &csv::StringRecord,
-    columns: &Columns,
-    folder: &Path,
-    truth: usize,
-    index: usize,
-) -> Row {
-    let cell = |column: Option<usize>| {
-        column
-            .and_then(|c| record.get(c))
-            .map(str::trim)
-            .filter(|v| !v.is_empty())
-            .map(str::to_string)
-    };
-    Row {
-        id: cell(columns.id).unwrap_or_else(|| format!("line {}", index + 2)),
-        audio: cell(columns.audio).map(|a| folder.join(a)),
-        text: cell(columns.text),
-        history: cell(columns.history)
-            .map(|h| history(&h))
-            .unwrap_or_default(),
-        truth,
-        speaker: cell(columns.speaker),
-    }
+/// What every row of `path` asks, whatever its label.
+///
+/// # Errors
+/// As [`Table::read`].
+pub(super) fn questions<E: Exam>(path: &Path) -> Result<Vec<E::Question>, Error> {
+    let mut questions = Vec::new();
+    each_row(path, E::check, |cells, _| {
+        questions.push(E::question(cells))
+    })?;
+    Ok(questions)
 }
 
-/// A JSON list of strings, or utterances parted by a line break, a tab, `[SEP]` or ` | `.
-fn history(cell: &str) -> Vec<String> {
-    if let Ok(list) = serde_json::from_str::<Vec<String>>(cell) {
-        return list;
-    }
-    let separator = ["\n", "\t", "[SEP]", "</s>", "|||", " || ", " | "]
-        .into_iter()
-        .find(|s| cell.contains(s));
-    let parts: Vec<&str> = match separator {
-        Some(separator) => cell.split(separator).collect(),
-        None => vec![cell],
+fn each_row(
+    path: &Path,
+    check: impl Fn(&Header) -> Result<(), String>,
+    mut take: impl FnMut(&Cells, usize),
+) -> Result<(), Error> {
+    let wrong = |what: String| Error::Table {
+        path: path.to_path_buf(),
+        what,
     };
-    parts
-        .into_iter()
-        .map(str::trim)
-        .filter(|u| !u.is_empty())
-        .map(str::to_string)
-        .collect()
+    let file = std::fs::File::open(path).map_err(|source| Error::File {
+        path: path.into(),
+        doing: "read",
+        source,
+    })?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
+    let header = Header::of(reader.headers().map_err(|e| wrong(e.to_string()))?);
+    check(&header).map_err(wrong)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    for (index, record) in reader.records().enumerate() {
+        let record = &record.map_err(|e| wrong(format!("{e}; save it as UTF-8 CSV")))?;
+        let cells = Cells {
+            record,
+            header: &header,
+            folder,
+        };
+        take(&cells, index + 2);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn history_comes_as_json_or_parted() {
-        assert_eq!(history(r#"["a, b", "c"]"#), ["a, b", "c"]);
-        assert_eq!(history("one | two | three"), ["one", "two", "three"]);
-        assert_eq!(history("one\ntwo"), ["one", "two"]);
-        assert_eq!(history("just one"), ["just one"]);
-    }
 
     #[test]
     fn a_map_renames_and_a_wrong_one_says_so() {
@@ -202,5 +220,20 @@ mod tests {
         assert!(
             LabelMap::parse("calm").is_err_and(|e| e.to_string().contains("`calm` is not FROM=TO"))
         );
+    }
+
+    #[test]
+    fn columns_are_found_by_name_and_empty_cells_are_none() {
+        let header = csv::StringRecord::from(vec!["\u{feff}ID", " Text ", "image", "text"]);
+        let record = csv::StringRecord::from(vec!["7", " so be it ", "a.png"]);
+        let cells = Cells {
+            record: &record,
+            header: &Header::of(&header),
+            folder: Path::new("there"),
+        };
+        assert_eq!(cells.text("id").as_deref(), Some("7"));
+        assert_eq!(cells.text("text").as_deref(), Some("so be it"));
+        assert_eq!(cells.path("image"), Some(PathBuf::from("there/a.png")));
+        assert_eq!((cells.text("label"), cells.path("sound")), (None, None));
     }
 }
