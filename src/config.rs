@@ -147,13 +147,22 @@ impl Camera {
         }
         let form = match self.format {
             Format::Mjpeg => Form::Mjpeg,
-            Format::I420 => Form::I420(Layout::new(
-                self.width,
-                self.height,
-                self.stride.unwrap_or(self.width),
-            )?),
+            Format::I420 => Form::I420(self.layout()?),
         };
         Command::new(&self.command, form).map(CameraSpec::Child)
+    }
+
+    fn layout(&self) -> Result<Layout, CaptureError> {
+        let stride = self.stride.unwrap_or(self.width);
+        let layout = Layout::i420(self.width, self.height, stride);
+        layout.ok_or_else(|| CaptureError::Camera {
+            name: "camera".into(),
+            what: format!(
+                "no frame is {} × {} with rows of {stride} bytes",
+                self.width, self.height
+            ),
+            advice: "check width, height and stride in the config's [camera]",
+        })
     }
 
     /// Least time between two looks.

@@ -32,5 +32,6 @@ pub mod signal;
 pub mod sink;
 pub mod tasks;
 pub mod text;
+pub mod vision;
 
 pub use error::Error;

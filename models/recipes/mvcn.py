@@ -76,8 +76,8 @@ class Attention(nn.Module):
         scores = split(self.query(x)) @ key.transpose(-1, -2) / math.sqrt(key.shape[-1])
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None, None, :], -1e4)
-        weights = self.pi(scores)
-        mixed = F.dropout(weights, self.dropout, self.training) @ value
+        weights = self.pi(scores.float())
+        mixed = F.dropout(weights, self.dropout, self.training).to(value.dtype) @ value
         return self.out(mixed.transpose(1, 2).flatten(2)), weights
 
 

@@ -85,7 +85,7 @@ def fit(seen: Seen, chosen: np.ndarray, targets: Targets, recipe: Recipe, seed: 
         centroids.reset()
         for batch in shuffled(seen, chosen, BATCH, rng):
             view = rng.integers(len(seen.patches)) if seen.patches else 0
-            loss = loss_of(head(seen.batch(batch, view)), targets.of(batch), recipe, centroids)
+            loss = loss_of(answer_of(head, seen.batch(batch, view)), targets.of(batch), recipe, centroids)
             adam.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -95,6 +95,13 @@ def fit(seen: Seen, chosen: np.ndarray, targets: Targets, recipe: Recipe, seed: 
             if step > steps // 2:
                 mean.update_parameters(head)
     return mean.module.eval()
+
+
+def answer_of(head: mvcn.Head, batch: mvcn.Batch) -> mvcn.Answer:
+    """With products in bf16, losses in f32."""
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = head(batch)
+    return mvcn.Answer(answer.logits.float(), answer.representation.float(), answer.attention)
 
 
 @torch.no_grad()

@@ -5,7 +5,10 @@ use super::answer::{Answerer, Manner, Tasks};
 use super::pictures::{Look, Pictures};
 use crate::Error;
 use crate::capture::text::{TextLine, open_text};
-use crate::capture::{AudioSource, CaptureError, Source, images, open_audio};
+use crate::capture::camera::FrameSource;
+use crate::capture::either::{Either, open_either};
+use crate::capture::images::ImageSource;
+use crate::capture::{AudioSource, CaptureError, Source};
 use crate::event::Event;
 use crate::signal::segment::{self, SegmentConfig, Segmenter, Utterance};
 use crate::signal::{SAMPLE_RATE, duration_of};
@@ -268,53 +271,66 @@ fn file_events<W: Write>(
         .to_string_lossy()
         .into_owned();
     recall(tools)?;
-    if images::holds_pictures(file)? {
-        return picture_events(file, &name, tools, sink);
+    let opened = open_either(file)?;
+    let path = file.display();
+    let wrong = match &opened {
+        Either::Pictures(_) => None,
+        Either::Sound(_) if tools.options.annotate.is_some() => {
+            Some(format!("--annotate draws pictures, and {path} is none"))
+        }
+        Either::Sound(_) if tools.of_words() == Tasks::EXPRESSIONS => Some(format!(
+            "expressions are seen in pictures, and {path} is a recording"
+        )),
+        Either::Sound(_) => None,
+    };
+    match (wrong, opened) {
+        (Some(wrong), _) => Err(Error::Usage(wrong)),
+        (None, Either::Pictures(source)) => picture_events(source, &name, tools, sink),
+        (None, Either::Sound(source)) => sound_events(file, source, &name, tools, sink),
     }
-    if tools.options.annotate.is_some() {
-        return Err(Error::Usage(format!(
-            "--annotate draws pictures, and {} is none",
-            file.display()
-        )));
-    }
-    if tools.of_words() == Tasks::EXPRESSIONS {
-        return Err(Error::Usage(format!(
-            "expressions are seen in pictures, and {} is a recording",
-            file.display()
-        )));
-    }
-    sound_events(file, &name, tools, sink)
 }
 
-/// Every picture of a file or folder; one that is broken is reported and the others are looked at.
+/// Every picture of a file, folder or pipe.
 fn picture_events<W: Write>(
-    file: &Path,
+    mut source: ImageSource,
     name: &str,
     tools: &mut Tools<'_>,
     sink: &mut Sink<W>,
 ) -> Result<bool, Error> {
-    let mut source = images::open(file)?;
-    let mut recognised = false;
+    let (mut recognised, mut failure) = (false, None);
     while let Some(frame) = wait(&mut source)? {
         let start = Instant::now();
-        let name = frame.name().unwrap_or(name).to_owned();
-        let picture = frame.decode(&name)?;
-        let decode = start.elapsed().as_secs_f64() * 1e3;
-        recognised |= tools.look(sink, &name, &picture, decode)?;
+        match frame.decode() {
+            Ok(picture) => {
+                let decode = start.elapsed().as_secs_f64() * 1e3;
+                let of = Path::new(&*frame.name).file_name();
+                let name = of.map_or(name.into(), |n| n.to_string_lossy());
+                recognised |= tools.look(sink, &name, &picture, decode)?;
+            }
+            // the others of a folder are still looked at
+            Err(error) => {
+                if let Some(earlier) = failure.replace(error) {
+                    log::warn!("{earlier}");
+                }
+            }
+        }
     }
-    if !recognised {
-        log::warn!("{name}: no face found and nothing else asked for; nothing to answer");
+    for warning in source.report().warnings {
+        log::warn!("{warning}");
     }
-    Ok(recognised)
+    if !recognised && failure.is_none() {
+        log::warn!("{name}: no face found, and nothing else was asked for");
+    }
+    failure.map_or(Ok(recognised), |e| Err(e.into()))
 }
 
 fn sound_events<W: Write>(
     file: &Path,
+    mut source: Box<dyn AudioSource>,
     name: &str,
     tools: &mut Tools<'_>,
     sink: &mut Sink<W>,
 ) -> Result<bool, Error> {
-    let mut source = open_audio(file)?;
     let lines = words_of(file, tools.options)?;
     let timed = lines.iter().any(|line| line.start.is_some());
     let recognised = if lines.is_empty() || timed {

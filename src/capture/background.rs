@@ -18,9 +18,12 @@ pub(super) struct Background<T> {
 
 impl<T: Send + 'static> Background<T> {
     /// Runs `work` in a new thread; the source ends when it returns. `work` should return
-    /// when sending fails, for then nobody polls any more.
-    pub(super) fn spawn(work: impl FnOnce(&SyncSender<Sent<T>>) + Send + 'static) -> Self {
-        let (sender, receiver) = mpsc::sync_channel(limits::QUEUE);
+    /// when sending fails, for then nobody polls any more. Up to `queue` items wait.
+    pub(super) fn spawn(
+        queue: usize,
+        work: impl FnOnce(&SyncSender<Sent<T>>) + Send + 'static,
+    ) -> Self {
+        let (sender, receiver) = mpsc::sync_channel(queue);
         thread::spawn(move || work(&sender));
         Self {
             receiver: Some(receiver),
@@ -84,7 +87,7 @@ impl Piped {
     {
         let report = Arc::new(Mutex::new(AudioReport::default()));
         let shared = Arc::clone(&report);
-        let chunks = Background::spawn(move |sender| {
+        let chunks = Background::spawn(limits::QUEUE, move |sender| {
             let opened = open()
                 .map_err(|source| CaptureError::Open {
                     name: name.clone(),

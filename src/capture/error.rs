@@ -99,6 +99,71 @@ pub enum CaptureError {
         /// What to do about it.
         advice: &'static str,
     },
+    /// Something that is no picture, or none of a kind that is read here.
+    #[error(
+        "{name}: {what}, and only JPEG and PNG are read; convert it with `ffmpeg -i IN -frames:v 1 OUT.png`"
+    )]
+    NoPicture {
+        /// The file or stream.
+        name: String,
+        /// What it is.
+        what: String,
+    },
+    /// A picture whose end is missing.
+    #[error("{name}: the picture is cut: its end is missing; copy or take it again")]
+    PictureCut {
+        /// The file or stream.
+        name: String,
+    },
+    /// A picture that is damaged.
+    #[error("{name}: {what}; copy or take it again, or convert it with ffmpeg")]
+    Picture {
+        /// The file or stream.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A picture beyond the limits.
+    #[error(
+        "{name}: {width} × {height} pixels are more than the {side} a side and {million} million \
+         in all that are read; make it smaller with `ffmpeg -i IN -vf scale=1280:-2 OUT.jpg`",
+        side = limits::MAX_PICTURE_SIDE,
+        million = limits::MAX_PICTURE_PIXELS / 1_000_000
+    )]
+    PictureTooLarge {
+        /// The file or stream.
+        name: String,
+        /// Its columns.
+        width: u32,
+        /// Its rows.
+        height: u32,
+    },
+    /// A folder without a picture.
+    #[error("{name}: there is no JPEG or PNG file in this folder; sub-folders are not looked into")]
+    NoPictures {
+        /// The folder.
+        name: String,
+    },
+    /// The program was built without USB cameras.
+    #[error(
+        "camera {name}: this build opens no V4L2 devices; rebuild with `--features v4l` (needs \
+         nothing else), or give a command that writes MJPEG, such as `ffmpeg -f v4l2 -i \
+         {name} -c copy -f mjpeg -`, as the camera's `command`"
+    )]
+    V4lNotBuilt {
+        /// The device as it was asked for.
+        name: String,
+    },
+    /// A camera that cannot be used.
+    #[error("camera {name}: {what}; {advice}")]
+    Camera {
+        /// The device or command as it was asked for.
+        name: String,
+        /// What is wrong.
+        what: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
     /// A line of text that cannot be understood.
     #[error("{name}, line {line}: {what}; {advice}")]
     Text {
@@ -125,6 +190,20 @@ impl CaptureError {
         Self::Read {
             name: name.to_owned(),
             source,
+        }
+    }
+
+    pub(crate) fn no_picture(name: &str, what: impl Into<String>) -> Self {
+        Self::NoPicture {
+            name: name.to_owned(),
+            what: what.into(),
+        }
+    }
+
+    pub(crate) fn picture(name: &str, what: impl Into<String>) -> Self {
+        Self::Picture {
+            name: name.to_owned(),
+            what: what.into(),
         }
     }
 

@@ -16,3 +16,15 @@ pub const MAX_BROKEN_PAGES: u32 = 256;
 pub const MAX_LINE: usize = 1 << 20;
 /// Chunks or lines that wait between a reading thread and the poll.
 pub const QUEUE: usize = 64;
+/// Most columns or rows of a picture.
+pub const MAX_PICTURE_SIDE: u32 = 8192;
+/// Most pixels of a picture.
+pub const MAX_PICTURE_PIXELS: u64 = 40_000_000;
+/// Largest file or frame that holds a picture, in bytes.
+pub const MAX_PICTURE_BYTES: usize = 64 << 20;
+/// Pictures that wait between a reading thread and the poll.
+pub const PICTURE_QUEUE: usize = 2;
+/// Bytes of a stream that may hold no picture before it is given up.
+pub const MAX_GARBAGE: usize = 4 << 20;
+/// Bytes of a program's line on standard error that are kept.
+pub const MAX_NOTE: usize = 512;

@@ -1,19 +1,26 @@
-//! Where sound and words come from: files, pipes, a microphone, lines of text.
+//! Where sound, words and pictures come from: files, pipes, a microphone, lines of text,
+//! cameras.
 //!
 //! Every source is polled: "not yet" is a value ([`nb::Error::WouldBlock`]), so one loop
 //! serves the microphone, the text and the mute button, and nothing waits for anything.
 //! Sound leaves this module as 16 kHz mono, finite and within `[-1, 1]`, stamped with its
-//! stream time; sound that was lost is told by [`AudioChunk::gap`].
+//! stream time; sound that was lost is told by [`AudioChunk::gap`]. Pictures leave it as
+//! [`camera::Frame`]s, undecoded until somebody wants to see them.
 
 mod background;
+pub mod camera;
+pub mod child;
 mod convert;
+pub mod either;
 mod error;
+pub mod images;
 pub mod limits;
 pub mod mic;
 mod ogg;
 pub mod opus;
 mod sniff;
 pub mod text;
+pub mod v4l;
 pub mod wav;
 
 use std::fs::File;

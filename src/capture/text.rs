@@ -285,9 +285,11 @@ fn piped<R: Read + 'static>(
     name: String,
     open: impl FnOnce() -> io::Result<R> + Send + 'static,
 ) -> Box<dyn Source<Item = TextLine> + Send> {
-    Box::new(Background::spawn(move |sender| match open() {
-        Ok(reader) => forward(&mut TextReader::new(reader, name), sender, |_| ()),
-        Err(source) => drop(sender.send(Err(CaptureError::Open { name, source }))),
+    Box::new(Background::spawn(limits::QUEUE, move |sender| {
+        match open() {
+            Ok(reader) => forward(&mut TextReader::new(reader, name), sender, |_| ()),
+            Err(source) => drop(sender.send(Err(CaptureError::Open { name, source }))),
+        }
     }))
 }
 

@@ -1,7 +1,9 @@
 //! Tasks: from one utterance or picture to calibrated scores.
 
 pub mod emotion;
+pub mod expression;
 pub mod pair;
+pub mod sentiment;
 pub mod words;
 
 use std::time::Instant;

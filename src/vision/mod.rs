@@ -1,0 +1,140 @@
+//! Pictures: decoding, colour, and the resampling that networks are fed with.
+//!
+//! Everything ends as a [`Picture`], 8-bit RGB; [`resize`] makes of it the bytes that a
+//! network takes, channels last.
+
+pub mod faces;
+pub mod jpeg;
+pub mod orient;
+mod picture;
+mod png;
+pub mod resize;
+pub mod track;
+pub mod yuv;
+
+pub use picture::Picture;
+
+use crate::capture::{CaptureError, limits};
+
+/// Decodes a JPEG or PNG file, told apart by its content; `name` is what messages call it.
+///
+/// # Errors
+/// [`CaptureError::NoPicture`] for anything else, otherwise as [`jpeg::decode`].
+pub fn decode(bytes: &[u8], name: &str) -> Result<Picture, CaptureError> {
+    match Kind::of(bytes) {
+        Kind::Jpeg => jpeg::decode(bytes, name),
+        Kind::Png => png::decode(bytes, name),
+        Kind::Foreign(what) => Err(CaptureError::no_picture(name, what)),
+    }
+}
+
+/// What a file is, by its first bytes; names and suffixes are not trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Jpeg,
+    Png,
+    /// Something else, in words.
+    Foreign(&'static str),
+}
+
+impl Kind {
+    /// Bytes that [`of`](Self::of) wants to see.
+    pub(crate) const HEAD: usize = 16;
+
+    pub(crate) fn of(head: &[u8]) -> Self {
+        match head {
+            [] => Self::Foreign("it is empty"),
+            [0xFF, 0xD8, ..] => Self::Jpeg,
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Self::Png,
+            [b'G', b'I', b'F', b'8', ..] => Self::Foreign("this is GIF"),
+            [
+                b'R',
+                b'I',
+                b'F',
+                b'F',
+                _,
+                _,
+                _,
+                _,
+                b'W',
+                b'E',
+                b'B',
+                b'P',
+                ..,
+            ] => Self::Foreign("this is WebP"),
+            [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => Self::Foreign(media(brand)),
+            [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] | [0xFF, 0x0A, ..] => {
+                Self::Foreign("this is JPEG XL")
+            }
+            [0, 0, 0, 12, b'j', b'P', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
+                Self::Foreign("this is JPEG 2000")
+            }
+            [b'B', b'M', ..] => Self::Foreign("this looks like BMP"),
+            [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => {
+                Self::Foreign("this is TIFF or a camera's raw file")
+            }
+            [b'%', b'P', b'D', b'F', ..] => Self::Foreign("this is PDF"),
+            [b'<', ..] => Self::Foreign("this looks like SVG or a web page"),
+            [0, 0, 0, 1, ..] | [0, 0, 1, ..] => {
+                Self::Foreign("this looks like a raw H.264 or MPEG stream")
+            }
+            _ => Self::Foreign("this is no picture of a known kind"),
+        }
+    }
+}
+
+/// What an ISO media file holds, by its brand.
+fn media(brand: &[u8]) -> &'static str {
+    match brand {
+        [b'h', b'e', ..] | [b'm', b'i', b'f', b'1' | b'2', ..] | [b'm', b's', b'f', b'1', ..] => {
+            "this is HEIC"
+        }
+        [b'a', b'v', b'i', b'f' | b's', ..] => "this is AVIF",
+        [b'c', b'r', b'x', ..] => "this is a camera's raw file",
+        _ => "this is MP4 or another film",
+    }
+}
+
+/// Refuses a picture by the size that its header states, before anything is allocated.
+fn check_size(width: u32, height: u32, name: &str) -> Result<(), CaptureError> {
+    if width == 0 || height == 0 {
+        let what = format!("its header states {width} × {height} pixels");
+        return Err(CaptureError::picture(name, what));
+    }
+    let pixels = u64::from(width) * u64::from(height);
+    if width.max(height) > limits::MAX_PICTURE_SIDE || pixels > limits::MAX_PICTURE_PIXELS {
+        return Err(CaptureError::PictureTooLarge {
+            name: name.to_owned(),
+            width,
+            height,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_kinds_are_named_with_a_way_out() {
+        for (head, word) in [
+            (&b""[..], "empty"),
+            (b"GIF89a\x01\0\x01\0\0\0\0;", "GIF"),
+            (b"RIFF\x24\0\0\0WEBPVP8 ", "WebP"),
+            (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+            (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF"),
+            (b"\0\0\0\x20ftypisom\0\0\0\0", "MP4"),
+            (b"II*\0\x08\0\0\0", "TIFF"),
+            (b"<!DOCTYPE html>", "web page"),
+            (b"hello", "no picture"),
+        ] {
+            let error = decode(head, "a.jpg").unwrap_err();
+            assert!(matches!(error, CaptureError::NoPicture { .. }), "{error}");
+            let message = error.to_string();
+            for part in ["a.jpg: ", word, "JPEG and PNG", "ffmpeg"] {
+                assert!(message.contains(part), "{message}");
+            }
+        }
+    }
+}
