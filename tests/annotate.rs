@@ -56,7 +56,7 @@ fn face(id: u32, place: [f32; 4]) -> Event {
     let scores: Vec<(&str, f32)> = EXPRESSIONS
         .iter()
         .enumerate()
-        .map(|(at, label)| (*label, if at == 1 { 0.755 } else { 0.035 }))
+        .map(|(at, label)| (*label, if at == 1 { 0.762 } else { 0.034 }))
         .collect();
     let score = 0.9;
     event("expression", &scores, Some(Face { id, place, score }))

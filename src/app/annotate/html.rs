@@ -2,7 +2,7 @@
 
 use super::palette::{self, DIMMED, LOOKED, TINTED};
 use super::png_bytes;
-use super::view::{Answer, FaceView, Gaze, View, opacities};
+use super::view::{Answer, FaceView, Gaze, View, shades};
 use std::fmt::{self, Write};
 use std::io;
 
@@ -13,7 +13,7 @@ const TAGGED: usize = 6;
 const FULL_LISTS: usize = 2;
 /// How many those are.
 const SHORT_LIST: usize = 3;
-/// A patch that is looked at less, against the most, is left out of a drawing.
+/// A fainter patch is left out of a drawing.
 const FAINT: f32 = 0.02;
 
 /// The page as text.
@@ -117,17 +117,17 @@ fn crowd(view: &View) -> bool {
     view.faces.len() > FULL_LISTS
 }
 
-/// What was looked at stays bright and takes on a tint; the rest is dimmed.
+/// What was looked at more than evenly takes on a tint; what was looked at less is dimmed.
 fn write_heat(out: &mut String, class: &str, patches: &[f32], side: usize) -> fmt::Result {
     write!(
         out,
         "<svg class=\"heat {class}\" viewBox=\"0 0 {side} {side}\" preserveAspectRatio=\"none\" \
          aria-hidden=\"true\">"
     )?;
-    for (at, weight) in opacities(patches).enumerate() {
+    for (at, shade) in shades(patches).enumerate() {
         let (x, y) = (at % side, at / side);
-        write_patch(out, (x, y), "#000", DIMMED * (1.0 - weight))?;
-        write_patch(out, (x, y), &palette::hex(LOOKED), TINTED * weight)?;
+        write_patch(out, (x, y), "#000", DIMMED * shade.less)?;
+        write_patch(out, (x, y), &palette::hex(LOOKED), TINTED * shade.more)?;
     }
     out.write_str("</svg>\n")
 }
@@ -176,9 +176,10 @@ fn hue(face: &FaceView) -> String {
 fn write_tokens(out: &mut String, gaze: &Gaze) -> fmt::Result {
     out.write_str(
         "<div class=\"looks\">\n<h2>Where the words looked</h2>\n\
-         <p>Point at a token or choose it to see its patches in the picture. The bar below it \
-         says how narrowly it looks: full at one patch, empty at all patches alike. The answer \
-         is read from the whole text.</p>\n<div class=\"tokens\">\n\
+         <p>Amber patches were looked at more than evenly, dark ones less. Point at a token or \
+         choose it to see its own in the picture. The bar below it says how narrowly it looks: \
+         full at one patch, empty at all patches alike. The answer is read from the whole \
+         text.</p>\n<div class=\"tokens\">\n\
          <label class=\"tok plain\" for=\"bare\"><span>picture<br>alone</span></label>\n",
     )?;
     write_token(out, "mean", "all words", &gaze.mean, gaze.side, None)?;
@@ -207,8 +208,8 @@ fn write_token(
         "<label class=\"tok\" for=\"{choice}\"><svg viewBox=\"0 0 {side} {side}\" \
          aria-hidden=\"true\">"
     )?;
-    for (at, weight) in opacities(patches).enumerate() {
-        write_patch(out, (at % side, at / side), "#e39a16", weight)?;
+    for (at, shade) in shades(patches).enumerate() {
+        write_patch(out, (at % side, at / side), "#e39a16", shade.more)?;
     }
     write!(out, "</svg><span>{}</span>", escaped(name))?;
     if let Some(strength) = strength {

@@ -3,7 +3,7 @@
 use super::canvas::{Area, Canvas, Hand};
 use super::html::{credit, headline};
 use super::palette::{self, Colour, DIMMED, LOOKED, TINTED};
-use super::view::{Answer, FaceView, Gaze, View, opacities};
+use super::view::{Answer, FaceView, Gaze, View, shades};
 use crate::vision::Picture;
 
 const PAPER: Colour = [251, 250, 248];
@@ -82,12 +82,12 @@ pub fn draw(view: &View) -> Picture {
         .map_or_else(|| picture.clone(), Canvas::into_picture)
 }
 
-/// Dims what was not looked at and tints what was.
+/// Dims what was looked at less than evenly and tints what was looked at more.
 fn shade(canvas: &mut Canvas, area: Area, patches: &[f32], side: usize) {
-    for (at, weight) in opacities(patches).enumerate() {
+    for (at, shade) in shades(patches).enumerate() {
         let patch = patch(area, at, side);
-        canvas.fill(patch, [0; 3], DIMMED * (1.0 - weight));
-        canvas.fill(patch, LOOKED, TINTED * weight);
+        canvas.fill(patch, [0; 3], DIMMED * shade.less);
+        canvas.fill(patch, LOOKED, TINTED * shade.more);
     }
 }
 
@@ -149,8 +149,8 @@ fn draw_tokens(canvas: &mut Canvas, gaze: &Gaze, (left, top): (f32, f32), width:
         let y = top + HEAD.line() + 4.0 + (at / across) as f32 * (GRID + 36.0);
         let area = [x, y, GRID, GRID];
         canvas.fill(area, CELL, 1.0);
-        for (at, weight) in opacities(token.patches).enumerate() {
-            canvas.fill(patch(area, at, gaze.side), AMBER, weight);
+        for (at, shade) in shades(token.patches).enumerate() {
+            canvas.fill(patch(area, at, gaze.side), AMBER, shade.more);
         }
         let bar = [x, y + GRID + 3.0, GRID, 3.0];
         canvas.fill(bar, CELL, 1.0);

@@ -193,10 +193,24 @@ fn spread(patches: &[f32]) -> f32 {
     (1.0 / squares.max(f32::MIN_POSITIVE)).clamp(1.0, all)
 }
 
-/// Every patch's opacity, 0..=1: its weight against the highest one.
-pub fn opacities(patches: &[f32]) -> impl Iterator<Item = f32> {
-    let most = patches.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
-    patches.iter().map(move |w| (w / most).clamp(0.0, 1.0))
+/// How a patch is shaded against the even share, 1 / number of patches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shade {
+    /// How much less it was looked at: 1 is not at all, 0 evenly or more.
+    pub less: f32,
+    /// How much more it was looked at: 1 is the most of all, 0 evenly or less.
+    pub more: f32,
+}
+
+/// Every patch's shade. A look without a preference, or with next to none, shows none: only
+/// half an even share more than evenly is "the most".
+pub fn shades(patches: &[f32]) -> impl Iterator<Item = Shade> {
+    let even = 1.0 / patches.len().max(1) as f32;
+    let most = patches.iter().copied().fold(1.5 * even, f32::max);
+    patches.iter().map(move |weight| Shade {
+        less: (1.0 - weight / even).clamp(0.0, 1.0),
+        more: ((weight - even) / (most - even)).clamp(0.0, 1.0),
+    })
 }
 
 /// The picture at the size at which it is shown.
@@ -222,4 +236,28 @@ fn shares(place: [f32; 4], picture: &Picture) -> [f32; 4] {
     let right = ((x + w) / width).clamp(left, 1.0);
     let bottom = ((y + h) / height).clamp(top, 1.0);
     [left, top, right - left, bottom - top]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shades_show_preferences_and_nothing_else() {
+        let nothing = Shade {
+            less: 0.0,
+            more: 0.0,
+        };
+        assert!(shades(&[0.25; 4]).all(|shade| shade == nothing));
+        let slight: Vec<Shade> = shades(&[0.26, 0.24, 0.25, 0.25]).collect();
+        assert!(
+            slight.iter().all(|s| s.more < 0.1 && s.less < 0.1),
+            "{slight:?}"
+        );
+        let one: Vec<Shade> = shades(&[1.0, 0.0, 0.0, 0.0]).collect();
+        assert_eq!((one[0].more, one[0].less), (1.0, 0.0));
+        assert_eq!((one[1].more, one[1].less), (0.0, 1.0));
+        assert_eq!(shades(&[1.0]).next(), Some(nothing));
+        assert_eq!(shades(&[]).count(), 0);
+    }
 }

@@ -322,16 +322,13 @@ impl Report<'_> {
     fn write_published(&self, out: &mut impl Write, published: &Published) -> io::Result<()> {
         writeln!(out, "\npublished, for orientation: {}", published.on)?;
         for (name, accuracy, f1) in published.rows {
-            write!(out, "{name:<34}{:>6}  ", published.n)?;
-            for column in self.form.columns {
-                let value = match column.figure {
-                    Figure::Accuracy => format!("{accuracy:.4}"),
-                    Figure::WeightedF1 => format!("{f1:.4}"),
-                    _ => "-".into(),
-                };
-                write!(out, "{value:<21}")?;
-            }
-            writeln!(out)?;
+            let value = |column: &Column| match column.figure {
+                Figure::Accuracy => format!("{:<21}", format!("{accuracy:.4}")),
+                Figure::WeightedF1 => format!("{:<21}", format!("{f1:.4}")),
+                _ => format!("{:<21}", "-"),
+            };
+            let values: String = self.form.columns.iter().map(value).collect();
+            writeln!(out, "{name:<34}{:>6}  {}", published.n, values.trim_end())?;
         }
         Ok(())
     }
