@@ -3,6 +3,7 @@
 
 mod audit;
 mod bundle;
+pub(crate) mod functions;
 mod load;
 pub mod manifest;
 mod ops;
