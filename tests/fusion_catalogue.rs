@@ -658,3 +658,58 @@ fn settings_have_ranges() {
     let made = Fusion::new("CompactBilinearFusion", tensors(&outside), &[("size", 2.0)]);
     assert!(matches!(made, Err(FusionError::Content { .. })));
 }
+
+/// The same ONNX file by name, in our kernel, and by its body, in tract.
+#[test]
+fn kernels_agree_with_the_bodies_in_tract() {
+    use demeanor::model::{Content as Values, OnnxFile, Runner, example};
+    for entry in CATALOGUE {
+        let sizes = &sizes(entry)[2];
+        for precision in Precision::ALL {
+            let Some(name) = entry.function(precision) else {
+                continue;
+            };
+            let mut draw = Draw::new(14);
+            let weights = draw::weights(entry, precision, sizes, &mut draw).unwrap();
+            let inputs = draw::inputs(entry, sizes, &mut draw).unwrap();
+            let settings = settings(entry, sizes);
+            let onnx = example::onnx(entry, precision, sizes, &weights, &settings).unwrap();
+            let given: Vec<Values> = inputs
+                .iter()
+                .map(|i| Values::Floats(vec![i.rows().rows(), i.cols], i.data.clone()))
+                .collect();
+            let answer = |runner| {
+                let file = OnnxFile::of_bytes(&name, &onnx, runner);
+                let file = file.unwrap_or_else(|e| panic!("{name} {runner:?}: {e}"));
+                file.run(&given)
+                    .unwrap_or_else(|e| panic!("{name} {runner:?}: {e}"))
+            };
+            let (ours, tract) = (answer(Runner::Ours), answer(Runner::Tract));
+            assert_eq!(ours.len(), entry.outputs.len(), "{name}");
+            for (ours, tract) in ours
+                .iter()
+                .zip(&tract)
+                .filter(|(o, _)| !o.values.is_empty())
+            {
+                assert_eq!(ours.dims, tract.dims, "{name}");
+                let bound = if precision == Precision::Int8 {
+                    0.02
+                } else {
+                    2e-5
+                };
+                let off = off(&ours.values, &wide(&tract.values));
+                assert!(off <= bound, "{name}: off by {off:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_page_is_as_new_as_the_registry() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/fusion/CATALOGUE.md");
+    let stored = std::fs::read_to_string(path).unwrap();
+    assert!(
+        stored == demeanor::fusion::page::page(),
+        "run `demeanor fusion --page > src/fusion/CATALOGUE.md`"
+    );
+}

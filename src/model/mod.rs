@@ -3,7 +3,8 @@
 
 mod audit;
 mod bundle;
-pub(crate) mod functions;
+pub mod example;
+mod functions;
 mod load;
 pub mod manifest;
 mod ops;
