@@ -18,6 +18,10 @@ pub struct Page<'a> {
     pub events: &'a [Event],
 }
 /// .
-pub fn check(_: &Path) -> Result<(), Error> { Ok(()) }
+pub fn check(_: &Path) -> Result<(), Error> {
+    Ok(())
+}
 /// .
-pub fn annotate(_: &Path, _: &Page<'_>) -> Result<(), Error> { Ok(()) }
+pub fn annotate(_: &Path, _: &Page<'_>) -> Result<(), Error> {
+    Ok(())
+}
