@@ -475,6 +475,12 @@ mod tests {
             ("eval --data x", "--task"),
             ("eval --task sarcasm --data x", "sarcasm"),
             ("eval --task emotion --data x --map calm", "FROM=TO"),
+            ("eval --task emotion --data x --train y", "--train"),
+            ("eval --task sentiment --data x --detect", "--detect"),
+            (
+                "eval --task expression --data x --no-history",
+                "--no-history",
+            ),
             ("models --colour", "--colour"),
             ("bench --dim N", "NAME=VALUE"),
             ("bench --dim N=0", "--dim"),

@@ -36,8 +36,6 @@ pub struct FaceView<'a> {
     pub id: u32,
     /// Left, top, width and height as shares of the picture, within 0..=1.
     pub place: [f32; 4],
-    /// Probability that this is a face.
-    pub score: f32,
     /// Of its box and bars.
     pub colour: Colour,
     /// What it shows.
@@ -90,7 +88,7 @@ impl<'a> View<'a> {
     pub fn of(page: &Page<'a>) -> View<'a> {
         let picture = page.picture;
         let mut view = View {
-            source: page.events.first().map_or("", |e| &e.source),
+            source: page.events.first().map_or("picture", |e| &e.source),
             words: Some(page.words.trim()).filter(|w| !w.is_empty()),
             picture: shown(picture),
             faces: Vec::new(),
@@ -119,7 +117,6 @@ impl<'a> View<'a> {
         self.faces.push(FaceView {
             id: face.id,
             place: shares(face.place, picture),
-            score: face.score,
             colour: palette::face(self.faces.len()),
             answers: vec![answer],
         });
@@ -217,8 +214,9 @@ fn shown(picture: &Picture) -> Picture {
     Picture::new(across, down, rgb).unwrap_or_else(|| picture.clone())
 }
 
-/// A box in pixels of `picture` as shares of it, cut at its borders.
-fn shares([x, y, w, h]: [f32; 4], picture: &Picture) -> [f32; 4] {
+/// A box in pixels of `picture` as shares of it, cut at its borders. What is no number is 0.
+fn shares(place: [f32; 4], picture: &Picture) -> [f32; 4] {
+    let [x, y, w, h] = place.map(|p| if p.is_finite() { p } else { 0.0 });
     let (width, height) = (picture.width() as f32, picture.height() as f32);
     let (left, top) = ((x / width).clamp(0.0, 1.0), (y / height).clamp(0.0, 1.0));
     let right = ((x + w) / width).clamp(left, 1.0);
