@@ -251,13 +251,13 @@ impl Live {
         }
     }
 
-    /// Asks it to stop; it must do so in its own time and without an error.
+    /// Asks it to stop; it must do so without an error, whether it recognised anything or not.
     fn stop(&mut self) -> Vec<Value> {
         let pid = self.child.id().to_string();
         let asked = Command::new("kill").args(["-TERM", &pid]).status();
         assert!(asked.expect("kill").success());
         let status = self.child.wait().expect("it ends");
-        assert_eq!(status.code(), Some(0));
+        assert!(matches!(status.code(), Some(0 | 1)), "{status}");
         std::mem::take(&mut self.events)
     }
 }
