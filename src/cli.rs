@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::app::answer::Tasks;
-use crate::app::{analyze, bench, eval, models, run};
+use crate::app::{analyze, bench, eval, fusion, models, run};
 use crate::kernels::MAX_THREADS;
 use crate::model::Runner;
 use crate::model::manifest::Task;
@@ -35,6 +35,8 @@ pub enum Command {
     Bench(Box<bench::Options>),
     /// `models`
     Models(models::Options),
+    /// `fusion`
+    Fusion(fusion::Form),
     /// `devices`
     Devices,
 }
@@ -49,6 +51,7 @@ usage: demeanor COMMAND [OPTIONS]
   eval               measure the bundle on a labelled table
   models             which bundles there are, verified, and what multiplies in them
   bench              how long the models take here, and how much of the machine they use
+  fusion             the fusion operators: equations, shapes, costs
   devices            audio inputs and boards
 
 `demeanor COMMAND --help` says more. Events are JSON lines when piped or with --json.
@@ -156,8 +159,19 @@ and the stages around them. Median, 95th and 99th percentile of the runs.
   --compare FILE     an earlier --json: ratios to it
   --input NAME=FILE  content of an input, as .npy (float32 or int64)
   --output DIR       writes the outputs there, as .npy
+  --fusion           the fusion catalogue instead: every operator at the sizes of heads, its
+                     share of what this machine can do, and tract on the same equation
+  --operator NAME    of those, the functions whose name holds NAME
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
   --json             one JSON object";
+
+const FUSION: &str = "\
+usage: demeanor fusion [OPTIONS]
+
+The fusion operators of this build: equation, shapes, weights.
+
+  --page             the documentation page (src/fusion/CATALOGUE.md)
+  --json             everything the registry knows, as one JSON object";
 
 const MODELS: &str = "\
 usage: demeanor models [OPTIONS]
@@ -190,6 +204,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Wrong>
         "eval" => parse_eval(parser),
         "bench" => parse_bench(parser),
         "models" => parse_models(parser),
+        "fusion" => parse_fusion(parser),
         "devices" => match parser.next()? {
             None => Ok(Command::Devices),
             Some(other) => Err(other.unexpected()),
@@ -331,6 +346,8 @@ fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
                 }
             }
             Long("profile") => options.profile = true,
+            Long("fusion") => options.fusion = true,
+            Long("operator") => options.operator = Some(utf8(parser.value()?, "--operator")?),
             Long("compare") => options.compare = Some(parser.value()?.into()),
             Long("input") => {
                 let (name, file) = pair(&mut parser, "--input")?;
@@ -365,6 +382,19 @@ fn pair(parser: &mut lexopt::Parser, option: &str) -> Result<(String, String), W
         .split_once('=')
         .map(|(a, b)| (a.to_owned(), b.to_owned()));
     parts.ok_or_else(|| format!("{option}: `{text}` is not NAME=VALUE").into())
+}
+
+fn parse_fusion(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
+    let mut form = fusion::Form::List;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("page") => form = fusion::Form::Page,
+            Long("json") => form = fusion::Form::Json,
+            Short('h') | Long("help") => return Ok(Command::Print(FUSION.into())),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Fusion(form))
 }
 
 fn parse_models(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
@@ -414,6 +444,7 @@ mod tests {
             "eval --help",
             "models -h",
             "bench --help",
+            "fusion --help",
         ] {
             assert!(matches!(parsed(line), Ok(Command::Print(_))), "{line}");
         }

@@ -308,7 +308,9 @@ mod tests {
     #[test]
     fn a_notice_is_enough() {
         let config = Config::parse(NOTICE);
-        assert!(config.is_ok_and(|c| c.notice.setting.allows_biometrics() && c.decision.smooth == 3.0));
+        assert!(
+            config.is_ok_and(|c| c.notice.setting.allows_biometrics() && c.decision.smooth == 3.0)
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use demeanor::Error;
-use demeanor::app::{analyze, bench, devices, eval, models, run};
+use demeanor::app::{analyze, bench, devices, eval, fusion, models, run};
 use demeanor::cli::{self, Command};
 use demeanor::sink::{Format, Sink};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -66,6 +66,7 @@ fn dispatch() -> Result<bool, Error> {
         Command::Eval(options) => eval::eval(&options, &mut out),
         Command::Bench(options) => bench::bench(&options, &mut out),
         Command::Models(options) => models::models(&options, &mut out),
+        Command::Fusion(form) => fusion::fusion(form, &mut out),
         Command::Devices => devices::devices(&mut out),
     }
 }

@@ -90,10 +90,10 @@ fn limited(args: &[&str]) -> (Option<i32>, String) {
     }
 }
 
-fn bundle(folder: &Folder) -> std::path::PathBuf {
-    let to = folder.path("emotion");
+fn bundle(folder: &Folder, name: &str) -> std::path::PathBuf {
+    let to = folder.path(name);
     fs::create_dir_all(&to).unwrap();
-    for entry in fs::read_dir(repo("models/emotion"))
+    for entry in fs::read_dir(repo("models").join(name))
         .unwrap()
         .map(Result::unwrap)
     {
@@ -110,9 +110,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A model that was damaged by its maker carries the right hash; the loader is what is left.
-fn mutate_model(name: &str, seed: u64) {
+fn mutate_model(task: &str, name: &str, seed: u64) {
     let folder = Folder::new();
-    let dir = bundle(&folder);
+    let dir = bundle(&folder, task);
+    let medium = repo(match task {
+        "emotion" => "tests/data/sample.wav",
+        _ => "tests/data/pictures/face.jpg",
+    });
     let (whole, manifest) = (
         fs::read(dir.join(name)).unwrap(),
         fs::read_to_string(dir.join("manifest.toml")).unwrap(),
@@ -126,12 +130,13 @@ fn mutate_model(name: &str, seed: u64) {
             manifest.replace(&hex(&whole), &hex(&damaged)),
         )
         .unwrap();
-        let wav = repo("tests/data/sample.wav");
         let args = [
             "analyze",
-            wav.to_str().unwrap(),
+            medium.to_str().unwrap(),
             "--text",
             "well",
+            "--tasks",
+            task,
             "--models",
             dir.to_str().unwrap(),
         ];
@@ -150,23 +155,38 @@ fn mutate_model(name: &str, seed: u64) {
 
 #[test]
 fn a_damaged_speech_model_is_an_error_or_an_answer() {
-    mutate_model("speech.onnx", 0x5eed_0001);
+    mutate_model("emotion", "speech.onnx", 0x5eed_0001);
 }
 
 #[test]
 fn a_damaged_fusion_model_is_an_error_or_an_answer() {
-    mutate_model("fusion.onnx", 0x5eed_0002);
+    mutate_model("emotion", "fusion.onnx", 0x5eed_0002);
 }
 
 #[test]
 fn a_damaged_vocabulary_is_an_error_or_an_answer() {
-    mutate_model("vocab.txt", 0x5eed_0003);
+    mutate_model("emotion", "vocab.txt", 0x5eed_0003);
+}
+
+#[test]
+fn a_damaged_image_trunk_is_an_error_or_an_answer() {
+    mutate_model("sentiment", "image.onnx", 0x5eed_0006);
+}
+
+#[test]
+fn a_damaged_text_guided_head_is_an_error_or_an_answer() {
+    mutate_model("sentiment", "fusion.onnx", 0x5eed_0007);
+}
+
+#[test]
+fn a_damaged_face_detector_is_an_error_or_an_answer() {
+    mutate_model("expression", "face.onnx", 0x5eed_0008);
 }
 
 #[test]
 fn a_damaged_manifest_is_refused_or_still_means_the_same() {
     let folder = Folder::new();
-    let dir = bundle(&folder);
+    let dir = bundle(&folder, "emotion");
     let manifest = fs::read(dir.join("manifest.toml")).unwrap();
     let mut random = Random(0x5eed_0004);
     for round in 0..ROUNDS {

@@ -94,7 +94,10 @@ fn guided(reference: &Value, pi: Simplex) -> (Vec<f32>, Vec<f32>) {
         floats(&reference["inputs"]["x"]),
         floats(&reference["inputs"]["patches"]),
     );
-    let (mut y, mut attention) = (vec![0.0; x.len()], vec![0.0; x.len() * patches.len() / D / D]);
+    let (mut y, mut attention) = (
+        vec![0.0; x.len()],
+        vec![0.0; x.len() * patches.len() / D / D],
+    );
     let (x, patches) = (Rows::new(&x, D).unwrap(), Rows::new(&patches, D).unwrap());
     let mut work = Workspace::default();
     unit.run_into(x, patches, &mut work, &mut y, &mut attention)
@@ -136,7 +139,12 @@ fn the_unit_without_a_picture_says_what_onnx_runtime_says() {
     let mut y = vec![0.0; x.len()];
     unit.run_into(Rows::new(&x, D).unwrap(), &mut Workspace::default(), &mut y)
         .unwrap();
-    near(&y, &floats(&reference["units"]["SelfUnit"]["y"]), 1e-4, "SelfUnit");
+    near(
+        &y,
+        &floats(&reference["units"]["SelfUnit"]["y"]),
+        1e-4,
+        "SelfUnit",
+    );
 }
 
 /// The order of the patches is no information, and patches beyond memory are none of ours.
@@ -167,7 +175,12 @@ fn the_file_runs_as_one_step_of_ours() {
     let outputs = model.run(&[input("x"), input("patches")]).unwrap();
     let wanted = &reference["units"]["TextGuidedUnit"];
     near(&outputs[0].values, &floats(&wanted["y"]), 1e-4, "y");
-    near(&outputs[1].values, &floats(&wanted["attention"]), 1e-4, "attention");
+    near(
+        &outputs[1].values,
+        &floats(&wanted["attention"]),
+        1e-4,
+        "attention",
+    );
 }
 
 #[test]

@@ -4,10 +4,10 @@ use super::annotate::{self, Page};
 use super::answer::{Answerer, Manner, Tasks};
 use super::pictures::{Look, Pictures};
 use crate::Error;
-use crate::capture::text::{TextLine, open_text};
 use crate::capture::camera::FrameSource;
 use crate::capture::either::{Either, open_either};
 use crate::capture::images::ImageSource;
+use crate::capture::text::{TextLine, open_text};
 use crate::capture::{AudioSource, CaptureError, Source};
 use crate::event::Event;
 use crate::signal::segment::{self, SegmentConfig, Segmenter, Utterance};
@@ -73,7 +73,9 @@ impl<'a> Tools<'a> {
 
     fn answerer(&mut self) -> Result<&mut Answerer, Error> {
         let (models, manner) = (self.options.models.as_deref(), &self.options.manner);
-        loaded(&mut self.answerer, || Answerer::load(models, manner.clone()))
+        loaded(&mut self.answerer, || {
+            Answerer::load(models, manner.clone())
+        })
     }
 
     fn pictures(&mut self) -> Result<&mut Pictures, Error> {
@@ -115,7 +117,9 @@ impl<'a> Tools<'a> {
         }
         let words = pair.text.as_deref().filter(|_| self.of_words().sentiment);
         if let Some(words) = words
-            && let Some(felt) = self.pictures()?.sentiment(source, None, Some(words), None)?
+            && let Some(felt) = self
+                .pictures()?
+                .sentiment(source, None, Some(words), None)?
         {
             sink.event(&felt.event).map_err(Error::Output)?;
             any = true;

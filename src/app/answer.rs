@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::decision::{Smoother, choose, top};
-use crate::event::{Event, Gap};
+use crate::event::{Event, Gap, Modality};
 use crate::model::Bundle;
 use crate::model::manifest::Task;
 use crate::signal::segment::{self, Utterance};
@@ -241,20 +241,26 @@ impl Answerer {
             latency: answer.latency,
             face: None,
             gaps: gaps(pair.utterance.as_ref()),
-            notes: self.notes(pair, &encodings),
+            notes: self.notes(pair, &encodings, answer.modality),
             explain,
         }))
     }
 
-    fn notes(&self, pair: &Pair, encodings: &Encodings) -> Vec<String> {
+    fn notes(&self, pair: &Pair, encodings: &Encodings, on: Modality) -> Vec<String> {
         let mut notes = Vec::new();
-        match (&encodings.speech, &encodings.text) {
-            (Some(_), None) => notes.push("no text: speech-only head".into()),
-            (None, Some(_)) if !self.manner.voice => {
+        match (on.speech, on.text) {
+            (true, false) => notes.push("no text: speech-only head".into()),
+            (false, true) if !self.manner.voice => {
                 notes.push("voice emotion is off in this setting: text-only head".into());
             }
-            (None, Some(_)) => notes.push("no speech: text-only head".into()),
+            (false, true) => notes.push("no speech: text-only head".into()),
             _ => {}
+        }
+        if on.face {
+            notes.push(
+                "a face counts as much as all else together, by what it shows of these classes"
+                    .into(),
+            );
         }
         if encodings.text.as_ref().is_some_and(|t| t.truncated) {
             notes.push("text is longer than the model takes: its beginning was judged".into());

@@ -6,6 +6,7 @@ pub mod answer;
 pub mod bench;
 pub mod devices;
 pub mod eval;
+pub mod fusion;
 pub mod models;
 pub mod pictures;
 mod queue;

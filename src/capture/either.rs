@@ -43,7 +43,10 @@ fn is_picture(path: &Path) -> Result<bool, CaptureError> {
     let file = File::open(path).map_err(failed)?;
     let limit = Kind::HEAD as u64;
     file.take(limit).read_to_end(&mut head).map_err(failed)?;
-    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let ending = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default();
     let ending = ending.to_ascii_lowercase();
     Ok(match Kind::of(&head) {
         Kind::Jpeg | Kind::Png => true,

@@ -80,6 +80,12 @@ impl CrossAttentionFusion {
         self
     }
 
+    /// Bytes of weights that one run reads.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.head.bytes() + size_of_val(self.w.as_slice())
+    }
+
     /// Fuses `text` `[n, d]` with `speech` `[m, d]`, attention included.
     ///
     /// # Errors
@@ -159,6 +165,12 @@ impl LabelAttentionFusion {
         self
     }
 
+    /// Bytes of weights that one run reads.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.head.bytes()
+    }
+
     /// Fuses `text` `[n, d]` with `speech` `[m, d]`, attention included.
     ///
     /// # Errors
@@ -233,6 +245,11 @@ impl Head {
             classifier: checked("classifier", classifier, CLASSES * 2 * width)?,
             bias: checked("bias", bias, CLASSES)?,
         })
+    }
+
+    fn bytes(&self) -> usize {
+        let labels = self.label_text.len() + self.label_speech.len();
+        4 * (labels + self.classifier.len() + self.bias.len())
     }
 
     /// Checks the input, sizes the output, and computes what does not depend

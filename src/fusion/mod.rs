@@ -7,15 +7,46 @@
 //! - [`simplex`]: softmax, sparsemax and 1.5-entmax of rows, with masks.
 //! - [`text_guided`]: MVCN's text-guided unit with sparse attention.
 
+mod additive;
+mod bilinear;
+pub mod catalogue;
+mod compact;
+mod cross;
+pub mod draw;
+mod gated;
+mod given;
+mod inner;
 pub mod label_guided;
+mod labelled;
+mod memory;
+mod mixing;
+mod operator;
+pub mod page;
+mod projection;
+mod reference;
+pub mod shape;
 pub mod simplex;
+mod stages;
 pub mod text_guided;
 
 use std::fmt;
 
 pub use crate::kernels::{Rows, ShapeError};
+pub use additive::{Concat, Max, Sum};
+pub use bilinear::{Bilinear, LowRank};
+pub use catalogue::{CATALOGUE, Entry, Precision};
+pub use compact::{CompactBilinear, signed_root_unit};
+pub use cross::CrossAttention;
+pub use gated::{Gate, Gated};
+pub use given::{Data, Given, Stored, Tensor};
+pub use inner::{InnerProduct, ProjectedInnerProduct};
 pub use label_guided::{CrossAttentionFusion, LabelAttentionFusion, Workspace};
+pub use memory::{MemoryBank, Neighbour};
+pub use mixing::{Attention, Modulation};
+pub use operator::{Fusion, Operator, Scratch};
+pub use projection::{Projection, ProjectionScratch};
 pub use simplex::Simplex;
+pub use stages::{Early, Late, Middle};
 
 /// Columns of the token and frame rows of the shipped encoders.
 pub const WIDTH: usize = 192;
@@ -88,6 +119,60 @@ pub enum FusionError {
     },
     /// The rows are so large that scores or logits leave the range of f32.
     Overflow,
+    /// No operator of the catalogue has this name.
+    Unknown,
+    /// A weight is not there.
+    Missing {
+        /// Name of the weight.
+        name: &'static str,
+    },
+    /// There are more weights than the operator has.
+    TooMany {
+        /// Name of the operator.
+        name: &'static str,
+    },
+    /// A weight has another element type.
+    Element {
+        /// Name of the weight.
+        name: &'static str,
+        /// ONNX's name of the type it should have.
+        wanted: &'static str,
+    },
+    /// A weight or input has another size than the others ask for.
+    Shape {
+        /// Name of the weight or input.
+        name: &'static str,
+        /// The axis; the number of axes if that is what disagrees.
+        axis: usize,
+        /// Size that the others ask for.
+        wanted: usize,
+        /// Size it has.
+        found: usize,
+    },
+    /// Indices that point nowhere, or signs that are neither 1 nor −1.
+    Content {
+        /// Name of the weight.
+        name: &'static str,
+    },
+    /// A setting is outside its range, or does not fit the weights.
+    Setting {
+        /// Name of the setting.
+        name: &'static str,
+        /// The value given.
+        value: f32,
+    },
+    /// Another number of inputs than the operator takes.
+    Inputs {
+        /// Inputs it takes.
+        wanted: usize,
+        /// Inputs given.
+        found: usize,
+    },
+    /// Every key is masked.
+    AllMasked {
+        /// Name of the mask.
+        name: &'static str,
+    },
 }
 
 impl fmt::Display for FusionError {
@@ -138,6 +223,61 @@ impl fmt::Display for FusionError {
                 "the fusion of text and speech overflowed; drop this utterance and check that \
                  the encoders are of the same bundle"
             ),
+            other => other.fmt_catalogue(f),
+        }
+    }
+}
+
+impl FusionError {
+    /// What only operators of the catalogue run into.
+    fn fmt_catalogue(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FusionError::Unknown => write!(
+                f,
+                "no fusion operator has this name; `demeanor fusion` lists them"
+            ),
+            FusionError::Missing { name } => write!(
+                f,
+                "the fusion weight {name} is missing; export the fusion model again"
+            ),
+            FusionError::TooMany { name } => write!(
+                f,
+                "{name} is given more weights than it has; export the fusion model again"
+            ),
+            FusionError::Element { name, wanted } => write!(
+                f,
+                "the fusion weight {name} is no tensor of {wanted}; export the fusion model again"
+            ),
+            FusionError::Shape {
+                name,
+                axis,
+                wanted,
+                found,
+            } => write!(
+                f,
+                "{name} has size {found} on axis {axis} where the others ask for {wanted}; \
+                 use weights and encoders that were trained together"
+            ),
+            FusionError::Content { name } => write!(
+                f,
+                "the fusion weight {name} holds an index out of range or a sign that is neither \
+                 1 nor -1; restore the model file from its bundle"
+            ),
+            FusionError::Setting { name, value } => write!(
+                f,
+                "the setting {name} cannot be {value} here; export the fusion model again"
+            ),
+            FusionError::Inputs { wanted, found } => write!(
+                f,
+                "the fusion operator takes {wanted} inputs and was given {found}; pass one per \
+                 input of its equation"
+            ),
+            FusionError::AllMasked { name } => write!(
+                f,
+                "{name} masks every key, so there is nothing to attend to; answer with the other \
+                 modality's own head"
+            ),
+            _ => Ok(()),
         }
     }
 }

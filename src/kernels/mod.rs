@@ -21,6 +21,7 @@
 mod table;
 
 mod generic;
+pub mod halves;
 pub mod int8;
 mod isa;
 #[macro_use]
@@ -34,6 +35,7 @@ mod properties;
 mod rows;
 mod scalar;
 mod simplex;
+mod squash;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

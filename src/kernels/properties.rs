@@ -3,8 +3,10 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+pub(super) use super::halves::properties as halves;
 pub(super) use super::int8::properties as int8;
 pub(super) use super::simplex::properties as simplex;
+pub(super) use super::squash::properties as squash;
 use super::{AttendScratch, Kernels, Level, Rows, scalar, unit_rows};
 
 /// Half the distance from 1 to the next f32.
@@ -44,7 +46,7 @@ pub(super) fn few() -> impl Strategy<Value = usize> {
     proptest::sample::select(vec![0_usize, 1, 2, 3, 4, 5, 7, 8, 9, 17])
 }
 
-fn vector(len: usize) -> impl Strategy<Value = Vec<f32>> {
+pub(super) fn vector(len: usize) -> impl Strategy<Value = Vec<f32>> {
     proptest::collection::vec(-4.0_f32..4.0, len)
 }
 
@@ -71,13 +73,17 @@ pub(super) fn matrix(rows: usize, cols: usize) -> impl Strategy<Value = Matrix> 
 }
 
 /// `Σ aᵢ·bᵢ` and `Σ |aᵢ·bᵢ|` in f64.
-fn exact(a: impl Iterator<Item = f32>, b: impl Iterator<Item = f32>) -> (f64, f64) {
+pub(super) fn exact(a: impl Iterator<Item = f32>, b: impl Iterator<Item = f32>) -> (f64, f64) {
     let products = a.zip(b).map(|(a, b)| f64::from(a) * f64::from(b));
     products.fold((0.0, 0.0), |(sum, size), p| (sum + p, size + p.abs()))
 }
 
 /// The a-priori error bound of a dot product of `len` terms of total `size`.
-fn close(found: f32, (wanted, size): (f64, f64), len: usize) -> Result<(), TestCaseError> {
+pub(super) fn close(
+    found: f32,
+    (wanted, size): (f64, f64),
+    len: usize,
+) -> Result<(), TestCaseError> {
     let bound = 2.0 * U * len as f64 * size + f64::from(f32::MIN_POSITIVE);
     let error = (f64::from(found) - wanted).abs();
     prop_assert!(

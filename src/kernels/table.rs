@@ -52,6 +52,21 @@ macro_rules! for_each_kernel {
                 where x.len() == 0 || (cols > 0 && x.len() % cols == 0),
                 tested by simplex::row_entmax15;
 
+            /// `1/(1 + e⁻ˣ)` in place, within 2e-7; every value is in `[0, 1]`.
+            fn sigmoid(x: &mut [f32]) -> ()
+                where true, tested by squash::sigmoid;
+
+            /// `tanh(x)` in place, within 3e-7; every value is in `[−1, 1]`.
+            fn tanh(x: &mut [f32]) -> ()
+                where true, tested by squash::tanh;
+
+            /// `y = A·x` for half floats `A` `[y.len(), x.len()]`, given as their bits; none
+            /// may be infinite or undefined.
+            ///
+            /// Each element has the error bound of [`dot`](Kernels::dot).
+            fn half_gemv(a: &[u16], x: &[f32], y: &mut [f32]) -> ()
+                where a.len() == x.len() * y.len(), tested by halves::half_gemv;
+
             /// `out[i, k] = ⟨xᵢ, labelₖ⟩ / ‖xᵢ‖` for `x` `[n, d]`, unit rows
             /// `labels` `[K, d]` (see [`unit_rows`]), `out` `[n, K]`.
             ///

@@ -3,7 +3,7 @@
 use super::bundle::Bundle;
 use super::manifest::{Precision, Role, Task};
 use super::plan::{Given, Placed, Plan, Spent};
-use super::{Audit, ModelError, ops};
+use super::{Audit, ModelError, functions, ops};
 use crate::kernels::all_finite;
 use bytes::Buf;
 use std::fs::File;
@@ -310,7 +310,7 @@ pub enum Runner {
     /// Fused steps of ours, tract for what they do not match.
     #[default]
     Ours,
-    /// tract alone, as it comes.
+    /// tract alone, as it comes; functions that the file carries are replaced by their bodies.
     Tract,
 }
 
@@ -330,6 +330,9 @@ impl Engine {
         again: impl FnOnce() -> TractResult<ModelProto>,
         runner: Runner,
     ) -> TractResult<(Engine, Audit)> {
+        if runner == Runner::Tract {
+            functions::inline(&mut proto).map_err(TractError::msg)?;
+        }
         let nodes = proto.graph.as_ref().map_or(&[][..], |g| &g.node);
         let why = if runner == Runner::Tract {
             "asked for".to_string()

@@ -3,6 +3,8 @@
 
 mod audit;
 mod bundle;
+pub mod example;
+mod functions;
 mod load;
 pub mod manifest;
 mod ops;

@@ -1,82 +1,77 @@
 //! Operators of ours inside ONNX files: functions of the domain `demeanor`.
 //!
 //! The file carries the function's body in plain ONNX, so any runtime can check it; here
-//! the call is mapped to the kernel, by name, and the body is never looked at.
+//! the call is mapped to the kernel, by name, and the body is never looked at. The names are
+//! those of the [`CATALOGUE`].
 
-use crate::fusion::{
-    CLASSES, CrossAttentionFusion, FusionOutput, LabelAttentionFusion, Rows, WIDTH, Workspace,
-};
+use crate::fusion::catalogue::{DOMAIN, Port, find};
+use crate::fusion::shape::{Sizes, letter};
+use crate::fusion::{CATALOGUE, Data, Entry, Fusion, Precision, Rows, Scratch, Tensor as Given};
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::tract_core::tract_data::half::slice::HalfFloatSliceExt;
 
 /// tract's ONNX operators and ours.
 pub(super) fn framework() -> Onnx {
     let mut onnx = tract_onnx::onnx();
-    onnx.op_register
-        .insert("CrossAttentionFusion", cross_attention);
-    onnx.op_register
-        .insert("LabelAttentionFusion", label_attention);
+    for entry in CATALOGUE {
+        for precision in Precision::ALL {
+            if let Some(name) = entry.function(precision) {
+                onnx.op_register.0.insert(name, call);
+            }
+        }
+    }
     onnx
 }
 
-/// Whether a node is one of these calls.
+/// Whether a node is a call of an operator of the catalogue.
 pub(super) fn is_head(node: &NodeProto) -> bool {
-    let ours = ["CrossAttentionFusion", "LabelAttentionFusion"];
-    node.domain == "demeanor" && ours.contains(&node.op_type.as_str())
+    node.domain == DOMAIN && find(&node.op_type).is_some()
 }
 
-type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
-
-fn cross_attention(_: &ParsingContext, node: &NodeProto) -> Built {
-    ours(node, Call { kind: Kind::Cross })
-}
-
-fn label_attention(_: &ParsingContext, node: &NodeProto) -> Built {
-    let temperature = node.get_attr_opt("temperature")?.unwrap_or(0.2);
-    ours(
-        node,
-        Call {
-            kind: Kind::Label { temperature },
-        },
-    )
-}
-
-fn ours(node: &NodeProto, call: Call) -> Built {
-    ensure!(
-        node.domain == "demeanor",
-        "operator {} of an unknown domain {:?}",
-        node.op_type,
-        node.domain
-    );
+fn call(_: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let known = find(&node.op_type).filter(|_| node.domain == DOMAIN);
+    let (entry, precision) = known.ok_or_else(|| {
+        format_err!(
+            "operator {} of an unknown domain {:?}",
+            node.op_type,
+            node.domain
+        )
+    })?;
+    let mut settings = Vec::new();
+    for setting in entry.settings {
+        let given = if setting.whole {
+            node.get_attr_opt::<i64>(setting.name)?.map(|v| v as f64)
+        } else {
+            node.get_attr_opt::<f32>(setting.name)?.map(f64::from)
+        };
+        settings.push((setting.name, given.unwrap_or(setting.usual)));
+    }
+    let call = Call {
+        entry,
+        precision,
+        settings,
+    };
     Ok((expand(call), vec![]))
 }
 
-/// Which attention a call uses.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    /// A_r; weights: w, labels of text and speech, classifier, bias.
-    Cross,
-    /// A_l; weights: labels of text and speech, classifier, bias.
-    Label { temperature: f32 },
-}
-
-impl Kind {
-    fn weights(self) -> usize {
-        match self {
-            Kind::Cross => 5,
-            Kind::Label { .. } => 4,
-        }
-    }
-}
-
-/// A call as it stands in the file: `text`, `speech`, then the weights.
-#[derive(Debug, Clone, Copy)]
+/// A call as it stands in the file: the inputs, then the weights.
+#[derive(Debug, Clone)]
 struct Call {
-    kind: Kind,
+    entry: &'static Entry,
+    precision: Precision,
+    settings: Vec<(&'static str, f64)>,
+}
+
+impl Call {
+    fn weights(&self) -> usize {
+        self.entry.stored(self.precision).len()
+    }
 }
 
 impl Expansion for Call {
@@ -85,7 +80,7 @@ impl Expansion for Call {
     }
 
     fn nboutputs(&self) -> TractResult<usize> {
-        Ok(4)
+        Ok(self.entry.outputs.len())
     }
 
     fn rules<'r, 'p: 'r, 's: 'r>(
@@ -94,20 +89,19 @@ impl Expansion for Call {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        check_input_arity(inputs, 2 + self.kind.weights())?;
-        check_output_arity(outputs, 4)?;
-        for output in outputs {
+        let ports = self.entry.inputs;
+        check_input_arity(inputs, ports.len() + self.weights())?;
+        check_output_arity(outputs, self.entry.outputs.len())?;
+        for (port, output) in self.entry.outputs.iter().zip(outputs) {
             s.equals(&output.datum_type, f32::datum_type())?;
-        }
-        s.equals(&outputs[0].rank, 1)?;
-        s.equals(&outputs[0].shape[0], CLASSES.to_dim())?;
-        s.equals(&outputs[1].rank, 2)?;
-        s.equals(&outputs[1].shape[0], 0.to_dim())?;
-        s.equals(&outputs[1].shape[1], 0.to_dim())?;
-        for (input, output) in inputs.iter().zip(&outputs[2..]) {
-            s.equals(&output.rank, 2)?;
-            s.equals(&output.shape[0], &input.shape[0])?;
-            s.equals(&output.shape[1], CLASSES.to_dim())?;
+            s.equals(&output.rank, port.shape.len() as i64)?;
+            for (axis, dim) in port.shape.iter().enumerate() {
+                if let Ok(size) = dim.parse::<i64>() {
+                    s.equals(&output.shape[axis], size.to_dim())?;
+                } else if let Some((input, from)) = place_of(ports, dim) {
+                    s.equals(&output.shape[axis], &inputs[input].shape[from])?;
+                }
+            }
         }
         Ok(())
     }
@@ -118,26 +112,29 @@ impl Expansion for Call {
         target: &mut TypedModel,
         inputs: &[OutletId],
     ) -> TractResult<TVec<OutletId>> {
-        let weights = inputs[2..]
+        let (values, weights) = inputs.split_at(self.entry.inputs.len());
+        let weights: Vec<Arc<Tensor>> = weights
             .iter()
             .map(|i| weight(target, *i))
-            .collect::<TractResult<Vec<_>>>()?;
-        let w: Vec<&[f32]> = weights
-            .iter()
-            .map(|t| t.try_as_plain_ram()?.as_slice::<f32>())
             .collect::<TractResult<_>>()?;
-        let head = match self.kind {
-            Kind::Cross => Head::Cross(CrossAttentionFusion::new(w[0], w[1], w[2], w[3], w[4])?),
-            Kind::Label { temperature } => Head::Label(LabelAttentionFusion::new(
-                w[0],
-                w[1],
-                w[2],
-                w[3],
-                temperature,
-            )?),
-        };
-        target.wire_node(prefix, FusionOp(Arc::new(head)), &inputs[..2])
+        let given = weights
+            .iter()
+            .map(|t| given(t))
+            .collect::<TractResult<_>>()?;
+        let name = self.entry.function(self.precision).unwrap_or_default();
+        let fusion = Fusion::new(&name, given, &self.settings)?;
+        target.wire_node(prefix, FusionOp(Arc::new(fusion)), values)
     }
+}
+
+/// The input and axis whose size is this letter.
+fn place_of(ports: &[Port], dim: &str) -> Option<(usize, usize)> {
+    letter(dim)?;
+    let axes = |(at, port): (usize, &Port)| {
+        let axis = port.shape.iter().position(|d| *d == dim)?;
+        Some((at, axis))
+    };
+    ports.iter().enumerate().find_map(axes)
 }
 
 fn weight(model: &TypedModel, outlet: OutletId) -> TractResult<Arc<Tensor>> {
@@ -147,17 +144,25 @@ fn weight(model: &TypedModel, outlet: OutletId) -> TractResult<Arc<Tensor>> {
         .ok_or_else(|| format_err!("a fusion weight is not constant"))
 }
 
-/// A kernel with its weights.
-#[derive(Debug)]
-enum Head {
-    Cross(CrossAttentionFusion),
-    Label(LabelAttentionFusion),
+/// A constant of the file as the catalogue takes it.
+fn given(tensor: &Tensor) -> TractResult<Given<'_>> {
+    let plain = tensor.try_as_plain_ram()?;
+    let data = match tensor.datum_type().unquantized() {
+        DatumType::F32 => Data::F32(plain.as_slice::<f32>()?),
+        DatumType::I8 => Data::I8(plain.as_slice::<i8>()?),
+        DatumType::I64 => Data::I64(plain.as_slice::<i64>()?),
+        DatumType::F16 => Data::F16(plain.as_slice::<f16>()?.reinterpret_cast()),
+        other => bail!("a fusion weight is of type {other:?}"),
+    };
+    Ok(Given {
+        dims: tensor.shape().to_vec(),
+        data,
+    })
 }
 
-/// The call as it runs: two inputs, weights inside. The attention matrix is never made, as
-/// nothing here reads it: that output is empty.
+/// The call as it runs: inputs alone, weights inside.
 #[derive(Clone)]
-pub(super) struct FusionOp(Arc<Head>);
+pub(super) struct FusionOp(Arc<Fusion>);
 
 /// The same call of the same file; tract asks before it merges nodes.
 impl PartialEq for FusionOp {
@@ -170,10 +175,8 @@ impl Eq for FusionOp {}
 
 impl fmt::Debug for FusionOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match *self.0 {
-            Head::Cross(_) => "CrossAttentionFusion",
-            Head::Label(_) => "LabelAttentionFusion",
-        })
+        let name = self.0.entry().function(self.0.precision());
+        f.write_str(&name.unwrap_or_default())
     }
 }
 
@@ -185,41 +188,67 @@ impl Op for FusionOp {
     op_as_typed_op!();
 }
 
+thread_local! {
+    /// Memory that calls work in, kept between them.
+    static WORK: RefCell<(Scratch, Vec<Vec<f32>>)> = RefCell::default();
+}
+
 impl EvalOp for FusionOp {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let (text, speech) = args_2!(inputs);
-        let text = text.try_as_plain_ram()?;
-        let speech = speech.try_as_plain_ram()?;
-        let text = Rows::new(text.as_slice::<f32>()?, WIDTH)?;
-        let speech = Rows::new(speech.as_slice::<f32>()?, WIDTH)?;
-        let (mut out, mut work) = (FusionOutput::default(), Workspace::default());
-        match &*self.0 {
-            Head::Cross(head) => head.run_into(text, speech, false, &mut work, &mut out)?,
-            Head::Label(head) => head.run_into(text, speech, false, &mut work, &mut out)?,
+        let plain: Vec<_> = inputs
+            .iter()
+            .map(|t| Ok((t.try_as_plain_ram()?, *t.shape().last().unwrap_or(&1))))
+            .collect::<TractResult<_>>()?;
+        let rows: Vec<Rows<'_>> = plain
+            .iter()
+            .map(|(t, cols)| Ok(Rows::new(t.as_slice::<f32>()?, *cols)?))
+            .collect::<TractResult<_>>()?;
+        let mut sizes = self.0.sizes().clone();
+        for (port, rows) in self.0.entry().inputs.iter().zip(&rows) {
+            // what does not fit is told by the operator itself
+            let _ = sizes.learn(port.shape, &[rows.rows(), rows.cols()]);
         }
-        let (n, m) = (text.rows(), speech.rows());
-        Ok(tvec!(
-            Tensor::from_shape(&[CLASSES], &out.logits)?.into_tvalue(),
-            Tensor::zero::<f32>(&[0, 0])?.into_tvalue(),
-            Tensor::from_shape(&[n, CLASSES], &out.g_text)?.into_tvalue(),
-            Tensor::from_shape(&[m, CLASSES], &out.g_speech)?.into_tvalue(),
-        ))
+        WORK.with_borrow_mut(|(work, out)| {
+            self.0.run(&rows, work, out)?;
+            let ports = self.0.entry().outputs.iter();
+            let tensors = ports.zip(out).map(|(port, values)| {
+                let shape = sizes.values(port.shape);
+                let shape = shape.ok_or_else(|| format_err!("{} has no shape", port.name))?;
+                Ok(Tensor::from_shape(&shape, values)?.into_tvalue())
+            });
+            tensors.collect()
+        })
     }
 }
 
 impl TypedOp for FusionOp {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        let (n, m) = (inputs[0].shape[0].clone(), inputs[1].shape[0].clone());
-        let classes = CLASSES.to_dim();
-        Ok(tvec!(
-            f32::fact([classes.clone()]),
-            f32::fact([0.to_dim(), 0.to_dim()]),
-            f32::fact([n, classes.clone()]),
-            f32::fact([m, classes]),
-        ))
+        let entry = self.0.entry();
+        let facts = entry.outputs.iter().map(|port| {
+            let dims = port
+                .shape
+                .iter()
+                .map(|dim| dim_of(dim, entry, self.0.sizes(), inputs));
+            Ok(f32::fact(dims.collect::<TractResult<TVec<TDim>>>()?))
+        });
+        facts.collect()
     }
 
     as_op!();
+}
+
+/// A dimension of an output: known from the weights, or that of an input, or a sum of such.
+fn dim_of(dim: &str, entry: &Entry, sizes: &Sizes, inputs: &[&TypedFact]) -> TractResult<TDim> {
+    if let Some(size) = sizes.value(dim) {
+        return Ok(size.to_dim());
+    }
+    let mut sum = 0.to_dim();
+    for term in dim.split('+') {
+        let place = place_of(entry.inputs, term);
+        let (input, axis) = place.ok_or_else(|| format_err!("{dim} is of no input"))?;
+        sum += inputs[input].shape[axis].clone();
+    }
+    Ok(sum)
 }

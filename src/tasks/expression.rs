@@ -5,8 +5,8 @@ use crate::decision::softmax;
 use crate::event::Latency;
 use crate::model::manifest::{Decision, Face, Head, Inputs, Task};
 use crate::model::{Bundle, ExpressionModel, FaceModel, ModelError};
-use crate::vision::faces::{self, Found};
 use crate::vision::Picture;
+use crate::vision::faces::{self, Found};
 use crate::vision::resize::{Crop, Resizer};
 
 /// The task, ready to answer.

@@ -132,7 +132,9 @@ impl Sentiment {
         }
         if let Some(words) = words {
             let words = without_links(words);
-            out.text = self.text.encode(&words, &[], self.max_tokens, &mut out.latency)?;
+            out.text = self
+                .text
+                .encode(&words, &[], self.max_tokens, &mut out.latency)?;
         }
         Ok(out)
     }
@@ -177,7 +179,10 @@ pub fn ask(head: &PictureHead, encodings: &Encodings) -> Result<(Vec<f32>, Vec<f
     let (tokens, count) = rows.map_or((&[][..], 0), |t| (t.for_heads(), t.tokens.len()));
     let width = tokens.len().checked_div(count).unwrap_or(WIDTH);
     let (patches, dims) = match &encodings.patches {
-        Some(p) => (p.values.as_slice(), [p.dims[0], p.dims.get(1).copied().unwrap_or(1)]),
+        Some(p) => (
+            p.values.as_slice(),
+            [p.dims[0], p.dims.get(1).copied().unwrap_or(1)],
+        ),
         None => (&[][..], [0, 1]),
     };
     head.answer((&[count, width], tokens), (&dims, patches))

@@ -95,7 +95,7 @@ pub fn grey([r, g, b]: [u8; 3]) -> u8 {
 pub struct Resizer {
     rows: Taps,
     columns: Taps,
-    /// The present output row before its columns are summed, and one value more.
+    /// The present output row before its columns are summed.
     line: Vec<i16>,
 }
 
@@ -153,66 +153,80 @@ impl Resizer {
         let (first, last) = self.columns.reach();
         let row_bytes = picture.width() as usize * CHANNELS;
         self.line.clear();
-        self.line.resize((last - first) * CHANNELS + 1, 0);
+        self.line.resize((last - first) * CHANNELS, 0);
         for (start, weights) in self.rows.iter() {
-            let rows = picture.rgb().get(start * row_bytes..).unwrap_or_default();
-            let rows = rows.chunks_exact(row_bytes);
-            let length = self.line.len() - 1;
-            let line = &mut self.line[..length];
-            sum_rows(rows, first * CHANNELS, weights, line);
+            let rows = Rows {
+                bytes: picture.rgb().get(start * row_bytes..).unwrap_or_default(),
+                length: row_bytes,
+                weights,
+            };
+            rows.sum(first * CHANNELS, &mut self.line);
             for (start, weights) in self.columns.iter() {
                 let from = start.saturating_sub(first) * CHANNELS;
-                write(sum_columns(&self.line, from, weights));
+                let pixels = self.line.get(from..).unwrap_or_default();
+                write(sum_columns(pixels, weights));
             }
         }
     }
 }
 
-/// `line[i] = Σ weights[r] · rows[r][skip + i]`, with [`KEPT`] bits behind the point.
-fn sum_rows<'a>(
-    rows: impl Iterator<Item = &'a [u8]> + Clone,
-    skip: usize,
-    weights: &[i16],
-    line: &mut [i16],
-) {
-    let round = 1 << (BITS - KEPT - 1);
-    for (number, block) in line.chunks_mut(BLOCK).enumerate() {
-        let at = skip + number * BLOCK;
-        let mut sums = [round; BLOCK];
-        for (row, weight) in rows.clone().zip(weights) {
-            let Some(row) = row.get(at..) else { continue };
-            let weight = i32::from(*weight);
-            if let Some(row) = row.first_chunk::<BLOCK>() {
+/// Some rows that follow one another, and a weight for each.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    bytes: &'a [u8],
+    /// Bytes of a row.
+    length: usize,
+    weights: &'a [i16],
+}
+
+impl Rows<'_> {
+    /// `line[i] = Σ weights[r] · rows[r][skip + i]`, with [`KEPT`] bits behind the point.
+    fn sum(self, skip: usize, line: &mut [i16]) {
+        let length = line.len();
+        let (blocks, rest) = line.as_chunks_mut::<BLOCK>();
+        for (number, block) in blocks.iter_mut().enumerate() {
+            *block = self.block(skip + number * BLOCK);
+        }
+        if rest.is_empty() {
+            return;
+        }
+        // The last block again, as far to the right as it goes.
+        if let Some(last) = line.last_chunk_mut::<BLOCK>() {
+            *last = self.block(skip + length - BLOCK);
+        } else {
+            for (number, value) in line.iter_mut().enumerate() {
+                [*value] = self.block(skip + number);
+            }
+        }
+    }
+
+    /// `N` of those sums from the byte `at` of every row. The width is fixed and the weights
+    /// are widened inside of the loop so that sums stay in vector registers and products of
+    /// 16-bit numbers are seen to be such.
+    fn block<const N: usize>(self, at: usize) -> [i16; N] {
+        let mut sums = [1 << (BITS - KEPT - 1); N];
+        for (row, weight) in self.bytes.chunks_exact(self.length).zip(self.weights) {
+            if let Some(row) = row.get(at..at + N) {
                 for (sum, byte) in sums.iter_mut().zip(row) {
-                    *sum += i32::from(*byte) * weight;
-                }
-            } else {
-                for (sum, byte) in sums.iter_mut().zip(row) {
-                    *sum += i32::from(*byte) * weight;
+                    *sum += i32::from(*byte) * i32::from(*weight);
                 }
             }
         }
-        for (value, sum) in block.iter_mut().zip(sums) {
-            *value = (sum >> (BITS - KEPT)) as i16;
-        }
+        sums.map(|sum| (sum >> (BITS - KEPT)) as i16)
     }
 }
 
-/// The pixel `Σ weights[i] · line[from + 3 i ..]`. Four values are summed at a time, for so
-/// many fill a register; the fourth belongs to the next pixel and is dropped.
-fn sum_columns(line: &[i16], from: usize, weights: &[i16]) -> [u8; 3] {
-    let shift = BITS + KEPT;
-    let mut sums = [1 << (shift - 1); CHANNELS + 1];
-    let pixels = line.get(from..).unwrap_or_default();
-    let pixels = pixels.array_windows::<4>().step_by(CHANNELS);
-    for (pixel, weight) in pixels.zip(weights) {
-        let weight = i32::from(*weight);
+/// The pixel `Σ weights[i] · pixels[i]`.
+fn sum_columns(pixels: &[i16], weights: &[i16]) -> [u8; CHANNELS] {
+    const SHIFT: u32 = BITS + KEPT;
+    let mut sums = [1 << (SHIFT - 1); CHANNELS];
+    let (pixels, _) = pixels.as_chunks::<CHANNELS>();
+    for (pixel, weight) in pixels.iter().zip(weights) {
         for (sum, value) in sums.iter_mut().zip(pixel) {
-            *sum += i32::from(*value) * weight;
+            *sum += i32::from(*value) * i32::from(*weight);
         }
     }
-    let [r, g, b, _] = sums.map(|sum| (sum >> shift).clamp(0, 255) as u8);
-    [r, g, b]
+    sums.map(|sum| (sum >> SHIFT).clamp(0, 255) as u8)
 }
 
 /// The weights of one direction: for every output the first source pixel and the weights

@@ -1,5 +1,6 @@
 //! `demeanor bench`: how long models and stages take here, and how much of the machine they use.
 
+mod fusion;
 mod machine;
 mod npy;
 mod report;
@@ -37,6 +38,10 @@ pub struct Options {
     pub models: Option<PathBuf>,
     /// An earlier `--json` to compare with.
     pub compare: Option<PathBuf>,
+    /// Operators of the fusion catalogue instead of models.
+    pub fusion: bool,
+    /// Only operators whose function's name holds this.
+    pub operator: Option<String>,
     /// One JSON object.
     pub json: bool,
 }
@@ -54,6 +59,8 @@ impl Default for Options {
             output: None,
             models: None,
             compare: None,
+            fusion: false,
+            operator: None,
             json: false,
         }
     }
@@ -65,6 +72,9 @@ impl Default for Options {
 /// A model that is refused, a file that cannot be read or written.
 pub fn bench(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     crate::kernels::set_threads(options.threads);
+    if options.fusion {
+        return fusion::bench(options, out);
+    }
     let before = options.compare.as_deref().map(report::read).transpose()?;
     let found = if options.onnx.is_empty() {
         bundles(options.models.as_deref())?

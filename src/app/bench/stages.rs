@@ -1,4 +1,4 @@
-//! The stages around the models: sound to mels, words to ids, JSON.
+//! The stages around the models: sound to mels, words to ids, pictures to pixels.
 
 use super::report::Measured;
 use super::{Options, machine, timing};
@@ -7,6 +7,8 @@ use crate::model::bundles;
 use crate::model::manifest::Role;
 use crate::signal::mel::Mel;
 use crate::text::Tokenizer;
+use crate::vision::Picture;
+use crate::vision::resize::{Crop, Resizer};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -22,8 +24,10 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Measured>, Error> {
         Ok(())
     })?;
     let mut stages = vec![stage("log-mel of 4 s", mels)];
+    // bundles share a vocabulary: it is measured where it lies
     for bundle in bundles(options.models.as_deref())? {
-        let Some((_, vocab)) = bundle.bytes(Role::Vocab) else {
+        let own = bundle.manifest.file(Role::Vocab).is_some();
+        let Some((_, vocab)) = bundle.bytes(Role::Vocab).filter(|_| own) else {
             continue;
         };
         let Ok(vocab) = std::str::from_utf8(vocab) else {
@@ -40,7 +44,24 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Measured>, Error> {
         })?;
         stages.push(stage("WordPiece of 51 words", tokens));
     }
+    stages.extend(resize(time)?);
     Ok(stages)
+}
+
+/// A camera's frame to what the image trunk sees.
+fn resize(time: Duration) -> Result<Option<Measured>, Error> {
+    let noise = |x: u32, y: u32| [(x * 7 + y) as u8, (x ^ y) as u8, (y * 5) as u8];
+    let Some(frame) = Picture::from_fn(640, 480, noise) else {
+        return Ok(None);
+    };
+    let (mut resizer, mut pixels) = (Resizer::new(), Vec::new());
+    let times = timing::sample(time, || {
+        let whole = Crop::whole(black_box(&frame));
+        resizer.rgb(&frame, whole, 192, 192, &mut pixels);
+        black_box(&pixels);
+        Ok(())
+    })?;
+    Ok(Some(stage("resize 640x480 to 192x192", times)))
 }
 
 fn stage(name: &str, times: timing::Times) -> Measured {

@@ -209,6 +209,10 @@ mod tests {
         assert!(!cadence.due(at(5), true));
         // not again within ten seconds
         assert!(cadence.tell(at(6)).is_none());
-        assert!(cadence.tell(at(15)).is_some_and(|t| t.starts_with("1 of 1")));
+        assert!(
+            cadence
+                .tell(at(15))
+                .is_some_and(|t| t.starts_with("1 of 1"))
+        );
     }
 }

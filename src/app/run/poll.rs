@@ -297,10 +297,7 @@ impl<'a> Poller<'a> {
                 .into_iter()
                 .for_each(|line| self.pairing.line(line, now));
         }
-        while let Some(pair) = self
-            .pairing
-            .next(now, self.segmenter.is_speaking(), ended)
-        {
+        while let Some(pair) = self.pairing.next(now, self.segmenter.is_speaking(), ended) {
             let frame = self.frame();
             self.push(queue, Work::Said(pair, now, frame), self.live)?;
         }

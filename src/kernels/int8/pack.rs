@@ -156,6 +156,15 @@ impl PackedWeights {
         self.n
     }
 
+    /// The weights of column `c`, from row 0 on.
+    ///
+    /// # Panics
+    /// If `c ≥ n`.
+    pub fn column(&self, c: usize) -> impl Iterator<Item = i8> + '_ {
+        assert!(c < self.n, "column {c} of {}", self.n);
+        (0..self.k).map(move |k| self.at(k, c))
+    }
+
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -1,0 +1,201 @@
+//! One trait for every operator, and the wrapper that checks what goes in and comes out.
+
+use super::catalogue::{Entry, Precision, find};
+use super::given::{Given, Sum, Tensor};
+use super::projection::ProjectionScratch;
+use super::shape::Sizes;
+use super::{FusionError, Rows};
+use crate::kernels::{self, Kernels, all_finite};
+use std::fmt;
+
+/// Memory that operators work in. Keep one per thread: it grows to the largest operator, after
+/// which nothing is allocated.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    pub(super) projection: ProjectionScratch,
+    pub(super) floats: [Vec<f32>; 8],
+    pub(super) complex: [Vec<realfft::num_complex::Complex32>; 3],
+    pub(super) places: Vec<usize>,
+    pub(super) label_guided: super::Workspace,
+    pub(super) answer: super::FusionOutput,
+}
+
+/// A fusion operator with its weights. Its inputs are checked before it is called: number,
+/// shapes by the registry, all values finite, no input without rows.
+pub trait Operator: fmt::Debug + Send + Sync {
+    /// Fuses `inputs` into `out`, one buffer for each output of the registry's entry; the
+    /// buffers' content is replaced.
+    ///
+    /// # Errors
+    /// What the operator itself cannot answer.
+    fn run(
+        &self,
+        kernels: &Kernels,
+        inputs: &[Rows<'_>],
+        work: &mut Scratch,
+        out: &mut [Vec<f32>],
+    ) -> Result<(), FusionError>;
+
+    /// Bytes of weights and tables that one run reads.
+    fn bytes(&self) -> usize;
+}
+
+/// An operator of the catalogue, ready to run.
+#[derive(Debug)]
+pub struct Fusion {
+    entry: &'static Entry,
+    precision: Precision,
+    kernels: Kernels,
+    /// Letters that the weights have fixed.
+    sizes: Sizes,
+    /// Dimensions of weights that only the inputs can confirm.
+    sums: Vec<Sum>,
+    operator: Box<dyn Operator>,
+}
+
+impl Fusion {
+    /// The operator of the ONNX function `name` (such as `GatingFusion` or
+    /// `GatingFusionInt8`), with its weights in the function's order and its settings by
+    /// name; settings left out have the registry's usual value.
+    ///
+    /// # Errors
+    /// An unknown name; a weight that is missing, of another shape or type or not finite; a
+    /// setting out of range.
+    pub fn new(
+        name: &str,
+        weights: Vec<Tensor<'_>>,
+        settings: &[(&str, f64)],
+    ) -> Result<Fusion, FusionError> {
+        Fusion::with_kernels(name, weights, settings, *kernels::active())
+    }
+
+    /// As [`new`](Self::new), on other kernels than those of [`kernels::active`].
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_kernels(
+        name: &str,
+        weights: Vec<Tensor<'_>>,
+        settings: &[(&str, f64)],
+        kernels: Kernels,
+    ) -> Result<Fusion, FusionError> {
+        let (entry, precision) = find(name).ok_or(FusionError::Unknown)?;
+        let given = Given::new(entry, precision, weights, settings, kernels)?;
+        let operator = (entry.build)(&given)?;
+        Ok(Fusion {
+            entry,
+            precision,
+            kernels,
+            sizes: given.sizes,
+            sums: given.sums,
+            operator,
+        })
+    }
+
+    /// What the equation of `name` gives in f64 for the same weights and inputs: the truth that
+    /// tests hold the kernels to.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and inputs of another number or shape.
+    pub fn reference(
+        name: &str,
+        weights: Vec<Tensor<'_>>,
+        settings: &[(&str, f64)],
+        inputs: &[Rows<'_>],
+    ) -> Result<Vec<Vec<f64>>, FusionError> {
+        let made = Fusion::new(name, weights.clone(), settings)?;
+        made.check(inputs)?;
+        let kernels = made.kernels;
+        let given = Given::new(made.entry, made.precision, weights, settings, kernels)?;
+        (made.entry.reference)(&given, inputs)
+    }
+
+    /// The registry's entry.
+    #[must_use]
+    pub fn entry(&self) -> &'static Entry {
+        self.entry
+    }
+
+    /// What the weights are stored as.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Letters that the weights have fixed.
+    #[must_use]
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
+    /// Bytes of weights and tables that one run reads.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.operator.bytes()
+    }
+
+    /// Fuses `inputs`, in the registry's order, into `out`, one buffer for each output.
+    ///
+    /// # Errors
+    /// Inputs of another number or shape, without rows, or not finite; an answer that would
+    /// not be finite. `out` is then unspecified.
+    pub fn run(
+        &self,
+        inputs: &[Rows<'_>],
+        work: &mut Scratch,
+        out: &mut Vec<Vec<f32>>,
+    ) -> Result<(), FusionError> {
+        self.check(inputs)?;
+        out.resize_with(self.entry.outputs.len(), Vec::new);
+        self.operator.run(&self.kernels, inputs, work, out)?;
+        if out.iter().all(|values| all_finite(values)) {
+            Ok(())
+        } else {
+            Err(FusionError::Overflow)
+        }
+    }
+
+    fn check(&self, inputs: &[Rows<'_>]) -> Result<(), FusionError> {
+        let ports = self.entry.inputs;
+        if inputs.len() != ports.len() {
+            let (wanted, found) = (ports.len(), inputs.len());
+            return Err(FusionError::Inputs { wanted, found });
+        }
+        let mut sizes = self.sizes.clone();
+        for (port, rows) in ports.iter().zip(inputs) {
+            let name = port.name;
+            let learnt = sizes.learn(port.shape, &[rows.rows(), rows.cols()]);
+            learnt.map_err(|(axis, wanted, found)| FusionError::Shape {
+                name,
+                axis,
+                wanted,
+                found,
+            })?;
+        }
+        for sum in &self.sums {
+            let found = sizes.value(&sum.dim).unwrap_or(0);
+            if found != sum.size {
+                let (name, axis, wanted) = (sum.weight, sum.axis, sum.size);
+                return Err(FusionError::Shape {
+                    name,
+                    axis,
+                    wanted,
+                    found,
+                });
+            }
+        }
+        for (port, rows) in ports.iter().zip(inputs) {
+            if rows.rows() == 0 {
+                return Err(FusionError::Empty {
+                    modality: port.name,
+                });
+            }
+            if !all_finite(rows.data()) {
+                return Err(FusionError::NotFinite {
+                    modality: port.name,
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,428 @@
+//! The equations of the registry in f64, one after the other, from raw weights. Tests hold the
+//! kernels to them; nothing here is fast, and nothing is shared with the kernels.
+
+use super::catalogue::Precision;
+use super::given::{Data, Given};
+use super::{FusionError, Rows};
+use crate::kernels::halves;
+
+/// Outputs of an operator for its weights and inputs.
+pub type Reference = fn(&Given<'_>, &[Rows<'_>]) -> Result<Vec<Vec<f64>>, FusionError>;
+
+type Matrix = Vec<Vec<f64>>;
+type Answer = Result<Vec<Vec<f64>>, FusionError>;
+
+fn matrix(x: Rows<'_>) -> Matrix {
+    let row = |i| x.row(i).iter().map(|v| f64::from(*v)).collect();
+    (0..x.rows()).map(row).collect()
+}
+
+fn flat(x: Matrix) -> Vec<f64> {
+    x.concat()
+}
+
+fn plain(given: &Given<'_>, name: &str) -> Result<Vec<f64>, FusionError> {
+    Ok(given.plain(name)?.iter().map(|v| f64::from(*v)).collect())
+}
+
+/// A weight matrix as `[outputs, inputs]`, whatever it is stored as.
+fn weight(given: &Given<'_>, name: &str) -> Result<Matrix, FusionError> {
+    let tensor = given.tensor(name)?;
+    let rows = |x: Vec<f64>| -> Matrix {
+        let width = tensor.dims.last().copied().unwrap_or(1);
+        x.chunks(width).map(<[f64]>::to_vec).collect()
+    };
+    Ok(match tensor.data {
+        Data::F32(x) => rows(x.iter().map(|v| f64::from(*v)).collect()),
+        Data::F16(x) => rows(halves::to_floats(x).into_iter().map(f64::from).collect()),
+        Data::I64(x) => rows(x.iter().map(|v| *v as f64).collect()),
+        Data::I8(x) => {
+            let scale = given.plain(&format!("{name}_scale"))?;
+            let of = |o: usize| {
+                let column = x.iter().skip(o).step_by(scale.len());
+                column
+                    .map(|w| f64::from(*w) * f64::from(scale[o]))
+                    .collect()
+            };
+            (0..scale.len()).map(of).collect()
+        }
+    })
+}
+
+/// What is left of `x` after `DynamicQuantizeLinear`.
+fn rounded(x: &Matrix) -> Matrix {
+    let all = || x.iter().flatten().copied();
+    let (low, high) = (all().fold(0.0, f64::min), all().fold(0.0, f64::max));
+    let scale = f64::from(((high - low) / 255.0) as f32);
+    if scale <= 0.0 {
+        return x.clone();
+    }
+    let zero = (-low / scale).round_ties_even().clamp(0.0, 255.0);
+    let code = |v: &f64| ((v / scale).round_ties_even() + zero).clamp(0.0, 255.0);
+    let row = |row: &Vec<f64>| row.iter().map(|v| (code(v) - zero) * scale).collect();
+    x.iter().map(row).collect()
+}
+
+fn product(x: &Matrix, w: &Matrix) -> Matrix {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum();
+    let row = |x: &Vec<f64>| w.iter().map(|w| dot(x, w)).collect();
+    x.iter().map(row).collect()
+}
+
+/// `W·x + b` of each row, `x` quantised where `W` is int8.
+fn linear(given: &Given<'_>, x: &Matrix, w: &str, b: Option<&str>) -> Result<Matrix, FusionError> {
+    let int8 = given.precision == Precision::Int8;
+    let mut y = product(
+        &if int8 { rounded(x) } else { x.clone() },
+        &weight(given, w)?,
+    );
+    if let Some(b) = b {
+        let b = plain(given, b)?;
+        for row in &mut y {
+            row.iter_mut().zip(&b).for_each(|(y, b)| *y += b);
+        }
+    }
+    Ok(y)
+}
+
+fn map2(a: &Matrix, b: &Matrix, f: impl Fn(f64, f64) -> f64) -> Matrix {
+    let row = |(a, b): (&Vec<f64>, &Vec<f64>)| a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect();
+    a.iter().zip(b).map(row).collect()
+}
+
+fn map(a: &Matrix, f: impl Fn(f64) -> f64) -> Matrix {
+    a.iter()
+        .map(|row| row.iter().map(|v| f(*v)).collect())
+        .collect()
+}
+
+fn beside(a: &Matrix, b: &Matrix) -> Matrix {
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| [a.clone(), b.clone()].concat())
+        .collect()
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+fn relu(x: f64) -> f64 {
+    x.max(0.0)
+}
+
+fn row_sums(x: &Matrix) -> Vec<f64> {
+    x.iter().map(|row| row.iter().sum()).collect()
+}
+
+pub(super) fn inner(_: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let products = map2(&matrix(inputs[0]), &matrix(inputs[1]), |a, b| a * b);
+    Ok(vec![row_sums(&products)])
+}
+
+pub(super) fn projected_inner(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let a = linear(given, &matrix(inputs[0]), "w_u", None)?;
+    let b = linear(given, &matrix(inputs[1]), "w_v", None)?;
+    Ok(vec![row_sums(&map2(&a, &b, |a, b| a * b))])
+}
+
+pub(super) fn concat(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let x = beside(&matrix(inputs[0]), &matrix(inputs[1]));
+    Ok(vec![flat(linear(given, &x, "w", Some("b"))?)])
+}
+
+pub(super) fn sum(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let a = linear(given, &matrix(inputs[0]), "w_u", None)?;
+    let b = linear(given, &matrix(inputs[1]), "w_v", Some("b"))?;
+    Ok(vec![flat(map2(&a, &b, |a, b| a + b))])
+}
+
+fn branches(given: &Given<'_>, inputs: &[Rows<'_>]) -> Result<(Matrix, Matrix), FusionError> {
+    let a = linear(given, &matrix(inputs[0]), "w_u", Some("b_u"))?;
+    Ok((a, linear(given, &matrix(inputs[1]), "w_v", Some("b_v"))?))
+}
+
+pub(super) fn max(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let (a, b) = branches(given, inputs)?;
+    Ok(vec![flat(map2(&a, &b, f64::max))])
+}
+
+pub(super) fn multiplicative(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let (a, b) = branches(given, inputs)?;
+    Ok(vec![flat(map2(&a, &b, |a, b| a * b))])
+}
+
+pub(super) fn gating(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let (a, b) = branches(given, inputs)?;
+    Ok(vec![flat(map2(&a, &b, |a, b| sigmoid(a) * b))])
+}
+
+pub(super) fn lstm(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let (a, b) = branches(given, inputs)?;
+    Ok(vec![flat(map2(&a, &b, |a, b| a.tanh() * b))])
+}
+
+pub(super) fn attention(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let (a, b) = branches(given, inputs)?;
+    let scorer = plain(given, "scorer")?;
+    let score = |row: &Vec<f64>| {
+        row.iter()
+            .zip(&scorer)
+            .map(|(v, w)| v.tanh() * w)
+            .sum::<f64>()
+    };
+    let mixed = a.iter().zip(&b).map(|(a, b)| {
+        let weights = softmax(&[score(a), score(b)]);
+        let of = |(a, b): (&f64, &f64)| weights[0] * a + weights[1] * b;
+        a.iter().zip(b).map(of).collect()
+    });
+    Ok(vec![flat(mixed.collect())])
+}
+
+pub(super) fn modulation(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let (u, v) = (matrix(inputs[0]), matrix(inputs[1]));
+    let (a, b) = (plain(given, "a")?, plain(given, "b")?);
+    let b_0 = plain(given, "b_0")?[0];
+    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    let rows = u.iter().zip(&v).map(|(u, v)| {
+        let alpha = sigmoid(dot(&a, u) + dot(&b, v) + b_0);
+        let (u, v) = (
+            u.iter().map(|x| alpha * x),
+            v.iter().map(|x| (1.0 - alpha) * x),
+        );
+        u.chain(v).collect()
+    });
+    Ok(vec![flat(rows.collect())])
+}
+
+fn bilinear_of(given: &Given<'_>, u: &Matrix, v: &Matrix) -> Answer {
+    let bias = plain(given, "b")?;
+    let products = linear(given, v, "w", None)?;
+    let rows = u.iter().zip(&products).map(|(u, products)| {
+        let of = |(products, b): (&[f64], &f64)| {
+            products.iter().zip(u).map(|(t, u)| t * u).sum::<f64>() + b
+        };
+        products.chunks(u.len()).zip(&bias).map(of).collect()
+    });
+    Ok(vec![flat(rows.collect())])
+}
+
+pub(super) fn bilinear(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    bilinear_of(given, &matrix(inputs[0]), &matrix(inputs[1]))
+}
+
+pub(super) fn bilinear_gated(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    bilinear_of(given, &matrix(inputs[0]), &map(&matrix(inputs[1]), sigmoid))
+}
+
+pub(super) fn low_rank(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let a = linear(given, &matrix(inputs[0]), "w_u", None)?;
+    let b = linear(given, &matrix(inputs[1]), "w_v", None)?;
+    let products = map2(&a, &b, |a, b| a * b);
+    Ok(vec![flat(linear(given, &products, "w_p", Some("b"))?)])
+}
+
+/// The count sketch of the outer product itself.
+pub(super) fn compact(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let (u, v, d) = (matrix(inputs[0]), matrix(inputs[1]), given.size('d'));
+    let (h_u, h_v) = (given.indices("h_u")?, given.indices("h_v")?);
+    let (s_u, s_v) = (plain(given, "s_u")?, plain(given, "s_v")?);
+    let rows = u.iter().zip(&v).map(|(u, v)| {
+        let mut z = vec![0.0; d];
+        for (i, u) in u.iter().enumerate() {
+            for (j, v) in v.iter().enumerate() {
+                let place = (h_u[i] + h_v[j]) as usize % d;
+                z[place] += s_u[i] * s_v[j] * u * v;
+            }
+        }
+        z
+    });
+    Ok(vec![flat(rows.collect())])
+}
+
+pub(super) fn early(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let x = beside(&matrix(inputs[0]), &matrix(inputs[1]));
+    let hidden = map(&linear(given, &x, "w_1", Some("b_1"))?, relu);
+    Ok(vec![flat(map(
+        &linear(given, &hidden, "w_2", Some("b_2"))?,
+        sigmoid,
+    ))])
+}
+
+pub(super) fn middle(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let (a, b) = branches(given, inputs)?;
+    let hidden = map(&beside(&a, &b), relu);
+    Ok(vec![flat(map(
+        &linear(given, &hidden, "w_2", Some("b_2"))?,
+        sigmoid,
+    ))])
+}
+
+pub(super) fn late(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let (a, b) = branches(given, inputs)?;
+    let a = map(&linear(given, &map(&a, relu), "w_2", Some("b_2"))?, sigmoid);
+    let b = map(&linear(given, &map(&b, relu), "v_2", Some("b_3"))?, sigmoid);
+    Ok(vec![flat(map2(&a, &b, |a, b| (a + b) / 2.0))])
+}
+
+fn softmax(z: &[f64]) -> Vec<f64> {
+    let top = z.iter().copied().fold(f64::MIN, f64::max);
+    let total: f64 = z.iter().map(|z| (z - top).exp()).sum();
+    z.iter().map(|z| (z - top).exp() / total).collect()
+}
+
+/// τ by bisection, so that `max(z − τ, 0)^power` sums to 1.
+fn thresholded(z: &[f64], power: i32) -> Vec<f64> {
+    let top = z.iter().copied().fold(f64::MIN, f64::max);
+    let at = |tau: f64| -> Vec<f64> {
+        z.iter()
+            .map(|z| (z - top - tau).max(0.0).powi(power))
+            .collect()
+    };
+    let (mut low, mut high) = (-1.0, 0.0);
+    for _ in 0..80 {
+        let middle = (low + high) / 2.0;
+        if at(middle).iter().sum::<f64>() > 1.0 {
+            low = middle
+        } else {
+            high = middle
+        }
+    }
+    at(low)
+}
+
+fn sparsemax(z: &[f64]) -> Vec<f64> {
+    thresholded(z, 1)
+}
+
+fn entmax15(z: &[f64]) -> Vec<f64> {
+    let halved: Vec<f64> = z.iter().map(|z| z / 2.0).collect();
+    thresholded(&halved, 2)
+}
+
+/// Masked keys are left out, not given a large negative score.
+fn cross(given: &Given<'_>, inputs: &[Rows<'_>], pi: fn(&[f64]) -> Vec<f64>) -> Answer {
+    let (x, y, keep) = (matrix(inputs[0]), matrix(inputs[1]), inputs[2].data());
+    let heads = given.setting("heads") as usize;
+    let q = linear(given, &x, "w_q", Some("b_q"))?;
+    let k = linear(given, &y, "w_k", Some("b_k"))?;
+    let v = linear(given, &y, "w_v", Some("b_v"))?;
+    let width = given.size('d') / heads;
+    let kept: Vec<usize> = (0..y.len()).filter(|j| keep[*j] >= 0.5).collect();
+    let mut context = vec![Vec::new(); x.len()];
+    let mut attention = vec![vec![0.0; y.len()]; x.len()];
+    for head in 0..heads {
+        let columns = head * width..(head + 1) * width;
+        for (i, q) in q.iter().enumerate() {
+            let score = |j: &usize| {
+                let products = columns.clone().map(|c| q[c] * k[*j][c]);
+                products.sum::<f64>() / (width as f64).sqrt()
+            };
+            let weights = pi(&kept.iter().map(score).collect::<Vec<f64>>());
+            let mix = |c: usize| {
+                kept.iter()
+                    .zip(&weights)
+                    .map(|(j, w)| w * v[*j][c])
+                    .sum::<f64>()
+            };
+            context[i].extend(columns.clone().map(mix));
+            for (j, w) in kept.iter().zip(&weights) {
+                attention[i][*j] += w / heads as f64;
+            }
+        }
+    }
+    let z = linear(given, &context, "w_o", Some("b_o"))?;
+    Ok(vec![flat(z), flat(attention)])
+}
+
+pub(super) fn cross_softmax(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    cross(given, inputs, softmax)
+}
+
+pub(super) fn cross_sparsemax(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    cross(given, inputs, sparsemax)
+}
+
+pub(super) fn cross_entmax15(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    cross(given, inputs, entmax15)
+}
+
+fn cosines(x: &Matrix, labels: &Matrix) -> Matrix {
+    let length = |row: &Vec<f64>| row.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let mut g = product(x, labels);
+    for (g, x) in g.iter_mut().zip(x) {
+        for (g, label) in g.iter_mut().zip(labels) {
+            *g /= length(x) * length(label);
+        }
+    }
+    g
+}
+
+fn labelled(
+    given: &Given<'_>,
+    inputs: &[Rows<'_>],
+    scores: impl Fn(&Matrix, &Matrix, &Matrix, &Matrix) -> Result<Matrix, FusionError>,
+) -> Answer {
+    let (text, speech) = (matrix(inputs[0]), matrix(inputs[1]));
+    let g_text = cosines(&text, &weight(given, "label_text")?);
+    let g_speech = cosines(&speech, &weight(given, "label_speech")?);
+    let scores = scores(&text, &speech, &g_text, &g_speech)?;
+    let attention: Matrix = scores.iter().map(|row| softmax(row)).collect();
+    let d = given.size('d');
+    let mut v = vec![0.0; 2 * d];
+    for (row, weights) in text.iter().zip(&attention) {
+        for c in 0..d {
+            v[c] += row[c] / text.len() as f64;
+            let mixed: f64 = weights.iter().zip(&speech).map(|(w, s)| w * s[c]).sum();
+            v[d + c] += mixed / text.len() as f64;
+        }
+    }
+    let mut logits = product(&vec![v], &weight(given, "classifier")?).concat();
+    let bias = plain(given, "bias")?;
+    logits.iter_mut().zip(&bias).for_each(|(l, b)| *l += b);
+    Ok(vec![logits, Vec::new(), flat(g_text), flat(g_speech)])
+}
+
+pub(super) fn label_cross(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    labelled(given, inputs, |text, speech, _, _| {
+        let w = weight(given, "w")?;
+        let turned: Matrix = (0..w.len())
+            .map(|c| w.iter().map(|row| row[c]).collect())
+            .collect();
+        Ok(product(&product(text, &turned), speech))
+    })
+}
+
+pub(super) fn label_label(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let temperature = given.setting("temperature");
+    labelled(given, inputs, |_, _, g_text, g_speech| {
+        Ok(map(&product(g_text, g_speech), |s| s / temperature))
+    })
+}
+
+/// Brute force: every distance, sorted.
+pub(super) fn memory(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let (bank, answers) = (weight(given, "bank")?, weight(given, "answers")?);
+    let (k, tau) = (given.setting("k") as usize, given.setting("tau"));
+    let mut y = Vec::new();
+    for x in matrix(inputs[0]) {
+        let length = x.iter().map(|v| v * v).sum::<f64>().sqrt();
+        let distance = |b: &Vec<f64>| {
+            let squares = x.iter().zip(b).map(|(x, b)| (x / length - b).powi(2));
+            squares.sum::<f64>()
+        };
+        let mut near: Vec<(usize, f64)> = bank.iter().map(distance).enumerate().collect();
+        near.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+        near.truncate(k);
+        let weights = softmax(&near.iter().map(|(_, d)| -d / tau).collect::<Vec<f64>>());
+        let mut answer = vec![0.0; answers[0].len()];
+        for ((index, _), weight) in near.iter().zip(weights) {
+            answer
+                .iter_mut()
+                .zip(&answers[*index])
+                .for_each(|(y, a)| *y += weight * a);
+        }
+        y.extend(answer);
+    }
+    Ok(vec![y])
+}

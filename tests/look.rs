@@ -1,0 +1,349 @@
+//! Pictures and cameras through the whole program: what is seen, said and left alone.
+
+mod support;
+
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+use support::*;
+
+fn picture(name: &str) -> String {
+    let path = repo("tests/data/pictures").join(name);
+    path.to_str().unwrap().to_string()
+}
+
+fn of<'a>(events: &'a [Value], task: &str) -> Vec<&'a Value> {
+    events.iter().filter(|e| e["task"] == task).collect()
+}
+
+/// Scores sum to 1, and the label is one of them or `unsure`.
+fn check(event: &Value) {
+    let scores = event["scores"].as_object().expect("scores");
+    let sum: f64 = scores.values().filter_map(Value::as_f64).sum();
+    assert!((sum - 1.0).abs() < 4e-3, "{event}");
+    let label = event["label"].as_str().expect("label");
+    assert!(label == "unsure" || scores.contains_key(label), "{event}");
+    assert!(event["latency_ms"]["total"].as_f64() > Some(0.0), "{event}");
+}
+
+#[test]
+fn a_photograph_with_words_is_answered_by_every_task() {
+    let ran = demeanor(&[
+        "analyze",
+        &picture("face.jpg"),
+        "--text",
+        "what a wonderful day http://t.co/x",
+    ]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let events = ran.events();
+    events.iter().for_each(check);
+    let sentiment = of(&events, "sentiment");
+    assert_eq!(sentiment.len(), 1, "{}", ran.out);
+    assert_eq!(sentiment[0]["modality"], "image+text");
+    let faces = of(&events, "expression");
+    assert_eq!(faces.len(), 1, "{}", ran.out);
+    assert_eq!(faces[0]["face"]["id"], 1);
+    let place = faces[0]["face"]["box"].as_array().unwrap();
+    assert!(place.iter().all(|p| p.as_f64() > Some(0.0)), "{}", ran.out);
+    let emotion = of(&events, "emotion");
+    assert_eq!(emotion[0]["modality"], "text+face");
+    assert_eq!(emotion[0]["face"]["id"], 1);
+}
+
+#[test]
+fn expressions_only_infers_no_emotion() {
+    let ran = demeanor(&[
+        "analyze",
+        &picture("face.jpg"),
+        "--text",
+        "hello",
+        "--expressions-only",
+    ]);
+    let events = ran.events();
+    assert_eq!(of(&events, "expression").len(), events.len(), "{}", ran.out);
+    assert!(!events.is_empty());
+    // nothing to see in a recording
+    let sound = repo("tests/data/sample.wav");
+    demeanor(&["analyze", sound.to_str().unwrap(), "--expressions-only"]).is_error("a recording");
+    demeanor(&["analyze", "--text", "hi", "--expressions-only"]).is_error("name a FILE");
+}
+
+#[test]
+fn no_face_is_no_answer_and_said() {
+    let ran = demeanor(&["analyze", &picture("no_face.jpg"), "--expressions-only"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+    assert!(ran.err.contains("no face found"), "{}", ran.err);
+}
+
+#[test]
+fn of_forty_faces_the_most_certain_are_judged_and_that_is_said() {
+    let ran = demeanor(&["analyze", &picture("forty_faces.jpg"), "--expressions-only"]);
+    let events = ran.events();
+    assert!((10..=16).contains(&events.len()), "{} faces", events.len());
+    let mut ids: Vec<u64> = events
+        .iter()
+        .filter_map(|e| e["face"]["id"].as_u64())
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), events.len());
+}
+
+#[test]
+fn pictures_of_every_kind_are_looked_at_or_refused_in_a_sentence() {
+    for name in [
+        "one.jpg",
+        "grey.jpg",
+        "cmyk.jpg",
+        "ycck.jpg",
+        "turned6.jpg",
+        "plain.png",
+    ] {
+        let ran = demeanor(&[
+            "analyze",
+            &picture(name),
+            "--text",
+            "fine",
+            "--tasks",
+            "sentiment",
+        ]);
+        assert_eq!(ran.code, Some(0), "{name}: {}", ran.err);
+        check(&ran.events()[0]);
+    }
+    for (name, word) in [
+        ("cut-data.jpg", "cut"),
+        ("cut.png", "cut"),
+        ("huge.jpg", "20000"),
+        ("text.jpg", "text.jpg"),
+    ] {
+        let ran = demeanor(&["analyze", &picture(name)]);
+        ran.is_error(name);
+        assert!(ran.err.contains(word), "{name}: {}", ran.err);
+    }
+}
+
+#[test]
+fn words_that_are_none_leave_the_picture_to_its_own_head() {
+    for words in ["", "   ", "http://t.co/abc"] {
+        let ran = demeanor(&["analyze", &picture("no_face.jpg"), "--text", words]);
+        let events = ran.events();
+        assert_eq!(
+            of(&events, "sentiment")[0]["modality"],
+            "image",
+            "{words:?}"
+        );
+    }
+    let ran = demeanor(&[
+        "analyze",
+        &picture("no_face.jpg"),
+        "--text",
+        "😀😀",
+        "--tasks",
+        "sentiment",
+    ]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    check(&ran.events()[0]);
+}
+
+#[test]
+fn a_black_frame_is_answered_and_a_folder_is_gone_through() {
+    let folder = Folder::new();
+    fs::copy(picture("no_face.jpg"), folder.path("a.jpg")).unwrap();
+    fs::copy(picture("cut-data.jpg"), folder.path("b.jpg")).unwrap();
+    fs::copy(picture("plain.jpg"), folder.path("c.jpg")).unwrap();
+    folder.file("notes.txt", "no picture");
+    let path = folder.path("").to_str().unwrap().to_string();
+    let ran = demeanor(&["analyze", &path, "--tasks", "sentiment"]);
+    // the broken one is an error in the end, the others are answered
+    ran.is_error("b.jpg");
+    let sources: Vec<Value> = ran.events().iter().map(|e| e["source"].clone()).collect();
+    assert_eq!(sources, ["a.jpg", "c.jpg"]);
+}
+
+#[test]
+fn a_picture_may_come_through_a_pipe() {
+    let bytes = fs::read(picture("face.jpg")).unwrap();
+    let ran = demeanor_with(&["analyze", "-", "--tasks", "expression"], &bytes);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(ran.events().len(), 1);
+    let sound = fs::read(repo("tests/data/sample.wav")).unwrap();
+    let ran = demeanor_with(&["analyze", "-"], &sound);
+    assert_eq!(ran.events()[0]["modality"], "speech");
+}
+
+#[test]
+fn tasks_are_chosen_by_name() {
+    let words = [
+        "analyze",
+        "--text",
+        "I love it",
+        "--tasks",
+        "sentiment,emotion",
+    ];
+    let events = demeanor(&words).events();
+    assert_eq!(events.len(), 2);
+    assert_eq!(of(&events, "sentiment")[0]["modality"], "text");
+    demeanor(&["analyze", "--text", "x", "--tasks", "mood"]).is_error("`mood` is no task");
+}
+
+fn config(folder: &Folder, setting: &str, camera: &str) -> String {
+    let text = format!(
+        "[notice]\nacknowledged = true\npurpose = \"a test\"\nsetting = \"{setting}\"\n\
+         [audio]\nsource = \"none\"\n[camera]\n{camera}\n"
+    );
+    folder.file("run.toml", text)
+}
+
+/// A command that writes a picture again and again, as a camera does.
+fn camera(name: &str) -> String {
+    let path = picture(name);
+    format!("command = [\"sh\", \"-c\", \"while cat '{path}'; do sleep 0.1; done\"]\nevery = 0.05")
+}
+
+/// `run` while it goes on: a camera has no end.
+struct Live {
+    child: Child,
+    lines: Receiver<String>,
+    events: Vec<Value>,
+}
+
+impl Live {
+    fn start(config: &str) -> Live {
+        let mut child = command(&["run", "--config", config, "--text-stdin"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            out.lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Live {
+            child,
+            lines,
+            events: Vec::new(),
+        }
+    }
+
+    fn say(&mut self, words: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(words.as_bytes()).unwrap();
+        stdin.flush().unwrap();
+    }
+
+    /// Collects events until one is as wanted; emulated machines are slow.
+    fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> &Value {
+        let end = Instant::now() + Duration::from_secs(120);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|_| panic!("it never came: {:?}", self.events));
+            self.events.push(serde_json::from_str(&line).expect(&line));
+            if self.events.last().is_some_and(&wanted) {
+                return self.events.last().unwrap();
+            }
+        }
+    }
+
+    /// Asks it to stop; it must do so without an error, whether it recognised anything or not.
+    fn stop(&mut self) -> Vec<Value> {
+        let pid = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(asked.expect("kill").success());
+        let status = self.child.wait().expect("it ends");
+        assert!(matches!(status.code(), Some(0 | 1)), "{status}");
+        std::mem::take(&mut self.events)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+#[test]
+fn a_camera_and_words_are_answered_together() {
+    let folder = Folder::new();
+    let config = config(&folder, "public", &camera("face.jpg"));
+    let mut live = Live::start(&config);
+    for _ in 0..2 {
+        live.until(|e| e["task"] == "expression");
+    }
+    live.say("what a wonderful day\n");
+    let felt = live.until(|e| e["task"] == "sentiment").clone();
+    assert_eq!(felt["modality"], "image+text");
+    let events = live.stop();
+    assert_eq!(events[0]["source"], "notice");
+    assert_eq!(events[1]["state"], "capturing");
+    let faces = of(&events, "expression");
+    // it is the same face all the time
+    assert!(faces.iter().all(|f| f["face"]["id"] == 1), "{faces:?}");
+    assert!(faces.iter().all(|f| f["smoothed"].is_object()));
+    let emotion = of(&events, "emotion");
+    assert_eq!(emotion[0]["modality"], "text+face", "{emotion:?}");
+}
+
+/// A camera of more frames than can be looked at: the newest wins, and what was left out is told.
+#[test]
+fn looks_that_come_too_late_are_left_out_and_told() {
+    let folder = Folder::new();
+    let path = picture("forty_faces.jpg");
+    let flood =
+        format!("command = [\"sh\", \"-c\", \"while cat '{path}'; do :; done\"]\nevery = 0.001");
+    let config = config(&folder, "public", &flood);
+    let mut live = Live::start(&config);
+    let skipped = live.until(|e| e["state"] == "skipped");
+    let detail = skipped["detail"].as_str().unwrap();
+    assert!(detail.contains("looks were left out"), "{detail}");
+    live.stop();
+}
+
+#[test]
+fn at_work_and_at_school_no_camera_is_started() {
+    let folder = Folder::new();
+    let marker = folder.path("started");
+    let command = format!("command = [\"touch\", \"{}\"]", marker.display());
+    let config = config(&folder, "workplace", &command);
+    let ran = demeanor_with(
+        &["run", "--config", &config, "--text-stdin"],
+        b"this is fine\n",
+    );
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(!marker.exists());
+    assert_eq!(of(&ran.events(), "emotion")[0]["modality"], "text");
+}
+
+#[test]
+fn a_camera_that_dies_is_told_and_the_words_go_on() {
+    let folder = Folder::new();
+    let broken = "command = [\"sh\", \"-c\", \"echo broken >&2; exit 3\"]";
+    let config = config(&folder, "public", broken);
+    let mut live = Live::start(&config);
+    let lost = live.until(|e| e["state"] == "lost");
+    assert!(
+        lost["detail"].as_str().unwrap().contains("again in"),
+        "{lost}"
+    );
+    live.say("still here\n");
+    let emotion = live.until(|e| e["task"] == "emotion");
+    assert_eq!(emotion["modality"], "text");
+    live.stop();
+}
+
+#[test]
+fn impossible_frames_are_refused_before_anything_starts() {
+    let folder = Folder::new();
+    let raw = "command = [\"cat\"]\nformat = \"i420\"\nwidth = 640\nheight = 480\nstride = 100";
+    let path = config(&folder, "public", raw);
+    demeanor(&["run", "--config", &path]).is_error("rows of 100 bytes");
+    let path = config(&folder, "public", "source = \"/dev/video77\"");
+    let ran = demeanor(&["run", "--config", &path]);
+    ran.is_error("video77");
+}
