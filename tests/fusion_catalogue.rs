@@ -713,3 +713,49 @@ fn the_page_is_as_new_as_the_registry() {
         "run `demeanor fusion --page > src/fusion/CATALOGUE.md`"
     );
 }
+
+/// The files of `models/recipes/catalogue/export.py`: ONNX Runtime ran the bodies, our kernels
+/// run the calls.
+#[test]
+fn kernels_agree_with_onnx_runtime() {
+    use demeanor::model::{Content as Values, OnnxFile, Runner};
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/catalogue");
+    for entry in CATALOGUE {
+        for name in Precision::ALL.iter().filter_map(|p| entry.function(*p)) {
+            let file = OnnxFile::open(&folder.join(format!("{name}.onnx")), Runner::Ours).unwrap();
+            let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
+            let stored: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let array = |v: &serde_json::Value| -> (Vec<usize>, Vec<f64>) {
+                let numbers = |key: &str| v[key].as_array().unwrap().iter();
+                let dims = numbers("dims").map(|d| d.as_u64().unwrap() as usize);
+                (
+                    dims.collect(),
+                    numbers("values").map(|x| x.as_f64().unwrap()).collect(),
+                )
+            };
+            let given: Vec<Values> = file
+                .inputs()
+                .iter()
+                .map(|wanted| {
+                    let (dims, values) = array(&stored["inputs"][&wanted.name]);
+                    Values::Floats(dims, values.into_iter().map(|v| v as f32).collect())
+                })
+                .collect();
+            let found = file.run(&given).unwrap();
+            for (output, found) in file.outputs().iter().zip(&found) {
+                let (dims, wanted) = array(&stored["outputs"][output]);
+                if found.values.is_empty() {
+                    assert!(
+                        entry.family == "label_guided" && output == "attention",
+                        "{name}"
+                    );
+                    continue;
+                }
+                assert_eq!(found.dims, dims, "{name} {output}");
+                let bound = if name.ends_with("Int8") { 0.02 } else { 2e-5 };
+                let off = off(&found.values, &wanted);
+                assert!(off <= bound, "{name} {output}: off by {off:e}");
+            }
+        }
+    }
+}

@@ -60,6 +60,13 @@ macro_rules! for_each_kernel {
             fn tanh(x: &mut [f32]) -> ()
                 where true, tested by squash::tanh;
 
+            /// `Y = X·Wᵀ + b` for packed `W` `[n, k]` and `b` `[n]`, `X` `[r, k]`, `Y` `[r, n]`.
+            ///
+            /// Each element has the error bound of [`dot`](Kernels::dot), of one term more.
+            fn project(x: Rows<'_>, w: &PackedFloats, out: &mut [f32]) -> ()
+                where x.cols() == w.k() && out.len() == x.rows() * w.n(),
+                tested by panels::project;
+
             /// `y = A·x` for half floats `A` `[y.len(), x.len()]`, given as their bits; none
             /// may be infinite or undefined.
             ///
@@ -241,7 +248,7 @@ macro_rules! declare_entries {
     )*) => {
         mod entry {
             use crate::kernels::int8::*;
-            use crate::kernels::{AttendScratch, Rows, generic};
+            use crate::kernels::{AttendScratch, PackedFloats, Rows, generic};
             use super::$token;
 
             $(
