@@ -3,6 +3,10 @@
 //! A single row meets each weight once, so its time is that of reading them; panels make that
 //! one stream. Several rows share a panel, which then comes from the first cache.
 
+// An index runs over several small arrays at once, and closures would not be compiled for
+// the level.
+#![allow(clippy::needless_range_loop)]
+
 use super::Rows;
 use super::lanes::Lanes;
 

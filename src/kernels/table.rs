@@ -68,11 +68,13 @@ macro_rules! for_each_kernel {
                 tested by panels::project;
 
             /// `y = A·x` for half floats `A` `[y.len(), x.len()]`, given as their bits; none
-            /// may be infinite or undefined.
+            /// may be infinite or undefined, and no value of `x` beyond ±32768. `scaled` is
+            /// memory to work in.
             ///
             /// Each element has the error bound of [`dot`](Kernels::dot).
-            fn half_gemv(a: &[u16], x: &[f32], y: &mut [f32]) -> ()
-                where a.len() == x.len() * y.len(), tested by halves::half_gemv;
+            fn half_gemv(a: &[u16], x: &[f32], scaled: &mut Vec<f32>, y: &mut [f32]) -> ()
+                where a.len() == x.len() * y.len() && largest_magnitude(x) <= 32768.0,
+                tested by halves::half_gemv;
 
             /// `out[i, k] = ⟨xᵢ, labelₖ⟩ / ‖xᵢ‖` for `x` `[n, d]`, unit rows
             /// `labels` `[K, d]` (see [`unit_rows`]), `out` `[n, K]`.

@@ -33,6 +33,8 @@ import heads
 import registry
 
 WIDTH, HIDDEN, RANK, SKETCH = 64, 64, 64, 512
+# a full bilinear form has c·p·q weights: at 64 they would outnumber the examples by thousands
+BILINEAR_WIDTH = 8
 EPOCHS, BATCH, RATE, DECAY, DROPOUT = 30, 64, 1e-3, 1e-2, 0.3
 BANK_K, BANK_TAU = (1, 5, 10, 20, 50, 100), 0.1
 
@@ -237,7 +239,10 @@ def main() -> None:
     for operator in registry.operators(args.binary):
         name = operator["functions"][0]["name"]
         sizes = {"n": 1, "p": u.shape[1], "q": v.shape[1], "c": WIDTH, "h": HIDDEN, "r": RANK, "d": SKETCH}
-        sizes["c"] = classes if name in heads.STAGES else WIDTH
+        if name in heads.STAGES:
+            sizes["c"] = classes
+        elif name.startswith("Bilinear"):
+            sizes["c"] = BILINEAR_WIDTH
         fits = name in heads.FORWARD and args.only in name and (name != "InnerProductFusion" or sizes["p"] == sizes["q"])
         if not fits:
             continue
