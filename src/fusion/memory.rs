@@ -167,7 +167,7 @@ impl MemoryBank {
         match &self.bank {
             Bank::Half(bank) => {
                 scores.resize(self.half_squares.len(), 0.0);
-                kernels.half_gemv(bank, query, scores);
+                kernels.half_gemv(bank, query, rounded, scores);
                 let pairs = scores.iter_mut().zip(&self.half_squares);
                 pairs.for_each(|(score, half)| *score -= half);
                 0.0

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 const HEAD: &str = "\
 # The fusion catalogue
 
-Every operator of `src/fusion`, made from the registry in `src/fusion/catalogue.rs` by
+Every operator of `src/fusion`, made from the registry in `src/fusion/table.rs` by
 `demeanor fusion --page`; a test fails when this page is older. Letters are sizes: `n` rows at
 once (1 for a single pair of vectors), `p` and `q` columns of `u` and `v`, `c` columns that come
 out, `h` hidden, `r` rank, `d` width of rows or of a sketch, `m` keys, `b` stored rows. What each

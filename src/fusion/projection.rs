@@ -4,7 +4,7 @@
 use crate::kernels::int8::{
     Activation, COLUMNS, Codes, Linear, PackedWeights, Quant, padded_depth,
 };
-use crate::kernels::{Kernels, Level, Rows};
+use crate::kernels::{Kernels, Level, PackedFloats, Rows};
 
 /// A linear map with its weights packed for one level.
 #[derive(Clone, Debug)]
@@ -12,12 +12,7 @@ pub struct Projection(Weights);
 
 #[derive(Clone, Debug)]
 enum Weights {
-    /// `[out, in]`, and a bias or none.
-    Float {
-        w: Vec<f32>,
-        width: usize,
-        bias: Vec<f32>,
-    },
+    Float(PackedFloats),
     Int8 {
         packed: PackedWeights,
         scales: Vec<[f32; COLUMNS]>,
@@ -57,13 +52,7 @@ impl Projection {
     /// Floats `[out, width]` with a bias `[out]` or none; `None` if the sizes disagree.
     #[must_use]
     pub fn float(w: &[f32], width: usize, bias: Option<&[f32]>) -> Option<Projection> {
-        let whole = width > 0 && !w.is_empty() && w.len().is_multiple_of(width);
-        if !whole || bias.is_some_and(|b| b.len() != w.len() / width) {
-            return None;
-        }
-        let bias = bias.map_or(Vec::new(), <[f32]>::to_vec);
-        let w = w.to_vec();
-        Some(Projection(Weights::Float { w, width, bias }))
+        PackedFloats::new(w, width, bias).map(|packed| Projection(Weights::Float(packed)))
     }
 
     /// Bytes `[width, out]` with a scale `[out]`, and a bias `[out]` or none, for the kernels
@@ -94,7 +83,7 @@ impl Projection {
     #[must_use]
     pub fn out(&self) -> usize {
         match &self.0 {
-            Weights::Float { w, width, .. } => w.len() / width,
+            Weights::Float(packed) => packed.n(),
             Weights::Int8 { packed, .. } => packed.n(),
         }
     }
@@ -103,7 +92,7 @@ impl Projection {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match &self.0 {
-            Weights::Float { w, .. } => size_of_val(w.as_slice()),
+            Weights::Float(packed) => packed.bytes(),
             Weights::Int8 { packed, .. } => packed.bytes(),
         }
     }
@@ -112,7 +101,7 @@ impl Projection {
     pub(super) fn column(&self, index: usize, out: &mut Vec<f32>) {
         out.clear();
         match &self.0 {
-            Weights::Float { w, width, .. } => out.extend_from_slice(&w[index * width..][..*width]),
+            Weights::Float(packed) => out.extend(packed.row(index)),
             Weights::Int8 { packed, .. } => out.extend(packed.column(index).map(f32::from)),
         }
     }
@@ -129,19 +118,7 @@ impl Projection {
         let n = self.out();
         out.resize(x.rows() * n, 0.0);
         match &self.0 {
-            Weights::Float { w, width, bias } => {
-                let w = Rows::of_whole(w, *width);
-                if x.rows() == 1 {
-                    kernels.gemv(w, x.data(), out);
-                } else {
-                    kernels.gemm_bt(x, w, out);
-                }
-                if !bias.is_empty() {
-                    for row in out.chunks_exact_mut(n) {
-                        row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-                    }
-                }
-            }
+            Weights::Float(packed) => kernels.project(x, packed, out),
             Weights::Int8 {
                 packed,
                 scales,

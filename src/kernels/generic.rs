@@ -8,6 +8,7 @@ use super::lanes::Lanes;
 use super::{AttendScratch, BLOCK, Rows, scalar};
 
 pub(super) use super::halves::half_gemv;
+pub(super) use super::panels::project;
 pub(super) use super::simplex::{row_entmax15, row_sparsemax};
 pub(super) use super::squash::{sigmoid, tanh};
 

@@ -1,5 +1,10 @@
 //! Half floats (IEEE binary16) as storage: rows are widened as they are read.
 
+// An index runs over several small arrays at once, and closures would not be compiled for
+// the level.
+#![allow(clippy::needless_range_loop)]
+
+use super::BLOCK;
 use super::lanes::Lanes;
 
 /// A half float's value. Without its sign, shifted to where a float's exponent is, it is the
@@ -43,37 +48,93 @@ fn narrow(x: f32) -> u16 {
     sign | ((((exponent + 14) as u16) << 10) + steps)
 }
 
+/// Halves that are widened together.
+const GROUP: usize = 16;
+
+/// Sixteen half floats as floats, each 2¹¹² times too small. One loop of known length over
+/// whole numbers, which the compiler turns into the level's own operations.
 #[inline(always)]
-fn widen_chunk<L: Lanes>(lanes: L, halves: &[u16]) -> L::V {
-    let mut wide = [0.0; 16];
-    for (wide, half) in wide[..L::LANES].iter_mut().zip(halves) {
-        *wide = widen(*half);
+fn widen_group(halves: &[u16; GROUP]) -> [f32; GROUP] {
+    let mut wide = [0.0; GROUP];
+    for i in 0..GROUP {
+        // the sign spreads to the left; all of it but the first bit is taken off again
+        let spread = i32::from(halves[i] as i16) << 13;
+        wide[i] = f32::from_bits(spread as u32 & 0x8fff_e000);
     }
-    lanes.load(&L::chunks(&wide).0[0])
+    wide
+}
+
+/// 2¹¹²: what widened halves lack.
+const LACKING: f32 = f32::from_bits(0x7780_0000);
+
+/// `R` rows from the start of `a` by `x`, of whole groups; `x` is 2¹¹² times too large.
+#[inline(always)]
+fn rows_by_vector<L: Lanes, const R: usize>(
+    lanes: L,
+    a: [&[[u16; GROUP]]; R],
+    x: &[[f32; GROUP]],
+) -> [f32; R] {
+    let mut sums = [lanes.splat(0.0); R];
+    for (group, x) in x.iter().enumerate() {
+        let x = L::chunks(x).0;
+        for r in 0..R {
+            let wide = widen_group(&a[r][group]);
+            let wide = L::chunks(&wide).0;
+            for part in 0..GROUP / L::LANES {
+                sums[r] = lanes.mul_add(lanes.load(&wide[part]), lanes.load(&x[part]), sums[r]);
+            }
+        }
+    }
+    let mut totals = [0.0; R];
+    for r in 0..R {
+        totals[r] = lanes.sum(sums[r]);
+    }
+    totals
 }
 
 #[inline(always)]
-pub(super) fn half_gemv<L: Lanes>(lanes: L, a: &[u16], x: &[f32], y: &mut [f32]) {
-    let (chunks, rest) = L::chunks(x);
-    for (row, y) in a.chunks_exact(x.len().max(1)).zip(y) {
-        let (whole, tail) = row.split_at(chunks.len() * L::LANES);
-        let mut sums = [lanes.splat(0.0); 2];
-        let halves = whole.chunks_exact(L::LANES);
-        for (i, (halves, x)) in halves.zip(chunks).enumerate() {
-            let v = widen_chunk(lanes, halves);
-            sums[i % 2] = lanes.mul_add(v, lanes.load(x), sums[i % 2]);
+pub(super) fn half_gemv<L: Lanes>(
+    lanes: L,
+    a: &[u16],
+    x: &[f32],
+    scaled: &mut Vec<f32>,
+    y: &mut [f32],
+) {
+    scaled.clear();
+    scaled.extend(x.iter().map(|x| x * LACKING));
+    let (groups, rest) = scaled.as_chunks::<GROUP>();
+    let width = x.len().max(1);
+    let tail = |row: &[u16]| -> f32 {
+        let pairs = row[groups.len() * GROUP..].iter().zip(rest);
+        pairs.map(|(half, x)| widen(*half) * (x / LACKING)).sum()
+    };
+    let (blocks, last) = y.as_chunks_mut::<BLOCK>();
+    let (of_blocks, of_last) = a.split_at(blocks.len() * BLOCK * x.len());
+    for (y, rows) in blocks.iter_mut().zip(of_blocks.chunks_exact(BLOCK * width)) {
+        let mut groups_of = [rows.as_chunks().0; BLOCK];
+        for r in 0..BLOCK {
+            groups_of[r] = &rows[r * width..].as_chunks().0[..groups.len()];
         }
-        let mut sum = lanes.sum(lanes.add(sums[0], sums[1]));
-        for (half, x) in tail.iter().zip(rest) {
-            sum += widen(*half) * x;
+        *y = rows_by_vector::<L, BLOCK>(lanes, groups_of, groups);
+        if !rest.is_empty() {
+            for r in 0..BLOCK {
+                y[r] += tail(&rows[r * width..][..width]);
+            }
         }
-        *y = sum;
+    }
+    for (y, row) in last.iter_mut().zip(of_last.chunks_exact(width)) {
+        *y = rows_by_vector::<L, 1>(lanes, [row.as_chunks().0], groups)[0] + tail(row);
     }
 }
 
 /// The truth.
 pub(super) mod scalar {
-    pub(in crate::kernels) fn half_gemv(a: &[u16], x: &[f32], y: &mut [f32]) {
+    pub(in crate::kernels) fn half_gemv(
+        a: &[u16],
+        x: &[f32],
+        _scaled: &mut Vec<f32>,
+        y: &mut [f32],
+    ) {
         for (row, y) in a.chunks_exact(x.len().max(1)).zip(y) {
             let products = row.iter().zip(x);
             let products = products.map(|(a, x)| f64::from(super::widen(*a)) * f64::from(*x));
@@ -96,7 +157,7 @@ pub(super) mod properties {
             let halves = of_floats(&a.data);
             let wide = to_floats(&halves);
             let mut y = vec![0.0; if x.is_empty() { 0 } else { a.rows }];
-            k.half_gemv(&halves, &x, &mut y);
+            k.half_gemv(&halves, &x, &mut Vec::new(), &mut y);
             for (row, y) in wide.chunks_exact(x.len().max(1)).zip(y) {
                 close(
                     y,

@@ -28,6 +28,7 @@ mod isa;
 mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod panels;
 mod pool;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
@@ -43,6 +44,7 @@ use std::sync::OnceLock;
 
 use int8::*;
 pub use isa::{ISA_VARIABLE, IsaError, Level};
+pub use panels::{PANEL, PackedFloats};
 pub use pool::{MAX_THREADS, set_threads, share, threads};
 pub use rows::{Rows, ShapeError, all_finite, largest_magnitude, unit_rows};
 

@@ -6,6 +6,7 @@
 use super::{AttendScratch, Rows};
 
 pub(super) use super::halves::scalar::half_gemv;
+pub(super) use super::panels::scalar::project;
 pub(super) use super::simplex::scalar::{row_entmax15, row_sparsemax};
 pub(super) use super::squash::scalar::{sigmoid, tanh};
 

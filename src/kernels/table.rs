@@ -60,12 +60,21 @@ macro_rules! for_each_kernel {
             fn tanh(x: &mut [f32]) -> ()
                 where true, tested by squash::tanh;
 
+            /// `Y = X·Wᵀ + b` for packed `W` `[n, k]` and `b` `[n]`, `X` `[r, k]`, `Y` `[r, n]`.
+            ///
+            /// Each element has the error bound of [`dot`](Kernels::dot), of one term more.
+            fn project(x: Rows<'_>, w: &PackedFloats, out: &mut [f32]) -> ()
+                where x.cols() == w.k() && out.len() == x.rows() * w.n(),
+                tested by panels::project;
+
             /// `y = A·x` for half floats `A` `[y.len(), x.len()]`, given as their bits; none
-            /// may be infinite or undefined.
+            /// may be infinite or undefined, and no value of `x` beyond ±32768. `scaled` is
+            /// memory to work in.
             ///
             /// Each element has the error bound of [`dot`](Kernels::dot).
-            fn half_gemv(a: &[u16], x: &[f32], y: &mut [f32]) -> ()
-                where a.len() == x.len() * y.len(), tested by halves::half_gemv;
+            fn half_gemv(a: &[u16], x: &[f32], scaled: &mut Vec<f32>, y: &mut [f32]) -> ()
+                where a.len() == x.len() * y.len() && largest_magnitude(x) <= 32768.0,
+                tested by halves::half_gemv;
 
             /// `out[i, k] = ⟨xᵢ, labelₖ⟩ / ‖xᵢ‖` for `x` `[n, d]`, unit rows
             /// `labels` `[K, d]` (see [`unit_rows`]), `out` `[n, K]`.
@@ -241,7 +250,7 @@ macro_rules! declare_entries {
     )*) => {
         mod entry {
             use crate::kernels::int8::*;
-            use crate::kernels::{AttendScratch, Rows, generic};
+            use crate::kernels::{AttendScratch, PackedFloats, Rows, generic};
             use super::$token;
 
             $(

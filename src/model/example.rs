@@ -30,8 +30,7 @@ pub fn onnx(
         let info = |port: &Port| {
             let dims = sizes.values(port.shape);
             let dims = dims.ok_or_else(|| format!("{} has no size", port.name))?;
-            // an output that the kernel leaves empty is full in the body: it has no shape here
-            Ok(info(port.name, (!dims.contains(&0)).then_some(&dims)))
+            Ok(info(port.name, &dims))
         };
         ports.iter().map(info).collect()
     };
@@ -115,12 +114,14 @@ fn tensor(weight: &Drawn) -> TensorProto {
     }
 }
 
-fn info(name: &str, dims: Option<&Vec<usize>>) -> ValueInfoProto {
+/// An output that the kernel leaves empty is full in the body: its sizes are left open.
+fn info(name: &str, dims: &[usize]) -> ValueInfoProto {
+    let fixed = !dims.contains(&0);
     let dim = |size: &usize| tensor_shape_proto::Dimension {
-        value: Some(tensor_shape_proto::dimension::Value::DimValue(*size as i64)),
+        value: fixed.then_some(tensor_shape_proto::dimension::Value::DimValue(*size as i64)),
         ..Default::default()
     };
-    let shape = dims.map(|dims| TensorShapeProto {
+    let shape = Some(TensorShapeProto {
         dim: dims.iter().map(dim).collect(),
     });
     let tensor = type_proto::Tensor {

@@ -3,7 +3,7 @@
 use crate::kernels::int8::{
     Activation, COLUMNS, Codes, Linear, PackedWeights, Quant, padded_depth,
 };
-use crate::kernels::{self, Kernels, Rows};
+use crate::kernels::{self, Kernels, PANEL, PackedFloats, Rows};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -79,27 +79,24 @@ pub(super) fn peak_float_macs() -> f64 {
     (100 * rows * k * n) as f64 / seconds
 }
 
-/// Bytes a second at which a buffer of `bytes` is read again and again: that of whichever
-/// cache holds it, or of memory.
+/// Bytes a second at which a buffer of `bytes` is read again and again, from whichever cache
+/// holds it or from memory: by a product that does next to nothing with what it reads.
 pub(super) fn read_rate(bytes: usize) -> f64 {
-    let words = vec![1_u64; (bytes / 8).max(64)];
-    let times = (1 << 20) / words.len() + 1;
+    let kernels = kernels::active();
+    let columns = 64;
+    let outputs = (bytes / 4 / columns).next_multiple_of(PANEL).max(PANEL);
+    let Some(weights) = PackedFloats::new(&vec![1.0; outputs * columns], columns, None) else {
+        return f64::INFINITY;
+    };
+    let (x, mut out) = (vec![1.0; columns], vec![0.0; outputs]);
+    let x = Rows::of_whole(&x, columns);
+    let times = (1 << 20) / weights.bytes() + 1;
     let seconds = best_of(|| {
         for _ in 0..times {
-            let sums =
-                std::hint::black_box(&words)
-                    .chunks_exact(16)
-                    .fold([0_u64; 16], |sums, chunk| {
-                        let mut sums = sums;
-                        for (sum, word) in sums.iter_mut().zip(chunk) {
-                            *sum = sum.wrapping_add(*word);
-                        }
-                        sums
-                    });
-            std::hint::black_box(sums);
+            kernels.project(x, &weights, &mut out);
         }
     });
-    (times * words.len() * 8) as f64 / seconds
+    (times * weights.bytes()) as f64 / seconds
 }
 
 /// The shortest time of `work`, of as many runs as 50 ms hold.

@@ -2,7 +2,7 @@
 
 use super::super::Rows;
 use super::super::lanes::Lanes;
-use super::pack::{COLUMNS, PackedWeights, padded_depth};
+use super::pack::{COLUMNS, Line, PackedWeights, padded_depth};
 use super::tile::{Block, Recode, Sums, Tile};
 use super::{Codes, Quant};
 
@@ -126,6 +126,9 @@ trait Finish<L: Tile> {
     fn tile(&mut self, lanes: L, at: (usize, usize), block: &Block<'_>, sums: &mut Sums);
 }
 
+/// Weights of more bytes than this are in no cache of one core.
+const STREAMED: usize = 1 << 20;
+
 /// Every tile of `a·W`, panels outside: a panel stays in the cache while the rows pass.
 #[inline(always)]
 fn product<L: Tile>(
@@ -138,8 +141,14 @@ fn product<L: Tile>(
     let mut out: Sums = [[[0; COLUMNS]; 3]; 8];
     let (depth, panels) = (weights.depth(), weights.panels());
     let mut panel = 0;
+    // weights that come from memory, each for one row, come fastest as one stream
+    let streamed = a.rows == 1 && panels * depth * size_of::<Line>() > STREAMED;
     while panel < panels {
-        let wide = next_panels::<L>(panels - panel);
+        let wide = if streamed {
+            1
+        } else {
+            next_panels::<L>(panels - panel)
+        };
         let b = (weights.from_panel(panel), depth, wide);
         let mut row = 0;
         while row < a.rows {
