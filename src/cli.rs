@@ -138,6 +138,8 @@ modality is absent):
   --train FILE.csv   the table that the weights were trained on: items whose words or pixels
                      stand in it are counted, and all figures are given without them too
                      (sentiment, expression)
+  --fusion DIR       every operator of the fusion catalogue on the same features; DIR holds
+                     a head of each, from models/recipes/catalogue/train.py (sentiment)
   --detect           finds the face first (expression)
   --no-history       leaves the history out (emotion)
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
@@ -287,6 +289,7 @@ fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
                 options.map = eval::LabelMap::parse(&text).map_err(|e| e.to_string())?;
             }
             Long("reference") => options.reference = Some(parser.value()?.into()),
+            Long("fusion") => options.fusion = Some(parser.value()?.into()),
             Long("detect") => options.detect = true,
             Long("no-history") => options.no_history = true,
             Long("models") => options.models = Some(parser.value()?.into()),
@@ -312,6 +315,10 @@ fn fits(options: &eval::Options) -> Result<(), Wrong> {
     let task = options.task;
     let misplaced = [
         ("--train", options.train.is_some() && task == Task::Emotion),
+        (
+            "--fusion",
+            options.fusion.is_some() && task != Task::Sentiment,
+        ),
         ("--detect", options.detect && task != Task::Expression),
         ("--no-history", options.no_history && task != Task::Emotion),
     ];

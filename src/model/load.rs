@@ -62,6 +62,10 @@ pub struct PictureHead {
     reads: (bool, bool),
 }
 
+/// A head on pooled vectors of words and picture: a call of the fusion catalogue.
+#[derive(Debug, Clone)]
+pub struct PooledHead(Session);
+
 /// Face detector.
 #[derive(Debug, Clone)]
 pub struct FaceModel(Session);
@@ -221,6 +225,35 @@ impl PictureHead {
         let mut outputs = outputs.into_iter().map(|o| o.values);
         let mut next = || outputs.next().unwrap_or_default();
         Ok((next(), next()))
+    }
+}
+
+impl PooledHead {
+    /// Reads a file with inputs u, v and output logits.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is refused.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let bytes = std::fs::read(path).map_err(|source| ModelError::Unreadable {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let name = path.display().to_string();
+        Session::open(&name, &bytes, &[(&["u", "v"], &["logits"])]).map(Self)
+    }
+
+    /// Logits of a pair of vectors.
+    ///
+    /// # Errors
+    /// The engine's, or an answer that is no number.
+    pub fn logits(&self, u: &[f32], v: &[f32]) -> Result<Vec<f32>, ModelError> {
+        let dims = [[1, u.len()], [1, v.len()]];
+        let inputs = [
+            (&dims[0][..], Given::Floats(u)),
+            (&dims[1][..], Given::Floats(v)),
+        ];
+        let [logits] = self.0.floats(&inputs)?;
+        Ok(logits)
     }
 }
 

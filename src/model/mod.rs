@@ -14,7 +14,7 @@ pub use audit::Audit;
 pub use bundle::{Bundle, Origin, bundles};
 pub use load::{
     Content, Element, Encoded, ExpressionModel, FaceModel, Fused, FusionModel, ImageModel, Loaded,
-    OnnxFile, Output, PictureHead, Runner, SpeechModel, TextModel, Wanted, load_role,
+    OnnxFile, Output, PictureHead, PooledHead, Runner, SpeechModel, TextModel, Wanted, load_role,
 };
 pub use plan::{Placed, Spent};
 

@@ -44,14 +44,16 @@ impl Exam for EmotionExam {
 
     const FORM: Form = Form {
         shipped: "every modality offered",
-        systems: &[
-            TEXT_ONLY,
-            SPEECH_ONLY,
-            SCORE_FUSION,
-            AR_ONLY,
-            AL_ONLY,
-            CONSTRAINT,
-        ],
+        systems: || {
+            &[
+                TEXT_ONLY,
+                SPEECH_ONLY,
+                SCORE_FUSION,
+                AR_ONLY,
+                AL_ONLY,
+                CONSTRAINT,
+            ]
+        },
         columns: &[
             Column {
                 heading: "WA [95%]",

@@ -51,7 +51,7 @@ pub(super) struct Form {
     /// Name of the line about what ships.
     pub shipped: &'static str,
     /// Names of the other systems, in the order of the paper's tables.
-    pub systems: &'static [&'static str],
+    pub systems: fn() -> &'static [&'static str],
     /// Figures of a line, from left to right.
     pub columns: &'static [Column],
     /// Which rows are skipped, after "skipped 3 rows".

@@ -49,7 +49,7 @@ impl Exam for ExpressionExam {
 
     const FORM: Form = Form {
         shipped: "expression",
-        systems: &[CLEAR],
+        systems: || &[CLEAR],
         columns: &[
             Column {
                 heading: "Acc [95%]",

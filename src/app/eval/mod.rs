@@ -4,6 +4,7 @@ mod duplicates;
 mod emotion;
 mod exam;
 mod expression;
+mod fusion;
 mod metrics;
 mod report;
 mod sentiment;
@@ -45,6 +46,9 @@ pub struct Options {
     pub json: bool,
     /// Leaves the history out, to show what it is worth (emotion).
     pub no_history: bool,
+    /// A folder of heads, one an operator of the fusion catalogue, instead of the bundle's own
+    /// (sentiment).
+    pub fusion: Option<PathBuf>,
     /// Finds the face first, instead of taking the whole picture for one (expression).
     pub detect: bool,
     /// Workers; all cores when `None`.
@@ -63,6 +67,7 @@ impl Options {
             map: LabelMap::default(),
             json: false,
             no_history: false,
+            fusion: None,
             detect: false,
             threads: None,
         }
@@ -86,6 +91,7 @@ struct Judged {
 pub fn eval(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     match options.task {
         Task::Emotion => examine::<emotion::EmotionExam>(options, out),
+        Task::Sentiment if options.fusion.is_some() => examine::<fusion::FusionExam>(options, out),
         Task::Sentiment => examine::<sentiment::SentimentExam>(options, out),
         Task::Expression => examine::<expression::ExpressionExam>(options, out),
     }

@@ -62,7 +62,7 @@ impl Report<'_> {
     /// The paper's rows, int8 and (with a reference) fp32 beside it.
     fn lines(&self, part: &Part) -> Vec<Line> {
         let mut lines = Vec::new();
-        for system in self.form.systems {
+        for system in (self.form.systems)() {
             lines.push(line(part, (*system).into(), |j| score(&j.shipped, system)));
             let fp32 = |j: &Judged| j.reference.as_ref().and_then(|r| score(r, system));
             lines.push(line(part, format!("{system} (fp32)"), fp32));

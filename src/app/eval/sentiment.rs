@@ -40,7 +40,7 @@ const PUBLISHED: Published = Published {
 #[derive(Debug)]
 pub(super) struct Question {
     image: Option<PathBuf>,
-    text: Option<String>,
+    pub(super) text: Option<String>,
 }
 
 /// The bundle with its ablations.
@@ -55,7 +55,7 @@ impl Exam for SentimentExam {
 
     const FORM: Form = Form {
         shipped: "every modality offered",
-        systems: &[TEXT_ONLY, IMAGE_ONLY, EQUAL, TGF, FULL],
+        systems: || &[TEXT_ONLY, IMAGE_ONLY, EQUAL, TGF, FULL],
         columns: &[
             Column {
                 heading: "Acc [95%]",
