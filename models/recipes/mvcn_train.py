@@ -26,7 +26,7 @@ class Recipe:
     accumulate: bool = False
     alpha: float = 0.0
     pi: str = "entmax"
-    epochs: int = 3
+    epochs: int = 2
     rate: float = 3e-4
     dropout: float = 0.2
     smoothing: float = 0.0
@@ -35,12 +35,12 @@ class Recipe:
 
 
 LADDER = {
-    "equal": Recipe("equal"),
+    "equal": Recipe("equal", epochs=3),
     "tgf": Recipe("guided"),
     "tgf+scc": Recipe("guided", "class"),
     "tgf+scc+ac": Recipe("guided", "class", True),
     "mvcn": Recipe("guided", "class", True, 0.1),
-    "text": Recipe("text"),
+    "text": Recipe("text", epochs=3),
     "image": Recipe("image", epochs=5, rate=5e-4),
 }
 
@@ -75,8 +75,7 @@ def fit(seen: Seen, chosen: np.ndarray, targets: Targets, recipe: Recipe, seed: 
     torch.manual_seed(seed)
     rng, head = np.random.default_rng(seed), mvcn.Head(recipe.kind, recipe.pi, recipe.dropout)
     if start:
-        own = head.state_dict()
-        head.load_state_dict({k: v for k, v in start.items() if k in own and own[k].shape == v.shape}, strict=False)
+        start_from(head, start)
     steps = recipe.epochs * max(1, round(len(chosen) / BATCH))
     adam = torch.optim.AdamW(head.parameters(), recipe.rate, weight_decay=recipe.decay)
     rate = torch.optim.lr_scheduler.OneCycleLR(adam, recipe.rate, steps, pct_start=0.1)
@@ -87,17 +86,30 @@ def fit(seen: Seen, chosen: np.ndarray, targets: Targets, recipe: Recipe, seed: 
         centroids.reset()
         for batch in shuffled(seen, chosen, BATCH, rng):
             view = rng.integers(len(seen.patches)) if seen.patches else 0
-            kept = np.sort(rng.permutation(PATCHES)[:SHOWN])
-            loss = loss_of(answer_of(head, seen.batch(batch, view, kept)), targets.of(batch), recipe, centroids)
-            adam.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
-            adam.step()
-            rate.step()
+            loss = loss_of(answer_of(head, seen.batch(batch, view, some_patches(rng))), targets.of(batch), recipe, centroids)
+            descend(loss, head, adam, rate)
             step += 1
             if step > steps // 2:
                 mean.update_parameters(head)
     return mean.module.eval()
+
+
+def start_from(head: mvcn.Head, weights: dict) -> None:
+    """Takes over what another kind of head has too."""
+    own = head.state_dict()
+    head.load_state_dict({k: v for k, v in weights.items() if k in own}, strict=False)
+
+
+def some_patches(rng: np.random.Generator) -> np.ndarray:
+    return np.sort(rng.permutation(PATCHES)[:SHOWN])
+
+
+def descend(loss, head: mvcn.Head, adam, rate) -> None:
+    adam.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+    adam.step()
+    rate.step()
 
 
 def answer_of(head: mvcn.Head, batch: mvcn.Batch) -> mvcn.Answer:

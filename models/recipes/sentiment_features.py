@@ -111,8 +111,8 @@ class Seen(NamedTuple):
     patches: list[np.ndarray] | None
     labels: np.ndarray
 
-    def batch(self, chosen, view: int = 0, kept=None) -> Batch:
-        """`kept`: which patches are shown, all unless told."""
+    def batch(self, chosen, view: int = 0, kept=None, pictures=None) -> Batch:
+        """`kept`: which patches are shown, all unless told; `pictures`: other items' pictures."""
         rows = [self.texts.of(i) for i in chosen]
         padded = torch.zeros(len(rows), max(map(len, rows)), rows[0].shape[1])
         mask = torch.zeros(padded.shape[:2], dtype=torch.bool)
@@ -120,7 +120,7 @@ class Seen(NamedTuple):
             padded[i, : len(row)], mask[i, : len(row)] = torch.from_numpy(row.astype(np.float32)), True
         if self.patches is None:
             return Batch(padded, mask, None)
-        shown = self.patches[view][chosen]
+        shown = self.patches[view][chosen if pictures is None else pictures]
         shown = shown if kept is None else shown[:, kept]
         return Batch(padded, mask, torch.from_numpy(shown.astype(np.float32)))
 
@@ -133,3 +133,7 @@ def shuffled(seen: Seen, chosen: np.ndarray, size: int, rng: np.random.Generator
     order = np.argsort(seen.lengths()[chosen] + rng.uniform(0, 4, len(chosen)))
     groups = np.array_split(chosen[order], max(1, round(len(chosen) / size)))
     return [groups[i] for i in rng.permutation(len(groups))]
+
+
+def joined(first: Texts, second: Texts) -> Texts:
+    return Texts(np.concatenate([first.rows, second.rows]), np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]]))
