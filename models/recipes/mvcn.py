@@ -61,12 +61,26 @@ PI = {"entmax": Entmax15.apply, "sparsemax": sparsemax, "softmax": lambda z: z.s
 # -- units ------------------------------------------------------------------------------
 
 
+class SharedDropout(nn.Module):
+    """Dropout of whole features of an item: all its rows lose the same ones."""
+
+    def __init__(self, share: float):
+        super().__init__()
+        self.share = share
+
+    def forward(self, x):
+        if not self.training or self.share == 0:
+            return x
+        kept = torch.rand(x.shape[0], 1, x.shape[-1]) >= self.share
+        return x * (kept / (1 - self.share)).to(x.dtype)
+
+
 class Attention(nn.Module):
     """Multi-head attention whose rows are pi(scores); returns also the weights [B, h, n, m]."""
 
-    def __init__(self, pi: str, dropout: float, dim: int = DIM, heads: int = HEADS):
+    def __init__(self, pi: str, dim: int = DIM, heads: int = HEADS):
         super().__init__()
-        self.heads, self.pi, self.dropout = heads, PI[pi], dropout
+        self.heads, self.pi = heads, PI[pi]
         self.query, self.key_value, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
 
     def forward(self, x, y, mask=None):
@@ -77,7 +91,7 @@ class Attention(nn.Module):
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None, None, :], -1e4)
         weights = self.pi(scores.float())
-        mixed = F.dropout(weights, self.dropout, self.training).to(value.dtype) @ value
+        mixed = weights.to(value.dtype) @ value
         return self.out(mixed.transpose(1, 2).flatten(2)), weights
 
 
@@ -89,11 +103,11 @@ class Unit(nn.Module):
 
     def __init__(self, pi: str | None, dropout: float, dim: int = DIM, ffn: int = FFN, heads: int = HEADS):
         super().__init__()
-        self.own = Attention("softmax", dropout, dim, heads)
-        self.guide = Attention(pi, dropout, dim, heads) if pi else None
+        self.own = Attention("softmax", dim, heads)
+        self.guide = Attention(pi, dim, heads) if pi else None
         self.up, self.down = nn.Linear(dim, ffn), nn.Linear(ffn, dim)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim, LN_EPS) for _ in range(3))
-        self.drop = nn.Dropout(dropout)
+        self.drop = SharedDropout(dropout)
 
     def forward(self, x, mask, patches=None, first_row_only: bool = False):
         """patches None: the picture adds nothing. The last unit of a head that answers from
@@ -128,7 +142,7 @@ class Head(nn.Module):
 
     def __init__(self, kind: str, pi: str = "entmax", dropout: float = 0.1, units: int = UNITS):
         super().__init__()
-        self.kind, self.input_dropout = kind, nn.Dropout(dropout)
+        self.kind, self.input_dropout = kind, SharedDropout(dropout)
         self.text = nn.Linear(TEXT, DIM) if kind != "image" else None
         self.image = nn.Linear(PATCH, DIM) if kind != "text" else None
         guided = pi if kind == "guided" else None

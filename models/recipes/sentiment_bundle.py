@@ -31,7 +31,10 @@ DATA = [
     ("TweetEval sentiment validation (text)", "research, terms of SemEval-2017 task 4"),
     ("SST-2 train (text)", "research"),
     ("MELD train (text)", "GPL-3.0"),
-    ("EfficientNet-Lite0 on ImageNet (initial weights, pictures)", "Apache-2.0"),
+    ("EfficientNet-Lite0 on ImageNet (pictures, as published)", "Apache-2.0"),
+    ("EfficientNet-Lite2 on ImageNet (teacher, pictures)", "Apache-2.0"),
+    ("MPNet-base (teacher, text)", "Apache-2.0"),
+    ("bundle le-mer (text encoder, unchanged) and the data on its card", "research only"),
 ]
 SHARED = ("text", "vocab")
 

@@ -13,8 +13,6 @@ import text_data as td
 from mvcn import Batch
 
 MAX_TOKENS = 64
-# The plain picture, and others mirrored, cut and recoloured.
-VIEWS = 6
 # From this block on the trunk is adapted; what enters it is cached (112 channels, 11 x 11).
 MIDDLE = 11
 
@@ -93,7 +91,7 @@ def patches(data: Path, work: Path, name: str, view: int, net: pictures.Lite, ta
     return np.load(path)
 
 
-def teacher_maps(data: Path, work: Path, name: str, side: int = 256) -> np.ndarray:
+def teacher_maps(data: Path, work: Path, name: str, side: int = 224) -> np.ndarray:
     """Lite2's pooled features: float16 [n, 1280]."""
     path = folder(work) / f"lite2_{name}.npy"
     if not path.exists():
@@ -113,14 +111,18 @@ class Seen(NamedTuple):
     patches: list[np.ndarray] | None
     labels: np.ndarray
 
-    def batch(self, chosen, view: int = 0) -> Batch:
+    def batch(self, chosen, view: int = 0, kept=None, pictures=None) -> Batch:
+        """`kept`: which patches are shown, all unless told; `pictures`: other items' pictures."""
         rows = [self.texts.of(i) for i in chosen]
         padded = torch.zeros(len(rows), max(map(len, rows)), rows[0].shape[1])
         mask = torch.zeros(padded.shape[:2], dtype=torch.bool)
         for i, row in enumerate(rows):
             padded[i, : len(row)], mask[i, : len(row)] = torch.from_numpy(row.astype(np.float32)), True
-        patches = None if self.patches is None else torch.from_numpy(self.patches[view][chosen].astype(np.float32))
-        return Batch(padded, mask, patches)
+        if self.patches is None:
+            return Batch(padded, mask, None)
+        shown = self.patches[view][chosen if pictures is None else pictures]
+        shown = shown if kept is None else shown[:, kept]
+        return Batch(padded, mask, torch.from_numpy(shown.astype(np.float32)))
 
     def lengths(self) -> np.ndarray:
         return np.diff(self.texts.offsets)
@@ -131,3 +133,7 @@ def shuffled(seen: Seen, chosen: np.ndarray, size: int, rng: np.random.Generator
     order = np.argsort(seen.lengths()[chosen] + rng.uniform(0, 4, len(chosen)))
     groups = np.array_split(chosen[order], max(1, round(len(chosen) / size)))
     return [groups[i] for i in rng.permutation(len(groups))]
+
+
+def joined(first: Texts, second: Texts) -> Texts:
+    return Texts(np.concatenate([first.rows, second.rows]), np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]]))

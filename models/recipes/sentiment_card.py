@@ -1,0 +1,68 @@
+"""Figures of the sentiment bundle from `demeanor eval`, into its manifest and card."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+import sentiment_bundle
+from mvcn_train import figures
+
+ON = "MVSA-Single dev; train without copies of dev"
+ROWS = ["text-only", "image-only", "equal fusion", "TGF", "MVCN (full)"]
+METRICS = {"accuracy": "accuracy", "weighted_f1": "weighted F1"}
+TEMPLATE = Path(__file__).with_name("CARD.sentiment.in.md")
+
+
+def evaluate(binary: Path, bundle: Path, reference: Path, table: Path) -> dict:
+    """What `demeanor eval --json` says of the bundle and of its f32 twin."""
+    command = [str(binary), "eval", "--task", "sentiment", "--data", str(table), "--json"]
+    command += ["--models", str(bundle), "--reference", str(reference)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def with_interval(confusion, draws: int = 1000, seed: int = 0) -> dict:
+    """{figure: (value, low, high), "n"}; drawing items with replacement is drawing cells."""
+    c = np.asarray(confusion)
+    drawn = np.random.default_rng(seed).multinomial(c.sum(), c.ravel() / c.sum(), size=draws)
+    many = [figures(d.reshape(c.shape)) for d in drawn]
+    found = {"n": int(c.sum())}
+    for name, value in figures(c).items():
+        low, high = np.percentile([m[name] for m in many], [2.5, 97.5])
+        found[name] = (value, low, high)
+    return found
+
+
+def table(report: dict) -> list[str]:
+    """Markdown: a line a system, fp32 beneath int8."""
+    rows = {row["name"]: with_interval(row["confusion"]) for row in report["rows"]}
+    lines = ["| system | n | " + " | ".join(METRICS.values()) + " |", "|---" * (2 + len(METRICS)) + "|"]
+    for name in [shown for row in ROWS for shown in (row, f"{row} (fp32)") if shown in rows]:
+        cells = ("{:.3f} [{:.3f}, {:.3f}]".format(*rows[name][figure]) for figure in METRICS)
+        lines.append(f"| {name} | {rows[name]['n']} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def metrics(report: dict) -> list[dict]:
+    """The manifest's figures: what ships, and each modality alone."""
+    shown = {f"{ON}": report["confusion"]}
+    of = {row["name"]: row["confusion"] for row in report["rows"]}
+    shown |= {f"{ON}, words alone": of["text-only"], f"{ON}, picture alone": of["image-only"]}
+    found = []
+    for where, confusion in shown.items():
+        row = with_interval(confusion)
+        for name in METRICS:
+            value, low, high = row[name]
+            found.append({"name": name, "on": where, "value": value, "ci95": (low, high), "n": row["n"]})
+    return found
+
+
+def write(report: dict, folder: Path, emotion: Path, temperature: dict) -> None:
+    sentiment_bundle.write_manifest(folder, emotion, temperature, metrics=metrics(report))
+    data = [f"| {name} | {licence} |" for name, licence in sentiment_bundle.DATA]
+    text = TEMPLATE.read_text(encoding="utf-8")
+    filled = {"version": sentiment_bundle.VERSION, "dev": "\n".join(table(report)), "data": "\n".join(data)}
+    for name, value in filled.items():
+        text = text.replace(f"@{name}@", value)
+    (folder / "CARD.md").write_text(text, encoding="utf-8")
