@@ -1,52 +1,39 @@
 """The face detector: BlazeFace (short range) out of the package mediapipe, in bytes.
 
-    faces.py --out FOLDER [--data DATA]     writes FOLDER/face.onnx
-
 Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019.
 Weights and code are Apache-2.0. The six key points of each face are left out.
 
-Input `pixels` u8 [1, S, S, 3], RGB: the centred square around the whole picture (its side is
-the picture's longer one, black outside the picture), resized to S x S. Outputs, per anchor:
-`boxes` f32 [A, 4] = (dx, dy, w, h) in pixels of the network's input, and `scores` f32 [A],
-logits that saturate at +-SCORE_LIMIT.
-
-Anchors, in the order of the outputs: first the cells of stride 8, row by row, two anchors
-each; then those of stride 16, six anchors each (S = 128: 512 + 384 = 896). Anchors of a cell
-have no shape; all sit at its centre ((column + 1/2) stride, (row + 1/2) stride):
-
-    centre x = (column + 1/2) stride + dx,  width = w, likewise y and h.
-
-Faces: drop anchors below `min_score` = sigmoid(score); then, best first, take every anchor
-left whose box overlaps the best one's by more than OVERLAP (intersection over union), and
-answer the mean of their boxes weighted by their probabilities, with the best one's
-probability. This is the paper's blending, steadier in video than keeping the best box.
+Input `pixels` u8 [1, S, S, 3], RGB, as faces_boxes.letterbox makes it. Outputs, one row per
+anchor in the order that faces_boxes.py describes: `boxes` f32 [A, 4] = (dx, dy, w, h) in
+pixels of the input, and `scores` f32 [A], logits held within +-SCORE_LIMIT. The network is
+convolutional, so S may be any multiple of 16; smaller faces are found at a larger S.
 
 What is changed, exactly: channels that BlazeFace pads with zeros before a sum are zero rows
 of the weights before; a wider sum behind a max pool goes through a 1 x 1 convolution of ones
-and zeros; the linear value between depthwise and pointwise convolutions is scaled and shifted
-channel by channel so that each uses all 256 steps; each of the five numbers of an anchor has
-steps of its own. What remains beyond convolutions and sums is MaxPool 2 x 2 on bytes.
+and zeros; channels are scaled, and linear values shifted, so that each uses most of a byte's
+steps; each of the five numbers of an anchor has steps of its own. What is changed with a
+loss: int8 weights are fitted, layer by layer (rounded.py). What remains beyond convolutions
+and sums is MaxPool 2 x 2 on bytes.
 """
 
-import argparse
 import importlib.metadata
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from faces_boxes import ANCHORS
 from picture_graph import FloatNet, IntegerNet, Weights, ranges
-from rounded import FittedNet, TorchNet
+from rounded import BytesNet, FittedNet, TorchNet
 
-SIDE = 128
+SIDE = 192
 POINT = (1 / 127.5, 127)  # trained on x / 127.5 - 1; the half step left over goes into the stem's bias
 BLOCKS = [(24, 1), (28, 1), (32, 2), (36, 1), (42, 1), (48, 2), (56, 1), (64, 1), (72, 1), (80, 1), (88, 1)]
 BLOCKS += [(96, 2), (96, 1), (96, 1), (96, 1), (96, 1)]  # channels out, stride
 FINE = 10  # the block after which the cells of stride 8 are read
-ANCHORS = {"fine": (8, 2), "coarse": (16, 6)}  # stride, anchors a cell
 NUMBERS = 5  # dx, dy, w, h, score
-SCORE_LIMIT, OVERLAP = 8.0, 0.3
-EVENNESS = 0.5
+SCORE_LIMIT = 8.0
+EVENNESS = 0.5  # 1: every linear channel uses all steps, but weights grow unequal; 0: none is scaled
 # lowest and highest (dx, dy, w, h, score) kept, pixels: beyond what any anchor with a face says
 KEPT = {
     "fine": ((-12, -12, 8, 8, -SCORE_LIMIT), (12, 12, 60, 60, SCORE_LIMIT)),
@@ -127,16 +114,33 @@ def layers() -> Weights:
 # -- the network ---------------------------------------------------------------------------
 
 
+def block(net, x, i: int, weights: Weights):
+    """skip + pointwise(depthwise(x)), then ReLU."""
+    stride, channels = BLOCKS[i][1], len(weights[f"depth{i}"][0])
+    skip = x if stride == 1 else net.conv(net.max_pool(x), f"widen{i}", relu=True)
+    y = net.conv(x, f"depth{i}", stride, SAME if stride == 1 else SAME_HALVED, groups=channels)
+    return net.add(skip, net.conv(y, f"point{i}"), f"sum{i}")
+
+
+def near(net, weights: Weights):
+    """The cells of stride 8."""
+    x = net.conv(net.pixels, "stem", 2, (1, 1, 2, 2), relu=True)
+    for i in range(FINE + 1):
+        x = block(net, x, i, weights)
+    return x
+
+
+def far(net, x, weights: Weights):
+    """The head on the cells of stride 16, from those of stride 8."""
+    for i in range(FINE + 1, len(BLOCKS)):
+        x = block(net, x, i, weights)
+    return net.conv(x, "coarse")
+
+
 def walk(net, weights: Weights) -> tuple:
     """(fine, coarse) heads before they are put in order."""
-    x = net.conv(net.pixels, "stem", 2, (1, 1, 2, 2), relu=True)
-    for i, (_, stride) in enumerate(BLOCKS):
-        channels = len(weights[f"depth{i}"][0])
-        skip = x if stride == 1 else net.conv(net.max_pool(x), f"widen{i}", relu=True)
-        y = net.conv(x, f"depth{i}", stride, SAME if stride == 1 else SAME_HALVED, groups=channels)
-        x = net.add(skip, net.conv(y, f"point{i}"), f"sum{i}")
-        fine = x if i == FINE else (fine if i > FINE else None)
-    return net.conv(fine, "fine"), net.conv(x, "coarse")
+    x = near(net, weights)
+    return net.conv(x, "fine"), far(net, x, weights)
 
 
 def finish(net, heads, steps: dict) -> None:
@@ -199,15 +203,14 @@ class Evened:
 
     def _stage(self, blocks: list[int], before: np.ndarray | None) -> np.ndarray:
         """Divides a stage's channels by their peaks; returns the peaks."""
-        made = [f"sum{i}" for i in blocks] + (["stem"] if blocks[0] == 0 else [])
-        peak = np.mean([self.limits[layer][1] for layer in made], axis=0)
+        made = [f"sum{i}" for i in blocks] + ["stem" if blocks[0] == 0 else f"widen{blocks[0]}"]
+        peak = np.max([self.limits[layer][1] for layer in made], axis=0)
         peak = np.maximum(peak, 1e-2 * peak.max()).astype(np.float32)
         for layer in [*made, *(f"point{i}" for i in blocks)]:
             self._outputs(layer, 1 / peak, None)
         first = blocks[0]
         if first > 0:  # a max pool lies before: its channels still have the factors of the stage before
             self._divide_input(f"widen{first}", before)
-            self._outputs(f"widen{first}", 1 / peak, None)
         for i in blocks:
             (w, bias), into = self.weights[f"depth{i}"], before if i == first and first > 0 else peak
             self.weights[f"depth{i}"] = w * into[:, None, None, None], bias
@@ -250,12 +253,11 @@ def skipped(i: int) -> str:
 
 
 def aim(layer: str, reference, net):
-    """What rounded layers should make: pointwise ones also what the sum so far has lost."""
-    wanted = reference.raw[layer]
+    """What rounded layers should make, and where it matters. Pointwise layers also make up for
+    what the sum so far has lost; heads are for anchors that see a face."""
+    wanted = reference.raw[layer].float()
     if layer in ANCHORS:
-        score = wanted.unflatten(1, (-1, NUMBERS))[:, :, 4:].sub(0.5).mul(2 * SCORE_LIMIT)
-        matters = 0.03 + torch.sigmoid(score)
-        return wanted, matters.expand(-1, -1, NUMBERS, -1, -1).flatten(1, 2)
+        return wanted, probabilities(wanted).add(0.03).repeat_interleave(NUMBERS, 1)
     if not layer.startswith("point"):
         return wanted, torch.ones_like(wanted)
     skip = skipped(int(layer.removeprefix("point")))
@@ -263,76 +265,38 @@ def aim(layer: str, reference, net):
     return wanted - net.made[skip], 0.02 + (wanted > 0).float()
 
 
-def integer_net(pictures: np.ndarray, side: int = SIDE) -> IntegerNet:
-    """BlazeFace in bytes, fitted to what the f32 network makes of u8 pictures [N, side, side, 3]."""
+def probabilities(head: torch.Tensor) -> torch.Tensor:
+    """[N, anchors, cells, cells] of an evened head."""
+    return torch.sigmoid((head.unflatten(1, (-1, NUMBERS))[:, :, 4] - 0.5) * 2 * SCORE_LIMIT)
+
+
+def integer_net(pictures: np.ndarray, more: np.ndarray, side: int = SIDE) -> IntegerNet:
+    """BlazeFace in bytes: fitted to what the f32 network makes of u8 `pictures` [N, side, side, 3],
+    its last blocks trained on `more` of them."""
+    import faces_tuning
+
     weights = layers()
     reference = FloatNet("face", weights, side, 3, POINT)
     walk(reference, weights)
     evened = Evened(weights, ranges(reference, pictures))
-    target = TorchNet(evened.weights, POINT, pictures)
-    walk(target, weights)
-    fitted = FittedNet(target, POINT, pictures, evened.limits, aim)
-    walk(fitted, weights)
-    net = IntegerNet("face", fitted.weights, side, 3, POINT, evened.limits, fitted.scales)
+    with torch.no_grad():
+        target = TorchNet(evened.weights, POINT, pictures)
+        target.conv(near(target, weights), "fine")
+        fitted = FittedNet(target, POINT, pictures, evened.limits, aim)
+        fitted.conv(near(fitted, weights), "fine")
+        codes, wanted = last_blocks(evened, fitted, more)
+    made = fitted.weights | faces_tuning.tune(evened.weights, evened.limits, evened.steps["coarse"], codes, wanted)
+    net = IntegerNet("face", made, side, 3, POINT, evened.limits, fitted.scales)
     finish(net, walk(net, weights), evened.steps)
     return net
 
 
-# -- pictures and boxes ------------------------------------------------------------------------
-
-
-def square(picture, centre: tuple[float, float], length: float, side: int) -> np.ndarray:
-    """u8 [side, side, 3]: the square of `length` about `centre`, black outside the picture."""
-    from PIL import Image
-
-    margin = int(np.ceil(length)) + 2
-    canvas = Image.new("RGB", (picture.width + 2 * margin, picture.height + 2 * margin))
-    canvas.paste(picture, (margin, margin))
-    left, top = centre[0] - length / 2 + margin, centre[1] - length / 2 + margin
-    return np.asarray(canvas.resize((side, side), Image.BILINEAR, box=(left, top, left + length, top + length)))
-
-
-def letterbox(picture, side: int = SIDE) -> np.ndarray:
-    return square(picture, (picture.width / 2, picture.height / 2), max(picture.size), side)
-
-
-def anchors(side: int) -> np.ndarray:
-    """[A, 2] centres in pixels of the network's input."""
-    rows = []
-    for stride, count in ANCHORS.values():
-        at = (np.arange(side // stride) + 0.5) * stride
-        y, x = np.meshgrid(at, at, indexing="ij")
-        rows.append(np.repeat(np.stack([x.ravel(), y.ravel()], 1), count, axis=0))
-    return np.concatenate(rows)
-
-
-def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union of (x0, y0, x1, y1)."""
-    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=1)
-    area = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
-    return shared / np.maximum(np.prod(box[2:] - box[:2]) + area - shared, 1e-9)
-
-
-def faces(raw: np.ndarray, scores: np.ndarray, side: int, min_score: float = 0.5) -> np.ndarray:
-    """[faces, 5]: (x0, y0, x1, y1, probability) in pixels of the input, best first."""
-    probability = 1 / (1 + np.exp(-np.clip(scores.astype(np.float64), -100, 100)))
-    keep = np.flatnonzero(probability >= min_score)
-    keep = keep[np.argsort(-probability[keep], kind="stable")]
-    centre, size = anchors(side)[keep] + raw[keep, :2], raw[keep, 2:]
-    boxes, p, out = np.concatenate([centre - size / 2, centre + size / 2], 1), probability[keep], []
-    while len(boxes):
-        same = overlap(boxes[0], boxes) > OVERLAP
-        same[0] = True
-        out.append([*(p[same, None] * boxes[same]).sum(0) / p[same].sum(), p[0]])
-        boxes, p = boxes[~same], p[~same]
-    return np.array(out).reshape(-1, 5)
-
-
-def detect(session, picture, side: int = SIDE, min_score: float = 0.5) -> np.ndarray:
-    """`faces` in pixels of the picture."""
-    boxes, scores = session.run(["boxes", "scores"], {"pixels": letterbox(picture, side)[None]})
-    found, length = faces(boxes, scores, side, min_score), max(picture.size)
-    corner = np.array([picture.width - length, picture.height - length]) / 2
-    found[:, :4] = found[:, :4] * length / side + np.tile(corner, 2)
-    return found
+def last_blocks(evened: Evened, fitted: FittedNet, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """(what the fitted blocks give the last ones, what the f32 network's last head says)"""
+    codes, wanted = [], []
+    for at in range(0, len(pictures), 8):
+        part = pictures[at : at + 8]
+        codes.append(near(BytesNet(fitted.weights, POINT, part, fitted.limits), fitted.weights))
+        floats = TorchNet(evened.weights, POINT, part)
+        wanted.append(far(floats, near(floats, evened.weights), evened.weights).half())
+    return torch.cat(codes), torch.cat(wanted)

@@ -15,6 +15,7 @@ from scipy.special import log_softmax
 
 import expression
 import faces
+from faces_boxes import detect, overlap, square
 from picture_graph import session_of
 
 VERSION = "1.0.0"
@@ -88,7 +89,16 @@ def accuracy(made: np.ndarray, votes: np.ndarray, strict: bool, draws: int = 100
     right = (made.argmax(1) == label)[counts]
     drawn = np.random.default_rng(0).binomial(len(right), right.mean(), draws) / len(right)
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return {"value": right.mean(), "ci95": (low, high), "n": len(right), "skipped": int((~counts).sum())}
+    skipped = int((~counts).sum())
+    return {"value": float(right.mean()), "ci95": (float(low), float(high)), "n": len(right), "skipped": skipped}
+
+
+def confusion(made: np.ndarray, votes: np.ndarray) -> np.ndarray:
+    """[8, 8], rows: the class with more than half of the votes."""
+    label, counts = expression.truth(votes, True)
+    table = np.zeros((8, 8), int)
+    np.add.at(table, (label[counts], made.argmax(1)[counts]), 1)
+    return table
 
 
 # -- faces in pictures -----------------------------------------------------------------------
@@ -107,7 +117,7 @@ def cropped(picture, box: np.ndarray) -> np.ndarray:
     """u8 [48, 48]: the face in `box` as the expression network wants it."""
     side = max(box[2] - box[0], box[3] - box[1]) * CROP_SCALE
     centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2 + CROP_SHIFT * side
-    rgb = faces.square(picture, centre, side, expression.SIDE).astype(np.uint16)
+    rgb = square(picture, centre, side, expression.SIDE).astype(np.uint16)
     return ((77 * rgb[..., 0] + 150 * rgb[..., 1] + 29 * rgb[..., 2] + 128) >> 8).astype(np.uint8)
 
 
@@ -116,7 +126,7 @@ def framing(session, rows: np.ndarray, seed: int = 3) -> tuple[float, float]:
     rng, scales, shifts = np.random.default_rng(seed), [], []
     for face in rows:
         picture, (_, top, side) = pasted(face, rng)
-        for box in faces.detect(session, picture, faces.SIDE)[:1]:
+        for box in detect(session, picture, faces.SIDE)[:1]:
             scales.append(np.log(side / max(box[2] - box[0], box[3] - box[1])))
             shifts.append((top + side / 2 - (box[1] + box[3]) / 2) / side)
     return float(np.exp(np.mean(scales))), float(np.mean(shifts))
@@ -128,13 +138,131 @@ def end_to_end(detector, classifier, rows: np.ndarray, seed: int = 4) -> tuple[n
     for i, face in enumerate(rows):
         picture, (left, top, side) = pasted(face, rng)
         frame = np.array([left, top, left + side, top + side])
-        boxes = faces.detect(detector, picture, faces.SIDE, MIN_SCORE)
-        hits = [box for box in boxes if faces.overlap(frame, box[None, :4])[0] > 0.3]
+        boxes = detect(detector, picture, faces.SIDE, MIN_SCORE)
+        hits = [box for box in boxes if overlap(frame, box[None, :4])[0] > 0.3]
         if hits:
             found[i] = True
             made[i] = logits(classifier, cropped(picture, hits[0])[None])[0]
     return made, found
 
 
+# -- the detector, int8 beside f32 --------------------------------------------------------------
+
+
+def agreement(reference, shipped, pictures, min_score: float = MIN_SCORE) -> dict:
+    """How often two detectors find the same faces: overlap above 1/2, each face once."""
+    counts, overlaps = {"f32": 0, "int8": 0, "both": 0, "pictures": len(pictures)}, []
+    for picture in pictures:
+        wanted, found = (detect(s, picture, faces.SIDE, min_score) for s in (reference, shipped))
+        counts["f32"] += len(wanted)
+        counts["int8"] += len(found)
+        free = np.ones(len(found), bool)
+        for box in wanted:
+            shared = overlap(box[:4], found[:, :4]) * free if len(found) else np.zeros(1)
+            if shared.max() > 0.5:
+                free[shared.argmax()] = False
+                counts["both"] += 1
+                overlaps.append(shared.max())
+    return counts | {"overlap": float(np.mean(overlaps))}
+
+
+def without_faces(session, pictures) -> list:
+    """Pictures in which the detector suspects nothing."""
+    return [picture for picture in pictures if not len(detect(session, picture, faces.SIDE, 0.3))]
+
+
+def background(kind: str, rng, scenes) -> Image.Image:
+    """320 x 240: one grey, noise, or a scene."""
+    if kind == "grey":
+        return Image.new("RGB", (320, 240), (int(rng.integers(40, 215)),) * 3)
+    if kind == "noise":
+        return Image.fromarray(rng.integers(0, 256, (240, 320, 3)).astype(np.uint8))
+    return scenes[int(rng.integers(len(scenes)))].resize((320, 240), Image.BILINEAR)
+
+
+def recall(session, rows: np.ndarray, kind: str, side: int, scenes, seed: int = 5) -> tuple[float, float]:
+    """(share of pasted faces found, other finds per picture); `side` is the FER frame's, in 320 x 240."""
+    rng, hits, others = np.random.default_rng(seed), 0, 0
+    for face in rows:
+        picture = background(kind, rng, scenes).copy()
+        left, top = int(rng.integers(0, 321 - side)), int(rng.integers(0, 241 - side))
+        picture.paste(Image.fromarray(face).resize((side, side), Image.BILINEAR), (left, top))
+        boxes = detect(session, picture, faces.SIDE, MIN_SCORE)
+        frame = np.array([left, top, left + side, top + side])
+        right = [box for box in boxes if overlap(frame, box[None, :4])[0] > 0.3]
+        hits += bool(right)
+        others += len(boxes) - len(right)
+    return hits / len(rows), others / len(rows)
+
+
 def sessions(folder: Path) -> tuple:
     return session_of(folder / "face.onnx"), session_of(folder / "expression.onnx")
+
+
+# -- the card ----------------------------------------------------------------------------------
+
+
+def percent(row: dict) -> str:
+    low, high = row["ci95"]
+    return f"{row['value']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def accuracies(found: dict) -> list[str]:
+    lines = ["| faces | n | int8 | fp32 | int8, chained |", "|---|---|---|---|---|"]
+    for rule, name in (("half", "more than half"), ("top", "most votes")):
+        rows = [found[key] for key in (f"direct_int8_{rule}", f"direct_fp32_{rule}", f"chained_{rule}")]
+        counted = f"{rows[0]['n']} ({rows[0]['skipped']} skipped)"
+        lines.append(f"| {name} | {counted} | " + " | ".join(percent(row) for row in rows) + " |")
+    return lines
+
+
+def confusions(found: dict) -> list[str]:
+    lines = ["| | " + " | ".join(expression.LABELS) + " | recall |", "|---" * 10 + "|"]
+    for i, (name, row) in enumerate(zip(expression.LABELS, found["confusion"])):
+        lines.append(f"| {name} | " + " | ".join(map(str, row)) + f" | {row[i] / max(sum(row), 1):.2f} |")
+    return lines
+
+
+def agreements(found: dict) -> list[str]:
+    lines = ["| min_score | faces f32 | faces int8 | both | mean overlap |", "|---" * 5 + "|"]
+    for score, row in found["agreement"].items():
+        lines.append(f"| {score} | {row['f32']} | {row['int8']} | {row['both']} | {row['overlap']:.3f} |")
+    return lines
+
+
+def recalls(found: dict) -> list[str]:
+    sides = list(found["recall_int8"]["grey"])
+    lines = ["| background, network | " + " | ".join(f"{s} px" for s in sides) + " |", "|---" * (1 + len(sides)) + "|"]
+    for kind in ("grey", "noise", "scene"):
+        for network in ("int8", "fp32"):
+            cells = [found[f"recall_{network}"][kind][side] for side in sides]
+            lines.append(f"| {kind}, {network} | " + " | ".join(f"{hit:.2f} ({other:.2f})" for hit, other in cells) + " |")
+    return lines
+
+
+def metrics(found: dict) -> list[dict]:
+    names = {
+        "direct_int8_half": "FER+ dev, faces with more than half of the votes on one class",
+        "direct_int8_top": "FER+ dev, faces with one class of most votes",
+        "chained_half": "FER+ dev, more than half; pasted at 96 to 160 px, found and cropped",
+    }
+    return [found[key] | {"name": "accuracy", "on": where} for key, where in names.items()]
+
+
+def write_card(found: dict, folder: Path) -> None:
+    write_manifest(folder, found["temperature"], True, metrics(found))
+    text = (Path(__file__).parent / "FACES_CARD.in.md").read_text()
+    tables = {"accuracy": accuracies, "confusion": confusions, "agreement": agreements, "recall": recalls}
+    for name, table in tables.items():
+        text = text.replace(f"@{name}@", "\n".join(table(found)))
+    words = {
+        "version": VERSION,
+        "seen": f"{found['seen']:.3f}",
+        "temperature": f"{found['temperature']:.2f}",
+        "side": str(faces.SIDE),
+        "smallest": f"{found['smallest']:.0%}",
+        "data": "\n".join(f"| {name} | {licence} |" for name, licence in DATA),
+    }
+    for name, word in words.items():
+        text = text.replace(f"@{name}@", word)
+    (folder / "CARD.md").write_text(text)

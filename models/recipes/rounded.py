@@ -12,10 +12,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from onnx_graph import quantise_per_channel
 from picture_graph import Weights, byte_point
 
 HOLD = 1e-3  # of the inputs' mean power: how strongly weights are held near the old ones
-SAMPLES = 10_000  # pixels a layer is fitted on
+SAMPLES = 16_384  # pixels a layer is fitted on
 SHRINKS = (1.0, 0.9, 0.8, 0.7)  # of the row's peak: ranges tried for its int8 weights
 
 
@@ -28,8 +29,9 @@ class TorchNet:
 
     def conv(self, x, layer, stride=1, pads=(0, 0, 0, 0), groups=1, relu=False):
         w, bias = (torch.from_numpy(np.ascontiguousarray(v, np.float32)) for v in self.weights[layer])
-        self.raw[layer] = F.conv2d(bordered(x, pads), w, bias, stride, groups=groups)
-        return self._made(layer, self.raw[layer], relu)
+        raw = F.conv2d(bordered(x, pads), w, bias, stride, groups=groups)
+        self._keep_raw(layer, raw)
+        return self._made(layer, raw, relu)
 
     def add(self, a, b, layer, relu=True):
         return self._made(layer, a + b, relu)
@@ -37,9 +39,14 @@ class TorchNet:
     def max_pool(self, x):
         return F.max_pool2d(x, 2)
 
+    def _keep_raw(self, layer, value):
+        self.raw[layer] = value.half()
+
     def _made(self, layer, value, relu):
-        self.made[layer] = F.relu(value) if relu else value
-        return self.made[layer]
+        value = F.relu(value) if relu else value
+        if relu:  # what later layers are added to
+            self.made[layer] = value
+        return value
 
 
 def bordered(x: torch.Tensor, pads) -> torch.Tensor:
@@ -47,35 +54,55 @@ def bordered(x: torch.Tensor, pads) -> torch.Tensor:
     return F.pad(x, (left, right, top, bottom))
 
 
-class FittedNet(TorchNet):
+class BytesNet(TorchNet):
+    """The walk with values rounded to bytes."""
+
+    def __init__(self, weights: Weights, point, pixels: np.ndarray, limits: dict):
+        super().__init__(weights, point, pixels)
+        self.limits = limits
+
+    def _keep_raw(self, layer, value):
+        """Nobody asks."""
+
+    def _made(self, layer, value, relu):
+        scale, zero = byte_point(self.limits[layer], relu)
+        return super()._made(layer, ((value / scale).round() + zero).clamp(0, 255).sub(zero).mul(scale), relu)
+
+
+class FittedNet(BytesNet):
     """The walk in bytes; each convolution is fitted as it is met.
 
     `aim(layer, reference, self)` gives the values [N, C, H, W] to reach and how much each matters.
     """
 
     def __init__(self, reference: TorchNet, point, pixels, limits: dict, aim):
-        super().__init__(dict(reference.weights), point, pixels)
-        self.reference, self.limits, self.aim = reference, limits, aim
+        super().__init__(dict(reference.weights), point, pixels, limits)
+        self.reference, self.aim = reference, aim
         self.scales: dict[str, np.ndarray] = {}
         self.rng = np.random.default_rng(0)
 
     def conv(self, x, layer, stride=1, pads=(0, 0, 0, 0), groups=1, relu=False):
         at = self.rng.permutation(self.reference.raw[layer][:, 0].numel())[:SAMPLES]
-        y, matters = (v.permute(0, 2, 3, 1).flatten(0, 2)[at].numpy() for v in self.aim(layer, self.reference, self))
-        (w, bias), taps = self.weights[layer], patches(bordered(x, pads), self.weights[layer][0].shape[2], stride, at)
+        aim = self.aim(layer, self.reference, self)
+        y, matters = (v.permute(0, 2, 3, 1).flatten(0, 2)[at].numpy() for v in aim)
+        w, bias = self.weights[layer]
+        if copies(w):
+            self.scales[layer] = quantise_per_channel(w, axis=0)[1]
+            return super().conv(x, layer, stride, pads, groups, relu)
+        taps = patches(bordered(x, pads), w.shape[2], stride, at)
         fitted, biases, scales = np.empty_like(w), np.empty_like(bias), np.empty(len(w), np.float32)
+        inputs = None if groups > 1 else Inputs(taps.reshape(len(at), -1))
         for row in range(len(w)):
-            inputs = taps[:, row] if groups > 1 else taps.reshape(len(at), -1)
-            found = fit_row(inputs, y[:, row], w[row].ravel().astype(np.float64), matters[:, row])
+            seen = inputs or Inputs(taps[:, row])
+            found = seen.fit(y[:, row], w[row].ravel().astype(np.float64), matters[:, row])
             fitted[row], biases[row], scales[row] = found[0].reshape(w.shape[1:]), *found[1:]
         self.weights[layer], self.scales[layer] = (fitted, biases), scales
         return super().conv(x, layer, stride, pads, groups, relu)
 
-    def _made(self, layer, value, relu):
-        scale, zero = byte_point(self.limits[layer], relu)
-        codes = (super()._made(layer, value, relu) / scale).round() + zero
-        self.made[layer] = (codes.clamp(0, 255) - zero) * scale
-        return self.made[layer]
+
+def copies(w: np.ndarray) -> bool:
+    """Whether every output is one input, scaled: nothing is lost by rounding."""
+    return (np.count_nonzero(w.reshape(len(w), -1), axis=1) <= 1).all()
 
 
 def patches(x: torch.Tensor, size: int, stride: int, at: np.ndarray) -> np.ndarray:
@@ -86,20 +113,30 @@ def patches(x: torch.Tensor, size: int, stride: int, at: np.ndarray) -> np.ndarr
     return windows[picture, :, y, px].flatten(2).numpy()
 
 
-def fit_row(x: np.ndarray, y: np.ndarray, w: np.ndarray, matters: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """(weights on an int8 grid, bias, step of the grid) of one output; weights that are all 0 stay so."""
-    matters = matters.astype(np.float64) / matters.sum(dtype=np.float64)
-    middle, level = matters @ x, matters @ y
-    if not w.any():
-        return w, float(level), 1.0
-    x, y = (x - middle).astype(np.float32), y - level
-    power = ((x * matters[:, None].astype(np.float32)).T @ x).astype(np.float64)
-    power[np.diag_indices_from(power)] += HOLD * np.trace(power) / len(power) + 1e-12
-    w = w + np.linalg.solve(power, x.T @ (matters * (y - x @ w)))
-    spread = np.linalg.cholesky(np.linalg.inv(power)).T
-    tried = [round_row(w, spread, shrink * np.abs(w).max() / 127) for shrink in SHRINKS]
-    best, step = min(tried, key=lambda t: (t[0] - w) @ power @ (t[0] - w))
-    return best, float(level - best @ middle), step
+class Inputs:
+    """What a layer reads, [samples, inputs]."""
+
+    def __init__(self, x: np.ndarray):
+        self.centre = x.mean(0)
+        # a column of ones: one product gives sums of squares and sums
+        self.x = np.concatenate([x - self.centre, np.ones((len(x), 1), np.float32)], 1)
+
+    def fit(self, y: np.ndarray, w: np.ndarray, matters: np.ndarray) -> tuple[np.ndarray, float, float]:
+        """(weights on an int8 grid, bias, step of the grid) of one output; weights that are all 0 stay so."""
+        matters = (matters / matters.sum(dtype=np.float64)).astype(np.float32)
+        cross = (self.x.T @ (matters * y)).astype(np.float64)
+        if not w.any():
+            return w, float(cross[-1]), 1.0
+        squares = (self.x * matters[:, None]).T.astype(np.float32) @ self.x
+        middle, level = squares[-1, :-1].astype(np.float64), cross[-1]
+        power = squares[:-1, :-1].astype(np.float64) - np.outer(middle, middle)
+        away = cross[:-1] - level * middle - power @ w
+        power[np.diag_indices_from(power)] += HOLD * np.trace(power) / len(power) + 1e-9
+        w = w + np.linalg.solve(power, away)
+        spread = np.linalg.cholesky(np.linalg.inv(power)).T
+        tried = [round_row(w, spread, shrink * np.abs(w).max() / 127) for shrink in SHRINKS]
+        best, step = min(tried, key=lambda t: (t[0] - w) @ power @ (t[0] - w))
+        return best, float(level - best @ (middle + self.centre)), step
 
 
 def round_row(w: np.ndarray, spread: np.ndarray, step: float) -> tuple[np.ndarray, float]:
