@@ -23,10 +23,10 @@ CROP_SCALE, CROP_SHIFT = 1.16, -0.09  # `framing` finds them
 MIN_SCORE, UNSURE_BELOW = 0.6, 0.4
 FILES = [("face.onnx", "face"), ("expression.onnx", "expression")]
 DATA = [
-    ("FER2013 faces (expression)", "research: Kaggle challenge of ICML 2013"),
+    ("FER2013 faces (expression; pasted into pictures, face: rounding to int8)", "research: Kaggle challenge of ICML 2013"),
     ("FER+ votes (expression)", "MIT"),
     ("BlazeFace short range of mediapipe 0.10.14 (face, initial weights)", "Apache-2.0"),
-    ("MVSA-Single train pictures, no labels (face: rounding to int8)", "research"),
+    ("MVSA-Single train pictures without labels (face: rounding to int8)", "research"),
 ]
 
 
@@ -252,7 +252,7 @@ def metrics(found: dict) -> list[dict]:
     names = {
         "direct_int8_half": "FER+ dev, faces with more than half of the votes on one class",
         "direct_int8_top": "FER+ dev, faces with one class of most votes",
-        "chained_half": "FER+ dev, more than half; pasted at 96 to 160 px, found and cropped",
+        "chained_half": "FER+ dev, more than half; pasted at 96 to 160 px, cropped where found (97% are)",
     }
     return [found[key] | {"name": "accuracy", "on": where} for key, where in names.items()]
 
