@@ -18,7 +18,7 @@ import faces
 from picture_graph import Weights, byte_point
 from rounded import bordered
 
-STEPS, BATCH, RATE = 1500, 32, 1e-3
+STEPS, BATCH, RATE = 900, 32, 1e-3
 
 
 class Rounded(torch.autograd.Function):
@@ -106,5 +106,5 @@ def tune(weights: Weights, limits: dict, steps, codes: torch.Tensor, wanted: tor
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimiser.step()
         if step % 100 == 0:
-            print(f"tune {step} {float(error):.3f}", flush=True)
+            print(f"tune {step} {error.item():.3f}", flush=True)
     return net.weights()
