@@ -62,7 +62,7 @@ impl<W: Write> Sink<W> {
             self.out,
             "{:>15}  {:<8} {}  ({}, {:.0} ms)",
             span(event),
-            event.label,
+            answer(event),
             scores.join("  "),
             event.modality.name(),
             event.latency.total()
@@ -90,10 +90,23 @@ impl<W: Write> Sink<W> {
     }
 }
 
+/// When, or about what.
 fn span(event: &Event) -> String {
-    match (event.start, event.end) {
-        (Some(start), Some(end)) => format!("{start:.2}-{end:.2} s"),
+    match (event.start, event.end, event.face) {
+        (Some(start), Some(end), _) if end > start => format!("{start:.2}-{end:.2} s"),
+        (Some(at), _, Some(face)) => format!("{at:.2} s, face {}", face.id),
+        (Some(at), ..) => format!("{at:.2} s"),
+        (None, _, Some(face)) => format!("face {}", face.id),
+        (None, _, None) if event.modality.image => "picture".into(),
         _ => "text".into(),
+    }
+}
+
+/// The answer; of other tasks than emotion with the task's name.
+fn answer(event: &Event) -> String {
+    match event.task {
+        "emotion" => event.label.clone(),
+        task => format!("{task} {}", event.label),
     }
 }
 

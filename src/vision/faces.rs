@@ -144,7 +144,8 @@ fn blend(group: &[Found], best: Found) -> Found {
         let sum: f32 = group.iter().map(|f| of(&f.place) * f.score).sum();
         sum / total
     };
-    if !(total > 0.0) {
+    // probabilities are at least `least`, and may all be 0 when that is
+    if total <= 0.0 {
         return best;
     }
     Found {

@@ -3,7 +3,7 @@
 use super::Page;
 use super::palette::{self, Colour};
 use crate::decision::top;
-use crate::event::{Event, Face};
+use crate::event::{Event, Face, Modality};
 use crate::vision::Picture;
 use crate::vision::resize::{Crop, Resizer};
 
@@ -83,6 +83,14 @@ impl Token<'_> {
     }
 }
 
+/// What an answer about a face and nothing else rests on.
+const FACE: Modality = Modality {
+    speech: false,
+    text: false,
+    image: false,
+    face: true,
+};
+
 impl<'a> View<'a> {
     /// Sorts out a page.
     pub fn of(page: &Page<'a>) -> View<'a> {
@@ -100,7 +108,9 @@ impl<'a> View<'a> {
             if !view.bundles.contains(&event.bundle.as_str()) {
                 view.bundles.push(&event.bundle);
             }
-            match event.face {
+            // a face may take part in another task's answer, which is not about the face
+            let of_face = event.face.filter(|_| event.modality == FACE);
+            match of_face {
                 Some(face) => view.add_face(face, event, picture),
                 None => view.answers.push(Answer::of(event)),
             }

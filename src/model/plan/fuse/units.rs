@@ -36,7 +36,10 @@ impl<'a> Fusion<'a> {
             norm: weights.norm()?,
         };
         let step = match pi {
-            None => Unit::Own(SelfUnit::new(heads, &own, &weights.feed()?).ok()?),
+            None => {
+                let unit = SelfUnit::new(heads, &own, &weights.feed()?).ok()?;
+                Unit::Own(Box::new(unit))
+            }
             Some(pi) => {
                 let guide = GuideWeights {
                     query: weights.map()?,

@@ -9,7 +9,7 @@ use crate::fusion::text_guided::{SelfUnit, TextGuidedUnit};
 #[derive(Debug)]
 pub(in super::super) enum Unit {
     /// `[n, d]` to `[n, d]`.
-    Own(SelfUnit),
+    Own(Box<SelfUnit>),
     /// `[n, d]`, `[p, d]` to `[n, d]`, `[n, p]`.
     Guided(Box<TextGuidedUnit>),
 }
