@@ -3,7 +3,8 @@
 use super::Page;
 use super::palette::{self, Colour};
 use crate::decision::top;
-use crate::event::{Event, Face, Modality};
+use crate::event::{Event, Face};
+use crate::model::manifest::Task;
 use crate::vision::Picture;
 use crate::vision::resize::{Crop, Resizer};
 
@@ -83,14 +84,6 @@ impl Token<'_> {
     }
 }
 
-/// What an answer about a face and nothing else rests on.
-const FACE: Modality = Modality {
-    speech: false,
-    text: false,
-    image: false,
-    face: true,
-};
-
 impl<'a> View<'a> {
     /// Sorts out a page.
     pub fn of(page: &Page<'a>) -> View<'a> {
@@ -109,7 +102,7 @@ impl<'a> View<'a> {
                 view.bundles.push(&event.bundle);
             }
             // a face may take part in another task's answer, which is not about the face
-            let of_face = event.face.filter(|_| event.modality == FACE);
+            let of_face = event.face.filter(|_| event.task == Task::Expression.name());
             match of_face {
                 Some(face) => view.add_face(face, event, picture),
                 None => view.answers.push(Answer::of(event)),
