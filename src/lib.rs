@@ -1,16 +1,18 @@
 //! # demeanor
 //!
-//! Recognises emotion from a voice and its words on ARM boards: int8 distilled students,
-//! run by tract and SIMD kernels of our own. No cloud; no sound ever leaves the board.
+//! Recognises emotion from a voice, its words and a face, sentiment from a picture and its
+//! words, and the expression of faces, on ARM boards: int8 distilled students, run by tract
+//! and SIMD kernels of our own. No cloud; no sound and no frame ever leaves the board.
 //!
 //! ```text
-//! Source -> Utterance -> Features -> Encoder (int8) -> Fusion head -> Decision -> Event
+//! Source -> Utterance, Frame -> Features -> Trunk (int8) -> Fusion head -> Decision -> Event
 //! ```
 //!
 //! Each arrow is a module's border and a plain data type; nothing flows back.
-//! [`capture`] brings sound and words, [`signal`] makes utterances and log-mels of them,
-//! [`text`] makes token ids, [`model`] runs the encoders, [`fusion`] joins them on
-//! [`kernels`], [`decision`] calibrates and smooths, and an [`event::Event`] comes out.
+//! [`capture`] brings sound, words and frames, [`signal`] makes utterances and log-mels of
+//! them, [`vision`] pixels and faces, [`text`] token ids; [`model`] runs the trunks,
+//! [`fusion`] joins them on [`kernels`], [`tasks`] know what is asked, [`decision`]
+//! calibrates and smooths, and an [`event::Event`] comes out.
 
 #![cfg_attr(
     not(test),

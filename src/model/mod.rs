@@ -9,14 +9,16 @@ mod load;
 pub mod manifest;
 mod ops;
 mod plan;
+mod typed;
 
 pub use audit::Audit;
 pub use bundle::{Bundle, Origin, bundles};
-pub use load::{
-    Content, Element, Encoded, ExpressionModel, FaceModel, Fused, FusionModel, ImageModel, Loaded,
-    OnnxFile, Output, PictureHead, PooledHead, Runner, SpeechModel, TextModel, Wanted, load_role,
-};
+pub use load::{Content, Element, OnnxFile, Output, Runner, Wanted};
 pub use plan::{Placed, Spent};
+pub use typed::{
+    Encoded, ExpressionModel, FaceModel, Fused, FusionModel, ImageModel, Loaded, PictureHead,
+    PooledHead, SpeechModel, TextModel, load_role,
+};
 
 use std::path::PathBuf;
 

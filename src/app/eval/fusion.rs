@@ -65,9 +65,9 @@ impl Exam for FusionExam {
             }
         }
         if heads.is_empty() {
-            return Err(ModelError::Missing {
-                place: folder.display().to_string(),
-                task: "a fusion operator (NAME.onnx of models/recipes/catalogue/train.py)",
+            return Err(ModelError::Refused {
+                name: folder.display().to_string(),
+                what: "holds no file named for a function of the catalogue".into(),
             });
         }
         Ok(FusionExam {
