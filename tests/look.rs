@@ -72,6 +72,15 @@ fn expressions_only_infers_no_emotion() {
 }
 
 #[test]
+fn a_face_says_something_about_emotion_without_being_told_of() {
+    let ran = demeanor(&["analyze", &picture("face.jpg"), "--tasks", "emotion"]);
+    let events = ran.events();
+    assert!(events.iter().all(|e| e["task"] == "emotion"), "{}", ran.out);
+    let only = demeanor(&["analyze", &picture("no_face.jpg"), "--tasks", "emotion"]);
+    assert_eq!((only.code, only.out.as_str()), (Some(1), ""));
+}
+
+#[test]
 fn no_face_is_no_answer_and_said() {
     let ran = demeanor(&["analyze", &picture("no_face.jpg"), "--expressions-only"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));

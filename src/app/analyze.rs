@@ -240,7 +240,7 @@ fn check(options: &Options) -> Result<(), Error> {
     let usage = |what: &str| Err(Error::Usage(what.into()));
     if let Some(path) = &options.annotate {
         annotate::check(path)?;
-        if options.files.len() != 1 {
+        if options.files.len() != 1 || options.files[0].is_dir() {
             return usage("--annotate draws one picture; name one FILE");
         }
     }
@@ -309,6 +309,9 @@ fn picture_events<W: Write>(
                 let decode = start.elapsed().as_secs_f64() * 1e3;
                 let of = Path::new(&*frame.name).file_name();
                 let name = of.map_or(name.into(), |n| n.to_string_lossy());
+                // no photograph of a folder shows what another one does
+                tools.restart();
+                recall(tools)?;
                 recognised |= tools.look(sink, &name, &picture, decode)?;
             }
             // the others of a folder are still looked at

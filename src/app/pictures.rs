@@ -25,6 +25,8 @@ pub struct Pictures {
     expression: Option<Expression>,
     tracker: Tracker,
     smoothers: HashMap<u32, Smoother>,
+    /// Faces are looked at for emotion too; these say what is told of them.
+    tasks: Tasks,
     manner: Manner,
 }
 
@@ -80,9 +82,12 @@ impl Pictures {
         let expression = || Expression::load(&Bundle::find(Task::Expression, models)?);
         Ok(Pictures {
             sentiment: tasks.sentiment.then(sentiment).transpose()?,
-            expression: tasks.expression.then(expression).transpose()?,
+            expression: (tasks.expression || tasks.emotion)
+                .then(expression)
+                .transpose()?,
             tracker: Tracker::default(),
             smoothers: HashMap::new(),
+            tasks,
             manner: manner.clone(),
         })
     }
@@ -149,8 +154,8 @@ impl Pictures {
         }))
     }
 
-    /// Faces of a picture and what they show, none if the task is off; `decode` is what
-    /// decoding took, in milliseconds.
+    /// Faces of a picture and what they show, without events if that task is off; `decode` is
+    /// what decoding took, in milliseconds.
     ///
     /// # Errors
     /// A model that fails.
@@ -189,7 +194,9 @@ impl Pictures {
                 latency,
                 at,
             };
-            look.events.push(event(task, &self.manner, source, seen));
+            if self.tasks.expression {
+                look.events.push(event(task, &self.manner, source, seen));
+            }
             look.faces.push(Shown { face, scores });
         }
         if let Some(event) = look.events.first_mut().filter(|_| found.len() > MAX_JUDGED) {

@@ -46,8 +46,7 @@ impl Worker {
         let answerer = tasks.emotion.then(answerer).transpose()?;
         let trunk = answerer.as_ref().map(Answerer::text);
         let pictures = || Pictures::load(models, manner, tasks, trunk);
-        let pictures = (camera && (tasks.sentiment || tasks.expression)).then(pictures);
-        let pictures = pictures.transpose()?;
+        let pictures = camera.then(pictures).transpose()?;
         Ok(Worker {
             answerer,
             pictures,
