@@ -158,7 +158,24 @@ fn words_that_are_none_leave_the_picture_to_its_own_head() {
 }
 
 #[test]
-fn a_black_frame_is_answered_and_a_folder_is_gone_through() {
+fn a_black_frame_shows_no_face_and_is_answered_by_the_words() {
+    let folder = Folder::new();
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 640, 480);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&vec![0; 640 * 480 * 3]).unwrap();
+    writer.finish().unwrap();
+    let black = folder.file("black.png", bytes);
+    let ran = demeanor(&["analyze", &black, "--text", "I am so happy"]);
+    let events = ran.events();
+    assert!(of(&events, "expression").is_empty(), "{}", ran.out);
+    assert_eq!(of(&events, "sentiment")[0]["modality"], "image+text");
+    assert_eq!(of(&events, "emotion")[0]["modality"], "text");
+}
+
+#[test]
+fn a_folder_is_gone_through_and_what_is_broken_is_told() {
     let folder = Folder::new();
     fs::copy(picture("no_face.jpg"), folder.path("a.jpg")).unwrap();
     fs::copy(picture("cut-data.jpg"), folder.path("b.jpg")).unwrap();
