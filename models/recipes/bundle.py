@@ -5,12 +5,13 @@ ones are pooled: the folds' confusion matrices are added up, and the interval re
 items behind them.
 """
 
-import hashlib
 import json
 import subprocess
 from pathlib import Path
 
 import numpy as np
+
+import manifest
 
 LABELS = ["angry", "happy", "sad", "neutral"]
 VERSION = "1.1.1"
@@ -46,7 +47,7 @@ def precision(name: str, int8: bool) -> str:
 
 def write_manifest(folder: Path, temperature: dict, int8: bool = True, metrics=()) -> None:
     """manifest.toml of the files that lie in `folder`."""
-    lines = [
+    head = [
         "schema = 1",
         'id = "le-mer"',
         'task = "emotion"',
@@ -70,17 +71,8 @@ def write_manifest(folder: Path, temperature: dict, int8: bool = True, metrics=(
         "[decision.temperature]",
         *(f"{head} = {temperature[head]:.4f}" for head in ("fused", "speech", "text")),
     ]
-    for name, role in FILES:
-        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        lines += ["", "[[file]]", f'name = "{name}"', f'role = "{role}"']
-        lines += [f'precision = "{precision(name, int8)}"', f'sha256 = "{digest}"']
-    for metric in metrics:
-        low, high = metric["ci95"]
-        lines += ["", "[[metric]]", f'name = "{metric["name"]}"', f'on = "{metric["on"]}"']
-        lines += [f"value = {metric['value']:.4f}", f"ci95 = [{low:.4f}, {high:.4f}]", f"n = {metric['n']}"]
-    for name, licence in DATA:
-        lines += ["", "[[data]]", f'name = "{name}"', f'licence = "{licence}"']
-    (folder / "manifest.toml").write_text("\n".join(lines) + "\n")
+    files = [(name, role, precision(name, int8)) for name, role in FILES]
+    manifest.write(folder, head, files, metrics=metrics, data=DATA)
 
 
 # -- figures --------------------------------------------------------------------------

@@ -4,7 +4,6 @@ Figures are made with ONNX Runtime on the files that ship: this bundle's answer 
 chain of bytes that `demeanor` repeats.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from scipy.special import log_softmax
 
 import expression
 import faces
+import manifest
 from faces_boxes import detect, overlap, square
 from picture_graph import session_of
 
@@ -32,7 +32,7 @@ DATA = [
 
 def write_manifest(folder: Path, temperature: float, int8: bool = True, metrics=()) -> None:
     """manifest.toml of the files that lie in `folder`."""
-    lines = [
+    head = [
         "schema = 1",
         'id = "ferplus"',
         'task = "expression"',
@@ -54,17 +54,8 @@ def write_manifest(folder: Path, temperature: float, int8: bool = True, metrics=
         "[decision.temperature]",
         f"expression = {temperature:.4f}",
     ]
-    for name, role in FILES:
-        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        lines += ["", "[[file]]", f'name = "{name}"', f'role = "{role}"']
-        lines += [f'precision = "{"int8" if int8 else "f32"}"', f'sha256 = "{digest}"']
-    for metric in metrics:
-        low, high = metric["ci95"]
-        lines += ["", "[[metric]]", f'name = "{metric["name"]}"', f'on = "{metric["on"]}"']
-        lines += [f"value = {metric['value']:.4f}", f"ci95 = [{low:.4f}, {high:.4f}]", f"n = {metric['n']}"]
-    for name, licence in DATA:
-        lines += ["", "[[data]]", f'name = "{name}"', f'licence = "{licence}"']
-    (folder / "manifest.toml").write_text("\n".join(lines) + "\n")
+    files = [(name, role, "int8" if int8 else "f32") for name, role in FILES]
+    manifest.write(folder, head, files, metrics=metrics, data=DATA)
 
 
 # -- expression ----------------------------------------------------------------------------

@@ -1,12 +1,12 @@
 """The sentiment bundle: ONNX files, manifest, and what ONNX Runtime says of them."""
 
-import hashlib
 import json
 import tomllib
 from pathlib import Path
 
 import numpy as np
 
+import manifest
 import pictures
 import pictures_graph
 import sentiment_data as sd
@@ -46,7 +46,7 @@ def shared_digests(emotion: Path) -> dict:
 
 
 def write_manifest(folder: Path, emotion: Path, temperature: dict, int8: bool = True, metrics=(), data=DATA) -> None:
-    lines = [
+    head = [
         "schema = 1",
         'id = "mvcn"',
         'task = "sentiment"',
@@ -68,19 +68,9 @@ def write_manifest(folder: Path, emotion: Path, temperature: dict, int8: bool = 
         "[decision.temperature]",
         *(f"{head} = {temperature[head]:.4f}" for head in ("fused", "text", "image")),
     ]
-    for name, role in FILES:
-        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        lines += ["", "[[file]]", f'name = "{name}"', f'role = "{role}"']
-        lines += [f'precision = "{"int8" if int8 else "f32"}"', f'sha256 = "{digest}"']
-    for role, digest in shared_digests(emotion).items():
-        lines += ["", "[[shared]]", 'bundle = "le-mer"', f'role = "{role}"', f'sha256 = "{digest}"']
-    for metric in metrics:
-        low, high = metric["ci95"]
-        lines += ["", "[[metric]]", f'name = "{metric["name"]}"', f'on = "{metric["on"]}"']
-        lines += [f"value = {metric['value']:.4f}", f"ci95 = [{low:.4f}, {high:.4f}]", f"n = {metric['n']}"]
-    for name, licence in data:
-        lines += ["", "[[data]]", f'name = "{name}"', f'licence = "{licence}"']
-    (folder / "manifest.toml").write_text("\n".join(lines) + "\n")
+    files = [(name, role, "int8" if int8 else "f32") for name, role in FILES]
+    shared = [("le-mer", role, digest) for role, digest in shared_digests(emotion).items()]
+    manifest.write(folder, head, files, shared, metrics, data)
 
 
 def write_models(folder: Path, trunk: pictures.Lite, ranges: dict, heads: dict, int8: bool) -> None:

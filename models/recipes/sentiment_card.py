@@ -4,10 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
-import numpy as np
-
 import sentiment_bundle
-from mvcn_train import figures
 
 ON = "MVSA-Single dev; train without copies of dev"
 ROWS = ["text-only", "image-only", "equal fusion", "TGF", "MVCN (full)"]
@@ -22,39 +19,25 @@ def evaluate(binary: Path, bundle: Path, reference: Path, table: Path) -> dict:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def with_interval(confusion, draws: int = 1000, seed: int = 0) -> dict:
-    """{figure: (value, low, high), "n"}; drawing items with replacement is drawing cells."""
-    c = np.asarray(confusion)
-    drawn = np.random.default_rng(seed).multinomial(c.sum(), c.ravel() / c.sum(), size=draws)
-    many = [figures(d.reshape(c.shape)) for d in drawn]
-    found = {"n": int(c.sum())}
-    for name, value in figures(c).items():
-        low, high = np.percentile([m[name] for m in many], [2.5, 97.5])
-        found[name] = (value, low, high)
-    return found
-
-
 def table(report: dict) -> list[str]:
     """Markdown: a line a system, fp32 beneath int8."""
-    rows = {row["name"]: with_interval(row["confusion"]) for row in report["rows"]}
+    rows = {row["name"]: row["metrics"] for row in report["rows"]}
     lines = ["| system | n | " + " | ".join(METRICS.values()) + " |", "|---" * (2 + len(METRICS)) + "|"]
     for name in [shown for row in ROWS for shown in (row, f"{row} (fp32)") if shown in rows]:
-        cells = ("{:.3f} [{:.3f}, {:.3f}]".format(*rows[name][figure]) for figure in METRICS)
+        of = rows[name]
+        cells = ("{:.4f} [{:.3f}, {:.3f}]".format(of[figure], *of["ci95"][figure]) for figure in METRICS)
         lines.append(f"| {name} | {rows[name]['n']} | " + " | ".join(cells) + " |")
     return lines
 
 
 def metrics(report: dict) -> list[dict]:
     """The manifest's figures: what ships, and each modality alone."""
-    shown = {f"{ON}": report["confusion"]}
-    of = {row["name"]: row["confusion"] for row in report["rows"]}
-    shown |= {f"{ON}, words alone": of["text-only"], f"{ON}, picture alone": of["image-only"]}
+    of = {row["name"]: row["metrics"] for row in report["rows"]}
+    shown = {ON: report["metrics"], f"{ON}, words alone": of["text-only"], f"{ON}, picture alone": of["image-only"]}
     found = []
-    for where, confusion in shown.items():
-        row = with_interval(confusion)
+    for where, row in shown.items():
         for name in METRICS:
-            value, low, high = row[name]
-            found.append({"name": name, "on": where, "value": value, "ci95": (low, high), "n": row["n"]})
+            found.append({"name": name, "on": where, "value": row[name], "ci95": row["ci95"][name], "n": row["n"]})
     return found
 
 

@@ -106,7 +106,7 @@ fn span(event: &Event) -> String {
 fn answer(event: &Event) -> String {
     match event.task {
         "emotion" => event.label.clone(),
-        task => format!("{task} {}", event.label),
+        task => format!("{task}: {} ", event.label),
     }
 }
 
