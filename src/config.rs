@@ -2,12 +2,13 @@
 
 use crate::Error;
 use crate::app::answer::Tasks;
+use crate::board::profile::Line;
 use crate::capture::CaptureError;
 use crate::capture::camera::CameraSpec;
 use crate::capture::child::{Command, Form};
 use crate::vision::yuv::Layout;
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The whole file.
@@ -28,6 +29,18 @@ pub struct Config {
     /// How answers become decisions.
     #[serde(default)]
     pub decision: Decision,
+    /// The lamp that says that capture is on.
+    #[serde(default)]
+    pub indicator: Indicator,
+    /// The button of the people in front of the device.
+    #[serde(default)]
+    pub button: Button,
+    /// The log of when capture was on.
+    #[serde(default)]
+    pub audit: Audit,
+    /// Numbers for node_exporter's text collector.
+    #[serde(default)]
+    pub metrics: Metrics,
 }
 
 /// The duty to tell people before they are exposed (EU AI Act, Art. 50(3)); the deployer
@@ -171,6 +184,98 @@ impl Camera {
     }
 }
 
+/// A GPIO line in the config: `"board"`, `"none"`, or a chip's label with a line.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(untagged)]
+pub enum Wired {
+    /// One of the two words.
+    Word(WiredWord),
+    /// This line.
+    To(Line),
+    /// Left out: the board's, if it has one.
+    #[default]
+    #[serde(skip)]
+    Unsaid,
+}
+
+/// A word in place of a GPIO line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WiredWord {
+    /// The line of the board's profile; an error when it names none.
+    Board,
+    /// Nothing is wired.
+    None,
+}
+
+/// The lamp that says that capture is on. Where there is one, nothing is captured while it
+/// cannot be lit.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Indicator {
+    /// Where the lamp is wired.
+    pub led: Wired,
+}
+
+/// The button of the people in front of the device.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Button {
+    /// Where the button is wired.
+    pub line: Wired,
+    /// What a press means.
+    pub means: Means,
+    /// Seconds that the line must rest before a press counts.
+    pub debounce: f64,
+}
+
+impl Default for Button {
+    fn default() -> Self {
+        Button {
+            line: Wired::Unsaid,
+            means: Means::Mute,
+            debounce: 0.02,
+        }
+    }
+}
+
+/// What a press means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Means {
+    /// Capture starts on; a press stops it, the next one starts it again.
+    Mute,
+    /// Capture starts off; a press is consent and starts it, the next one withdraws it.
+    Consent,
+}
+
+/// The log of when capture was on: times and names of sources, never what they gave.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// JSON lines are added to this file; no log when it is left out.
+    pub file: Option<PathBuf>,
+}
+
+/// Numbers for node_exporter's text collector.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Replaced as a whole each time; no metrics when it is left out.
+    pub file: Option<PathBuf>,
+    /// Seconds between two versions of it.
+    pub every: f64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics {
+            file: None,
+            every: 15.0,
+        }
+    }
+}
+
 /// Where words come from.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -283,6 +388,8 @@ impl Config {
             ("text.wait", self.text.wait),
             ("text.forget", self.text.forget),
             ("decision.smooth", self.decision.smooth),
+            ("button.debounce", self.button.debounce),
+            ("metrics.every", self.metrics.every),
         ];
         for (name, value) in times {
             if !(0.0..=3600.0).contains(&value) {

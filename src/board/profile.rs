@@ -33,6 +33,19 @@ pub enum Cpu {
     NeonDotprod,
 }
 
+/// A line of a GPIO controller.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// The controller's label, as `gpioinfo` shows it; its number changes from boot to boot.
+    pub chip: String,
+    /// Offset of the line within the controller.
+    pub line: u32,
+    /// The lamp is on, or the button pressed, when the line is low.
+    #[serde(default)]
+    pub active_low: bool,
+}
+
 impl Profile {
     /// Parses and checks a profile; the error names the field and says what is expected.
     pub fn parse(text: &str) -> Result<Profile, String> {
