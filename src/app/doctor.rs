@@ -12,6 +12,7 @@ mod models;
 use crate::Error;
 use crate::app::answer::Tasks;
 use crate::board;
+use crate::capture::camera::CameraSpec;
 use crate::config::Config;
 use serde::Serialize;
 use serde_json::json;
@@ -159,12 +160,19 @@ pub fn doctor(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     let (notice, config) = files::notice(options.config.as_deref());
     report.add(notice)?;
     let config: Option<&Config> = config.as_ref();
-    report.add(devices::sound(config, &board))?;
-    let camera = devices::camera(config, &board);
-    let looks = camera.verdict != Verdict::Skipped || config.is_none();
-    report.add(camera)?;
+    let sources = match config.map(|c| devices::sources(c, &board)).transpose() {
+        Ok(sources) => sources,
+        Err(check) => {
+            report.add(check)?;
+            None
+        }
+    };
+    report.add(devices::sound(sources.as_ref()))?;
+    report.add(devices::camera(sources.as_ref()))?;
     report.add(devices::indicator(config, &board))?;
     report.add(devices::button(config, &board))?;
+    // without a config any task may be asked for
+    let looks = sources.is_none_or(|s| s.camera != CameraSpec::None);
     let tasks = config.and_then(|c| c.decision.tasks).unwrap_or(Tasks::ALL);
     let models = options.models.as_deref();
     report.add(models::bundles(models))?;

@@ -2,8 +2,12 @@
 
 use super::Check;
 use crate::app::bench::machine;
+use crate::board::thermal::{Condition, Reason};
 use crate::board::{self, profile::Profile};
 use crate::kernels::{ISA_VARIABLE, Level, active};
+
+/// Boards slow down from about here, in °C.
+const HOT: f64 = 80.0;
 
 pub(super) fn board(board: &Profile, named: bool) -> Check {
     let how = if named { "named" } else { "found out" };
@@ -61,9 +65,72 @@ pub(super) fn memory(board: &Profile) -> Check {
     )
 }
 
+/// How hot it is, and whether the clock is held back.
+pub(super) fn thermal(board: &Profile) -> Check {
+    judged(&Condition::read(board.thermal_zone.as_deref()))
+}
+
+fn judged(condition: &Condition) -> Check {
+    let name = "thermal";
+    let reasons = |of: &[Reason]| -> Vec<&str> { of.iter().map(|r| r.name()).collect() };
+    let throttling = condition.throttling.clone().unwrap_or_default();
+    let (now, before) = (reasons(&throttling.now), reasons(&throttling.since_boot));
+    let warmth = condition.temperature.map(|t| format!("{t:.0} °C"));
+    let warmth = warmth.unwrap_or_else(|| "no temperature is told".into());
+    if !now.is_empty() {
+        let finding = format!(
+            "{warmth}; the clock is held back now ({}): check the supply and the cooling",
+            now.join(", ")
+        );
+        return Check::warning(name, finding);
+    }
+    if !before.is_empty() {
+        let finding = format!(
+            "{warmth}; the clock was held back since the board was started ({}): check the \
+             supply and the cooling",
+            before.join(", ")
+        );
+        return Check::warning(name, finding);
+    }
+    match condition.temperature {
+        Some(t) if t >= HOT => Check::warning(name, format!("{warmth}: cool the board better")),
+        None if condition.throttling.is_none() => {
+            Check::skipped(name, "this machine tells neither temperature nor throttling")
+        }
+        _ => Check::ok(name, warmth),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::doctor::Verdict;
+    use crate::board::thermal::Throttling;
+
+    #[test]
+    fn heat_and_a_weak_supply_are_warnings_and_silence_is_none() {
+        let verdict = |temperature, throttling| {
+            let condition = Condition {
+                temperature,
+                throttling,
+                ..Condition::default()
+            };
+            judged(&condition).verdict
+        };
+        let held = |now: &[Reason], since_boot: &[Reason]| {
+            Some(Throttling {
+                now: now.to_vec(),
+                since_boot: since_boot.to_vec(),
+            })
+        };
+        assert_eq!(verdict(None, None), Verdict::Skipped);
+        assert_eq!(verdict(Some(55.0), None), Verdict::Ok);
+        assert_eq!(verdict(None, held(&[], &[])), Verdict::Ok);
+        assert_eq!(verdict(Some(85.0), None), Verdict::Warning);
+        let weak = [Reason::UnderVoltage];
+        assert_eq!(verdict(Some(55.0), held(&weak, &weak)), Verdict::Warning);
+        assert_eq!(verdict(Some(55.0), held(&[], &weak)), Verdict::Warning);
+    }
 
     #[test]
     fn a_wider_level_of_the_same_kind_will_do() {

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 const IDLE: Duration = Duration::from_millis(10);
 
 /// Where everything comes from.
-pub(super) struct Sources {
+pub(crate) struct Sources {
     pub sound: Sound,
     pub camera: CameraSpec,
     /// Least time between two looks at the camera.
