@@ -48,6 +48,9 @@ pub enum BoardError {
         /// What to do about it.
         advice: &'static str,
     },
+    /// A line that was had and failed later.
+    #[error(transparent)]
+    Pin(#[from] PinError),
 }
 
 /// A line that was had and failed later.
