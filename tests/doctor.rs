@@ -80,7 +80,11 @@ fn what_does_not_work_is_status_2_and_says_what_to_do() {
     let folder = Folder::new();
     for (config, name, word) in [
         ("", "notice", "no `[notice]`"),
-        (&NOTICE.replace("true", "false"), "notice", "put up the notice"),
+        (
+            &NOTICE.replace("true", "false"),
+            "notice",
+            "put up the notice",
+        ),
         (
             &format!("{NOTICE}[audio]\nsource = \"gone.wav\"\n"),
             "sound",
@@ -142,7 +146,10 @@ fn a_changed_model_is_found() {
     ran.is_error("failed");
     let (verdict, finding) = check(&report, "models");
     assert_eq!(verdict, "failed");
-    assert!(finding.contains("face.onnx") && finding.contains("SHA-256"), "{finding}");
+    assert!(
+        finding.contains("face.onnx") && finding.contains("SHA-256"),
+        "{finding}"
+    );
 }
 
 #[test]

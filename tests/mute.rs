@@ -135,7 +135,10 @@ fn a_press_stops_listening_and_the_next_one_starts_it_again() {
     let answer = run.wait("answer after mute", is_answer);
     // stream time went on while nobody listened
     let seconds = sound.len() as f64 / 32_000.0;
-    assert!(answer["start"].as_f64().unwrap() > 3.0 * seconds, "{answer}");
+    assert!(
+        answer["start"].as_f64().unwrap() > 3.0 * seconds,
+        "{answer}"
+    );
     run.end();
 }
 
@@ -185,7 +188,9 @@ fn a_wrong_line_is_explained() {
     ] {
         let config = format!("{NOTICE}[indicator]\nled = {led}\n");
         let config = folder.file("run.toml", config);
-        let args = ["run", "--config", &config, "--audio", "-", "--board", "host"];
+        let args = [
+            "run", "--config", &config, "--audio", "-", "--board", "host",
+        ];
         demeanor(&args).is_error(named);
     }
 }

@@ -158,8 +158,15 @@ fn memory_and_descriptors_stay_flat() {
         p99(&seen.latencies[third * 2..]),
     );
     // two utterances a round; one may straddle the end of the sample
-    assert!(seen.latencies.len() >= n, "{} answers in {n} rounds", seen.latencies.len());
-    assert!(late <= early + 2048, "resident memory grew from {early} to {late} kB");
+    assert!(
+        seen.latencies.len() >= n,
+        "{} answers in {n} rounds",
+        seen.latencies.len()
+    );
+    assert!(
+        late <= early + 2048,
+        "resident memory grew from {early} to {late} kB"
+    );
     let most = seen.fds[n / 5..].iter().max().unwrap();
     let least = seen.fds[n / 5..].iter().min().unwrap();
     // a running camera has two pipes and their ends

@@ -67,6 +67,8 @@ fn room_beside(path: &Path) -> io::Result<()> {
         .write(true)
         .create_new(true)
         .open(&trial)?;
-    let tried = file.write_all(&[b'\n'; ROOM]).and_then(|()| file.sync_all());
+    let tried = file
+        .write_all(&[b'\n'; ROOM])
+        .and_then(|()| file.sync_all());
     fs::remove_file(&trial).and(tried)
 }

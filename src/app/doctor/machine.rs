@@ -11,7 +11,10 @@ const HOT: f64 = 80.0;
 
 pub(super) fn board(board: &Profile, named: bool) -> Check {
     let how = if named { "named" } else { "found out" };
-    Check::ok("board", format!("{}: {} ({how})", board.name, board.summary))
+    Check::ok(
+        "board",
+        format!("{}: {} ({how})", board.name, board.summary),
+    )
 }
 
 /// Whether the kernels have what the board's profile promises them.
@@ -94,9 +97,10 @@ fn judged(condition: &Condition) -> Check {
     }
     match condition.temperature {
         Some(t) if t >= HOT => Check::warning(name, format!("{warmth}: cool the board better")),
-        None if condition.throttling.is_none() => {
-            Check::skipped(name, "this machine tells neither temperature nor throttling")
-        }
+        None if condition.throttling.is_none() => Check::skipped(
+            name,
+            "this machine tells neither temperature nor throttling",
+        ),
         _ => Check::ok(name, warmth),
     }
 }

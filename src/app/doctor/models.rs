@@ -50,7 +50,10 @@ pub(super) fn bundles(models: Option<&Path>) -> Check {
             };
             Check::ok(
                 name,
-                format!("{} are what their manifests say ({origin})", names.join(", ")),
+                format!(
+                    "{} are what their manifests say ({origin})",
+                    names.join(", ")
+                ),
             )
         }
         Err(e) => Check::failed(name, e),

@@ -23,9 +23,9 @@ use crate::service::metrics::Metrics;
 use crate::service::progress::{Progress, Stage};
 use crate::sink::Sink;
 use guard::Guard;
+pub(crate) use guard::line;
 use herald::Herald;
 use poll::Poller;
-pub(crate) use guard::line;
 pub(crate) use poll::Sources;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -96,7 +96,14 @@ pub fn run<W: Write + Send>(options: &Options, mut sink: Sink<W>) -> Result<bool
     let now = Instant::now();
     let service = Service::open(&config, &shared.progress, &shared.metrics, now)?;
     let mut herald = Herald::new(&shared.queue, service);
-    announce(&config.notice, &profile, &sources, &mut guard, &mut herald, &mut sink)?;
+    announce(
+        &config.notice,
+        &profile,
+        &sources,
+        &mut guard,
+        &mut herald,
+        &mut sink,
+    )?;
     let (heard, seen) = (name(&sources.sound), camera_name(&sources.camera));
     std::thread::scope(|scope| {
         let working = scope.spawn(|| {
@@ -177,7 +184,11 @@ fn announce<W: Write>(
 }
 
 /// Where everything comes from, checked before anything is opened.
-pub(crate) fn sources(options: &Options, config: &Config, profile: &Profile) -> Result<Sources, Error> {
+pub(crate) fn sources(
+    options: &Options,
+    config: &Config,
+    profile: &Profile,
+) -> Result<Sources, Error> {
     let allowed = config.notice.setting.allows_biometrics();
     let (mut from, mut camera) = (Sound::None, CameraSpec::None);
     if allowed {
