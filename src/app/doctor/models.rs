@@ -23,12 +23,7 @@ const SECONDS: f64 = 4.0;
 const WORDS: &str = "I told you twice that it would not work, and now look at this!";
 
 /// What was loaded, held so that its memory counts.
-#[derive(Default)]
-pub(super) struct Loaded {
-    emotion: Option<Emotion>,
-    _sentiment: Option<Sentiment>,
-    _expression: Option<Expression>,
-}
+pub(super) type Loaded = (Option<Emotion>, Option<Sentiment>, Option<Expression>);
 
 /// Hashes of all files of all bundles.
 pub(super) fn bundles(models: Option<&Path>) -> Check {
@@ -67,20 +62,18 @@ pub(super) fn try_each<W: Write>(
     looks: bool,
     report: &mut Report<'_, W>,
 ) -> Result<Loaded, Error> {
-    let mut loaded = Loaded::default();
-    loaded.emotion = attempt(Task::Emotion, tasks.emotion, true, report, || {
-        emotion(models)
-    })?;
-    let trunk = loaded.emotion.as_ref().map(Emotion::text);
-    loaded._sentiment = attempt(Task::Sentiment, tasks.sentiment, looks, report, || {
+    let hears = tasks.emotion;
+    let emotion = attempt(Task::Emotion, hears, true, report, || emotion(models))?;
+    let trunk = emotion.as_ref().map(Emotion::text);
+    let sentiment = attempt(Task::Sentiment, tasks.sentiment, looks, report, || {
         sentiment(models, trunk)
     })?;
     // emotion looks at faces too
     let faces = tasks.expression || tasks.emotion;
-    loaded._expression = attempt(Task::Expression, faces, looks, report, || {
+    let expression = attempt(Task::Expression, faces, looks, report, || {
         expression(models)
     })?;
-    Ok(loaded)
+    Ok((emotion, sentiment, expression))
 }
 
 /// A task that has answered twice; the second time counts.

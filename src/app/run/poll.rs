@@ -10,6 +10,7 @@ use crate::Error;
 use crate::app::analyze::{segmenter, wait};
 use crate::app::queue::Job;
 use crate::board::profile::Profile;
+use crate::board::thermal::Condition;
 use crate::capture::camera::{CameraSpec, Frame};
 use crate::capture::text::{TextLine, open_text};
 use crate::capture::{CaptureError, Source};
@@ -27,6 +28,8 @@ use std::time::{Duration, Instant};
 
 /// Pause between two polls that found nothing.
 const IDLE: Duration = Duration::from_millis(10);
+/// Pause between two times that the service is brought up to date.
+const ACCOUNT: Duration = Duration::from_secs(1);
 
 /// Where everything comes from.
 pub(crate) struct Sources {
@@ -74,6 +77,8 @@ pub(super) struct Poller<'a> {
     pairing: Pairing,
     heard: f64,
     opened: Instant,
+    /// When the service was last brought up to date.
+    accounted: Instant,
     failure: Option<Error>,
 }
 
@@ -81,10 +86,11 @@ pub(super) struct Poller<'a> {
 struct Gone;
 
 impl<'a> Poller<'a> {
-    /// Opens every source, unless the guard keeps them closed.
+    /// Opens every source, unless the guard keeps them closed. One that cannot be opened is
+    /// told by [`Poller::poll`], which then closes the others.
     ///
     /// # Errors
-    /// One that cannot be opened.
+    /// Settings of the segmenter that contradict each other.
     pub(super) fn open(
         sources: &'a Sources,
         profile: &'a Profile,
@@ -109,6 +115,7 @@ impl<'a> Poller<'a> {
             pairing: Pairing::new(sources.patience),
             heard: 0.0,
             opened: Instant::now(),
+            accounted: Instant::now(),
             failure: None,
         };
         let muted = poller.guard.is_muted();
@@ -116,15 +123,24 @@ impl<'a> Poller<'a> {
         if muted {
             poller.herald.record(Record::Mute { by: "start" });
         } else {
-            poller.begin()?;
+            poller.begin();
         }
-        poller.herald.ready(status(muted));
+        if poller.failure.is_none() {
+            poller.herald.ready(status(muted));
+        }
         Ok(poller)
     }
 
-    fn begin(&mut self) -> Result<(), Error> {
+    fn begin(&mut self) {
         self.begun = true;
         self.opened = Instant::now();
+        if let Err(e) = self.open_all() {
+            self.fail("sources", e);
+            self.close();
+        }
+    }
+
+    fn open_all(&mut self) -> Result<(), Error> {
         self.ear = Ear::open(&self.sources.sound)?;
         let stdin = self.sources.words.then(|| open_text(Path::new("-")));
         let mut text = stdin.transpose()?;
@@ -151,8 +167,9 @@ impl<'a> Poller<'a> {
         if guarded.is_ok() {
             self.finish();
         }
+        self.count();
         self.close();
-        let machine = self.machine();
+        let machine = machine(self.profile);
         let Poller {
             guard,
             failure,
@@ -248,8 +265,18 @@ impl<'a> Poller<'a> {
         }
     }
 
-    /// Brings the service up to date.
+    /// Brings the service up to date, once a second.
     fn account(&mut self) {
+        if self.accounted.elapsed() < ACCOUNT {
+            return;
+        }
+        self.accounted = Instant::now();
+        self.count();
+        let profile = self.profile;
+        self.herald.tick(|| machine(profile));
+    }
+
+    fn count(&self) {
         let metrics = &self.shared.metrics;
         if let Some(ear) = &self.ear {
             let lost = ear.counters();
@@ -264,12 +291,6 @@ impl<'a> Poller<'a> {
             metrics.set(Counter::CameraRestarts, report.restarts);
             metrics.set(Counter::SkippedLooks, eye.left_out());
         }
-        let profile = self.profile;
-        self.herald.tick(|| machine(profile));
-    }
-
-    fn machine(&self) -> Machine {
-        machine(self.profile)
     }
 
     /// Answers what was still waiting for its words.
@@ -304,11 +325,7 @@ impl<'a> Poller<'a> {
         self.herald.record(Record::Unmute { by: "button" });
         self.tell_sources(false);
         if !self.begun {
-            if let Err(e) = self.begin() {
-                self.fail("sources", e);
-                self.close();
-            }
-            return;
+            return self.begin();
         }
         self.ear.iter_mut().for_each(Ear::unmute);
         if let Some(Err(e)) = self.eye.as_mut().map(Eye::unmute) {
@@ -467,8 +484,13 @@ impl<'a> Poller<'a> {
 }
 
 /// What the machine is like, for the metrics.
-fn machine(_profile: &Profile) -> Machine {
-    Machine::of_process()
+fn machine(profile: &Profile) -> Machine {
+    let condition = Condition::read(profile.thermal_zone.as_deref());
+    Machine {
+        temperature: condition.temperature,
+        throttled: condition.throttled(),
+        ..Machine::of_process()
+    }
 }
 
 /// For `systemctl status`.
