@@ -32,7 +32,7 @@ const IDLE: Duration = Duration::from_millis(10);
 const ACCOUNT: Duration = Duration::from_secs(1);
 
 /// Where everything comes from.
-pub(super) struct Sources {
+pub(crate) struct Sources {
     pub sound: Sound,
     pub camera: CameraSpec,
     /// Least time between two looks at the camera.
