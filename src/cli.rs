@@ -166,7 +166,8 @@ const BENCH: &str = "\
 usage: demeanor bench [OPTIONS]
 
 Without --onnx: every model of the bundles, at 4 s of sound (T=400) and 64 tokens (N=64),
-and the stages around them. Median, 95th and 99th percentile of the runs.
+and the stages around them. Median, 95th and 99th percentile of the runs, and what the board
+says of itself before and after: temperature, clock, throttling, power.
 
   --onnx FILE        this model; may be given several times
   --dim NAME=SIZE    size of a named dimension; may be given several times
@@ -175,6 +176,9 @@ and the stages around them. Median, 95th and 99th percentile of the runs.
   --engine ENGINE    ours (default), or tract: the same file in tract alone
   --profile          median time of every step, longest first
   --compare FILE     an earlier --json: ratios to it
+  --compare A B      two of them, without measuring: before, after and ratio
+  --instructions     the figures are instruction counts: in `qemu -icount shift=0,sleep=off`,
+                     whose clock goes on by one nanosecond for each
   --input NAME=FILE  content of an input, as .npy (float32 or int64)
   --output DIR       writes the outputs there, as .npy
   --fusion           the fusion catalogue instead: every operator at the sizes of heads, its
@@ -384,7 +388,8 @@ fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Long("profile") => options.profile = true,
             Long("fusion") => options.fusion = true,
             Long("operator") => options.operator = Some(utf8(parser.value()?, "--operator")?),
-            Long("compare") => options.compare = Some(parser.value()?.into()),
+            Long("compare") => options.compare = Some(compare(&mut parser)?),
+            Long("instructions") => options.unit = bench::Unit::Instructions,
             Long("input") => {
                 let (name, file) = pair(&mut parser, "--input")?;
                 options.inputs.push((name, file.into()));
@@ -396,7 +401,20 @@ fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             other => return Err(other.unexpected()),
         }
     }
+    if options.fusion && options.unit == bench::Unit::Instructions {
+        return Err("--instructions does nothing for --fusion".into());
+    }
     Ok(Command::Bench(Box::new(options)))
+}
+
+/// `A.json` or `A.json B.json`
+fn compare(parser: &mut lexopt::Parser) -> Result<bench::Compare, Wrong> {
+    let files: Vec<PathBuf> = parser.values()?.map(PathBuf::from).collect();
+    match files.as_slice() {
+        [earlier] => Ok(bench::Compare::With(earlier.clone())),
+        [before, after] => Ok(bench::Compare::Files(before.clone(), after.clone())),
+        _ => Err("--compare takes one file or two".into()),
+    }
 }
 
 /// `emotion,sentiment`
@@ -538,6 +556,9 @@ mod tests {
             ("bench --dim N", "NAME=VALUE"),
             ("bench --dim N=0", "--dim"),
             ("bench --engine gpu", "gpu"),
+            ("bench --compare", "--compare"),
+            ("bench --compare a b c", "--compare"),
+            ("bench --fusion --instructions", "--instructions"),
         ] {
             let error = parsed(line).err().unwrap_or_default();
             assert!(error.contains(word), "{line}: {error}");

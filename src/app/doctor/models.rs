@@ -3,24 +3,17 @@
 use super::{Check, Report};
 use crate::Error;
 use crate::app::answer::Tasks;
-use crate::event::Latency;
 use crate::model::manifest::Task;
 use crate::model::{Bundle, ModelError, Origin};
-use crate::signal::SAMPLE_RATE;
-use crate::tasks::emotion::{Emotion, Input, Words};
+use crate::tasks::emotion::Emotion;
 use crate::tasks::expression::Expression;
+use crate::tasks::rehearse::SECONDS;
 use crate::tasks::sentiment::Sentiment;
 use crate::tasks::words::TextTrunk;
-use crate::vision::Picture;
-use crate::vision::resize::Crop;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Seconds of made-up sound.
-const SECONDS: f64 = 4.0;
-const WORDS: &str = "I told you twice that it would not work, and now look at this!";
 
 /// What was loaded, held so that its memory counts.
 pub(super) type Loaded = (Option<Emotion>, Option<Sentiment>, Option<Expression>);
@@ -146,84 +139,46 @@ fn twice<R>(mut ask: impl FnMut() -> Result<R, ModelError>) -> Result<(R, f64), 
     Ok((ask()?, milliseconds(start)))
 }
 
-fn emotion(models: Option<&Path>) -> Result<Trial<Emotion>, ModelError> {
+/// Loads a task and asks it twice.
+fn trial<T>(
+    of: &str,
+    load: impl FnOnce() -> Result<T, ModelError>,
+    mut ask: impl FnMut(&mut T) -> Result<Vec<f32>, ModelError>,
+) -> Result<Trial<T>, ModelError> {
     let start = Instant::now();
-    let mut task = Emotion::load(&Bundle::find(Task::Emotion, models)?)?;
+    let mut task = load()?;
     let load = milliseconds(start);
-    let count = (SECONDS * f64::from(SAMPLE_RATE)) as usize;
-    let voice: Vec<f32> = (0..count)
-        .map(|i| (i as f32 * 0.05).sin() * (i as f32 * 0.001).sin() * 0.3)
-        .collect();
-    let input = Input {
-        speech: Some(&voice),
-        words: Some(Words {
-            text: WORDS,
-            history: &[],
-        }),
-    };
-    let (answer, spent) = twice(|| {
-        let encodings = task.encode(&input)?;
-        task.answer(&encodings)
-    })?;
+    let (scores, spent) = twice(|| ask(&mut task))?;
     Ok(Trial {
         task,
         load,
-        of: format!("{SECONDS} s of sound and words"),
-        scores: answer.map(|a| a.scores).unwrap_or_default(),
+        of: of.into(),
+        scores,
         spent,
     })
 }
 
-/// A frame of a camera that sees nothing.
-fn picture(bundle: &Bundle) -> Result<Picture, ModelError> {
-    let shade = |x: u32, y: u32| [(x * 7 + y) as u8, (x ^ y) as u8, (y * 5) as u8];
-    Picture::from_fn(640, 480, shade).ok_or_else(|| ModelError::Run {
-        name: bundle.name(),
-        what: "no picture of 640 × 480 can be made".into(),
-    })
+fn emotion(models: Option<&Path>) -> Result<Trial<Emotion>, ModelError> {
+    let load = || Emotion::load(&Bundle::find(Task::Emotion, models)?);
+    trial(
+        &format!("{SECONDS} s of sound and words"),
+        load,
+        Emotion::rehearse,
+    )
 }
 
 fn sentiment(
     models: Option<&Path>,
     trunk: Option<&Arc<TextTrunk>>,
 ) -> Result<Trial<Sentiment>, ModelError> {
-    let start = Instant::now();
-    let bundle = Bundle::find(Task::Sentiment, models)?;
-    let mut task = Sentiment::load(&bundle, trunk)?;
-    let load = milliseconds(start);
-    let picture = picture(&bundle)?;
-    let (answer, spent) = twice(|| {
-        let encodings = task.encode(Some(&picture), Some(WORDS))?;
-        task.answer(&encodings)
-    })?;
-    Ok(Trial {
-        task,
-        load,
-        of: "a picture with words".into(),
-        scores: answer.map(|a| a.scores).unwrap_or_default(),
-        spent,
-    })
+    let load = || Sentiment::load(&Bundle::find(Task::Sentiment, models)?, trunk);
+    trial("a picture with words", load, Sentiment::rehearse)
 }
 
 fn expression(models: Option<&Path>) -> Result<Trial<Expression>, ModelError> {
-    let start = Instant::now();
-    let bundle = Bundle::find(Task::Expression, models)?;
-    let mut task = Expression::load(&bundle)?;
-    let load = milliseconds(start);
-    let picture = picture(&bundle)?;
-    let (scores, spent) = twice(|| {
-        let mut latency = Latency::default();
-        task.detect(&picture, &mut latency)?;
-        // no face is in it: the whole picture is taken for one
-        task.of_crop(&picture, Crop::whole(&picture), &mut latency)
-    })?;
-    Ok(Trial {
-        task,
-        load,
-        of: "a picture, searched for faces, and one face".into(),
-        scores,
-        spent,
-    })
+    let load = || Expression::load(&Bundle::find(Task::Expression, models)?);
+    let of = "a picture, searched for faces, and one face";
+    trial(of, load, Expression::rehearse)
 }
 
 #[cfg(test)]
@@ -231,7 +186,7 @@ mod tests {
     use super::*;
     use crate::app::doctor::Verdict;
 
-    fn trial(scores: &[f32], spent: f64) -> Trial<()> {
+    fn tried(scores: &[f32], spent: f64) -> Trial<()> {
         Trial {
             task: (),
             load: 1.0,
@@ -243,12 +198,12 @@ mod tests {
 
     #[test]
     fn only_probabilities_are_well() {
-        let verdict = |scores: &[f32]| judged("emotion", &trial(scores, 1.0)).verdict;
+        let verdict = |scores: &[f32]| judged("emotion", &tried(scores, 1.0)).verdict;
         assert_eq!(verdict(&[0.25, 0.75]), Verdict::Ok);
         for wrong in [&[][..], &[0.5], &[f32::NAN, 1.0], &[-0.5, 1.5], &[1.0, 1.0]] {
             assert_eq!(verdict(wrong), Verdict::Failed, "{wrong:?}");
         }
-        let slow = judged("emotion", &trial(&[1.0], 5000.0));
+        let slow = judged("emotion", &tried(&[1.0], 5000.0));
         assert_eq!(slow.verdict, Verdict::Warning);
     }
 }
