@@ -156,7 +156,11 @@ mod tests {
     fn programs_are_looked_for_as_they_would_be_started() {
         assert!(program("sh").is_ok_and(|found| found.contains("/sh ")));
         assert!(program("/bin/sh").is_ok());
-        assert!(program("/etc/passwd").is_err());
+        let plain = std::env::temp_dir().join(format!("demeanor-plain-{}", std::process::id()));
+        std::fs::write(&plain, "no program").expect("written");
+        let found = program(&plain.display().to_string());
+        std::fs::remove_file(plain).expect("removed");
+        assert!(found.is_err());
         assert!(program("no-such-program-anywhere").is_err());
     }
 
