@@ -295,10 +295,14 @@ impl<'a> Poller<'a> {
 
     /// Answers what was still waiting for its words.
     fn finish(&mut self) {
-        let last = self.segmenter.finish();
-        last.into_iter().for_each(|u| self.pairing.utterance(u));
+        self.end_utterance();
         // a closed queue is noticed where the answers go
         let _ = self.hand_over(true);
+    }
+
+    fn end_utterance(&mut self) {
+        let last = self.segmenter.finish();
+        last.into_iter().for_each(|u| self.pairing.utterance(u));
     }
 
     fn close(&mut self) {
@@ -384,6 +388,7 @@ impl<'a> Poller<'a> {
             }
             Ok(None) => {
                 self.ear = None;
+                self.end_utterance();
                 Ok(true)
             }
             Err(nb::Error::WouldBlock) => Ok(false),
@@ -441,6 +446,8 @@ impl<'a> Poller<'a> {
 
     /// Queues every pair that is complete.
     fn hand_over(&mut self, ended: bool) -> Result<(), Gone> {
+        // without sound, or behind its end, nothing is left to wait for
+        let ended = ended || (self.begun && self.ear.is_none());
         let now = self.now();
         let due = |line: &TextLine| ended || line.start.is_none_or(|t| t.as_secs_f64() <= now);
         while self.script.front().is_some_and(due) {
