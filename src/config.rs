@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::app::answer::Tasks;
-use crate::board::profile::Line;
+use crate::board::profile::{self, Format, Line, Profile};
 use crate::capture::CaptureError;
 use crate::capture::camera::CameraSpec;
 use crate::capture::child::{Command, Form};
@@ -107,7 +107,7 @@ pub struct Audio {
 #[serde(deny_unknown_fields, default)]
 pub struct Camera {
     /// A device such as `/dev/video0`, a file or folder of pictures, `-` for a stream of JPEGs
-    /// on standard input, or `none`.
+    /// on standard input, `board` for the board's own, or `none`.
     pub source: Option<String>,
     /// A program and its arguments, instead of a source; it writes frames to its standard
     /// output.
@@ -120,18 +120,8 @@ pub struct Camera {
     pub height: u32,
     /// Bytes from one row to the next; the width when left out.
     pub stride: Option<u32>,
-    /// Least seconds between two looks at the faces.
-    pub every: f64,
-}
-
-/// What a program writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// JPEGs, one after the other.
-    Mjpeg,
-    /// Planes of luma, Cb and Cr.
-    I420,
+    /// Least seconds between two looks at the faces; the board's cadence when left out.
+    pub every: Option<f64>,
 }
 
 impl Default for Camera {
@@ -143,26 +133,55 @@ impl Default for Camera {
             width: 640,
             height: 480,
             stride: None,
-            every: 0.5,
+            every: None,
+        }
+    }
+}
+
+impl From<profile::Camera> for Camera {
+    fn from(camera: profile::Camera) -> Self {
+        Camera {
+            source: camera.source,
+            command: camera.command,
+            format: camera.format,
+            width: camera.width,
+            height: camera.height,
+            stride: camera.stride,
+            every: Some(camera.every),
         }
     }
 }
 
 impl Camera {
-    /// What is to be opened.
+    /// What is to be opened; `board` is the camera of the board's profile.
     ///
     /// # Errors
-    /// A command without a program, or frames of an impossible size.
-    pub fn spec(&self) -> Result<CameraSpec, CaptureError> {
+    /// A command without a program, frames of an impossible size, or a board without a camera.
+    pub fn spec(&self, board: &Profile) -> Result<CameraSpec, CaptureError> {
         if self.command.is_empty() {
-            let source = self.source.as_deref().unwrap_or("none");
-            return CameraSpec::parse(source);
+            return match self.source.as_deref().unwrap_or("none") {
+                "board" => Camera::of(board)?.spec(board),
+                source => CameraSpec::parse(source),
+            };
         }
         let form = match self.format {
             Format::Mjpeg => Form::Mjpeg,
             Format::I420 => Form::I420(self.layout()?),
         };
         Command::new(&self.command, form).map(CameraSpec::Child)
+    }
+
+    /// The camera of a board's profile.
+    ///
+    /// # Errors
+    /// A profile that names none.
+    pub fn of(board: &Profile) -> Result<Camera, CaptureError> {
+        let none = || CaptureError::Camera {
+            name: "board".into(),
+            what: format!("the profile of {} names no camera", board.name),
+            advice: "name the board with --board, or the camera's source or command in [camera]",
+        };
+        board.camera.clone().map(Camera::from).ok_or_else(none)
     }
 
     fn layout(&self) -> Result<Layout, CaptureError> {
@@ -179,33 +198,43 @@ impl Camera {
     }
 
     /// Least time between two looks.
-    pub fn every(&self) -> Duration {
-        Duration::from_secs_f64(self.every.clamp(0.0, 3600.0))
+    pub fn every(&self, board: &Profile) -> Duration {
+        let boards = board.camera.as_ref().map(|camera| camera.every);
+        let every = self.every.or(boards).unwrap_or(0.5);
+        Duration::from_secs_f64(every.clamp(0.0, 3600.0))
     }
 }
 
 /// A GPIO line in the config: `"board"`, `"none"`, or a chip's label with a line.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(untagged)]
+#[serde(try_from = "toml::Value")]
 pub enum Wired {
-    /// One of the two words.
-    Word(WiredWord),
-    /// This line.
-    To(Line),
-    /// Left out: the board's, if it has one.
+    /// Left out: the board's, if its profile names one.
     #[default]
-    #[serde(skip)]
     Unsaid,
-}
-
-/// A word in place of a GPIO line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WiredWord {
     /// The line of the board's profile; an error when it names none.
     Board,
     /// Nothing is wired.
     None,
+    /// This line.
+    To(Line),
+}
+
+impl TryFrom<toml::Value> for Wired {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("board") => Ok(Wired::Board),
+            Some("none") => Ok(Wired::None),
+            Some(word) => Err(format!(
+                "`{word}` is no GPIO line; write \"board\", \"none\", or {{ chip = \"label\", line = 17 }}"
+            )),
+            None => Line::deserialize(value)
+                .map(Wired::To)
+                .map_err(|e| format!("a GPIO line: {}", e.message())),
+        }
+    }
 }
 
 /// The lamp that says that capture is on. Where there is one, nothing is captured while it

@@ -30,6 +30,7 @@ pub mod event;
 pub mod fusion;
 pub mod kernels;
 pub mod model;
+pub mod service;
 pub mod signal;
 pub mod sink;
 pub mod tasks;

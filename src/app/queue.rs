@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What the polling thread hands over.
 #[derive(Debug)]
@@ -54,6 +55,17 @@ impl<P> Inner<P> {
     }
 }
 
+/// What [`Queue::pop`] found.
+#[derive(Debug)]
+pub enum Next<P> {
+    /// Something to do.
+    Job(Job<P>),
+    /// Nothing yet.
+    Idle,
+    /// Nothing, and nothing will come.
+    Closed,
+}
+
 /// The other side is gone; nothing more will be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
@@ -103,22 +115,27 @@ impl<P> Queue<P> {
         Ok(dropped)
     }
 
-    /// The next job; waits for one. `None` when closed and empty.
-    pub fn pop(&self) -> Option<Job<P>> {
+    /// The next job; waits `patience` for one.
+    pub fn pop(&self, patience: Duration) -> Next<P> {
         let mut inner = self.lock();
-        loop {
-            if let Some(job) = inner.jobs.pop_front() {
-                self.changed.notify_all();
-                return Some(job);
-            }
-            if inner.closed {
-                return None;
-            }
-            inner = self
-                .changed
-                .wait(inner)
-                .unwrap_or_else(PoisonError::into_inner);
+        if inner.jobs.is_empty() && !inner.closed {
+            let waited = self.changed.wait_timeout(inner, patience);
+            inner = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        let Some(job) = inner.jobs.pop_front() else {
+            return if inner.closed { Next::Closed } else { Next::Idle };
+        };
+        self.changed.notify_all();
+        Next::Job(job)
+    }
+
+    /// Drops every unanswered job, each through `gone`; reports of state stay.
+    pub fn forget(&self, mut gone: impl FnMut(P)) {
+        let mut inner = self.lock();
+        while let Some(job) = inner.drop_oldest() {
+            gone(job);
+        }
+        self.changed.notify_all();
     }
 
     /// No more jobs; what is queued will still be answered.
@@ -131,6 +148,10 @@ impl<P> Queue<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn next(queue: &Queue<u32>) -> Next<u32> {
+        queue.pop(Duration::from_secs(10))
+    }
 
     fn answer(queue: &Queue<u32>, n: u32) -> Result<Option<u32>, Closed> {
         queue.push(Job::Answer(n), true)
@@ -150,11 +171,28 @@ mod tests {
             [Ok(None), Ok(None), Ok(Some(1))]
         );
         queue.close();
-        assert!(matches!(queue.pop(), Some(Job::State { .. })));
-        assert!(matches!(queue.pop(), Some(Job::Answer(2))));
-        assert!(matches!(queue.pop(), Some(Job::Answer(3))));
-        assert!(queue.pop().is_none());
+        assert!(matches!(next(&queue), Next::Job(Job::State { .. })));
+        assert!(matches!(next(&queue), Next::Job(Job::Answer(2))));
+        assert!(matches!(next(&queue), Next::Job(Job::Answer(3))));
+        assert!(matches!(next(&queue), Next::Closed));
         assert_eq!(answer(&queue, 4), Err(Closed));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_answered() {
+        let queue = Queue::new(4);
+        assert_eq!([answer(&queue, 1), answer(&queue, 2)], [Ok(None), Ok(None)]);
+        let report = Job::State {
+            source: "button".into(),
+            state: "muted",
+            detail: String::new(),
+        };
+        assert_eq!(queue.push(report, true), Ok(None));
+        let mut gone = Vec::new();
+        queue.forget(|n| gone.push(n));
+        assert_eq!(gone, [1, 2]);
+        assert!(matches!(next(&queue), Next::Job(Job::State { .. })));
+        assert!(matches!(queue.pop(Duration::ZERO), Next::Idle));
     }
 
     #[test]
@@ -165,15 +203,14 @@ mod tests {
                 (0..100u32).for_each(|n| assert_eq!(queue.push(Job::Answer(n), false), Ok(None)));
                 queue.close();
             });
-            let got: Vec<u32> = std::iter::from_fn(|| queue.pop())
-                .filter_map(|job| {
-                    if let Job::Answer(n) = job {
-                        Some(n)
-                    } else {
-                        None
-                    }
-                })
-                .collect();
+            let mut got = Vec::new();
+            loop {
+                match next(&queue) {
+                    Next::Job(Job::Answer(n)) => got.push(n),
+                    Next::Closed => break,
+                    Next::Job(_) | Next::Idle => {}
+                }
+            }
             assert_eq!(got, (0..100).collect::<Vec<_>>());
         });
     }

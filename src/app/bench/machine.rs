@@ -8,12 +8,12 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 /// Resident memory now, in kilobytes, where the system tells.
-pub(super) fn resident() -> Option<u64> {
+pub(crate) fn resident() -> Option<u64> {
     status("VmRSS:")
 }
 
 /// The most that was resident.
-pub(super) fn peak_resident() -> Option<u64> {
+pub(crate) fn peak_resident() -> Option<u64> {
     status("VmHWM:")
 }
 

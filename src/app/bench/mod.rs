@@ -1,7 +1,7 @@
 //! `demeanor bench`: how long models and stages take here, and how much of the machine they use.
 
 mod fusion;
-mod machine;
+pub(crate) mod machine;
 mod npy;
 mod report;
 mod stages;

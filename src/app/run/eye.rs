@@ -1,7 +1,9 @@
-//! The camera's side of `run`: the newest frame wins, and a look that would come too late is
-//! left out and counted.
+//! The camera's side of `run`: the newest frame wins, a look that would come too late is left
+//! out and counted, and a press closes the camera.
 
-use crate::capture::camera::{CameraSpec, CameraState, Frame, FrameSource, open_camera};
+use crate::capture::camera::{
+    CameraSpec, CameraState, Frame, FrameReport, FrameSource, open_camera,
+};
 use crate::capture::{CaptureError, Source};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,10 +14,18 @@ pub const FRESH: f64 = 2.0;
 /// Looks left out are told at most this often.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// An open source of frames with its cadence.
+/// A source of frames with its cadence.
 pub struct Eye {
-    source: Box<dyn FrameSource>,
+    spec: CameraSpec,
+    /// `None` while muted.
+    source: Option<Box<dyn FrameSource>>,
     state: CameraState,
+    /// When it was first opened: stream time 0.
+    epoch: Instant,
+    /// Stream time at which it was last opened.
+    origin: Duration,
+    /// Counts of the sources before this one.
+    before: FrameReport,
     cadence: Cadence,
     /// Frames of a live source replace each other; all of a folder are looked at.
     live: bool,
@@ -43,13 +53,40 @@ impl Eye {
     pub fn open(spec: &CameraSpec, every: Duration) -> Result<Option<Eye>, CaptureError> {
         let live = matches!(spec, CameraSpec::Device(_) | CameraSpec::Child(_));
         Ok(open_camera(spec)?.map(|source| Eye {
+            spec: spec.clone(),
             state: source.state(),
-            source,
+            source: Some(source),
+            epoch: Instant::now(),
+            origin: Duration::ZERO,
+            before: FrameReport::default(),
             cadence: Cadence::new(every),
             live,
             newest: None,
             unseen: false,
         }))
+    }
+
+    /// Closes a live source and forgets what it saw; pictures of a folder wait.
+    pub fn mute(&mut self) {
+        self.newest = None;
+        self.unseen = false;
+        if self.live {
+            self.before = self.report();
+            self.source = None;
+        }
+    }
+
+    /// Ends [`mute`](Self::mute): opens a live source again.
+    ///
+    /// # Errors
+    /// As [`Eye::open`].
+    pub fn unmute(&mut self) -> Result<(), CaptureError> {
+        if self.source.is_none() {
+            self.source = open_camera(&self.spec)?;
+            self.origin = self.epoch.elapsed();
+            self.state = CameraState::Capturing;
+        }
+        Ok(())
     }
 
     /// Whether frames come whether or not anybody looks.
@@ -63,8 +100,12 @@ impl Eye {
     /// The source's, when it failed for good.
     pub fn poll(&mut self, pending: &AtomicUsize, now: Instant) -> Result<Seen, CaptureError> {
         let mut seen = Seen::default();
-        match self.source.poll() {
-            Ok(Some(frame)) => {
+        let Some(source) = &mut self.source else {
+            return Ok(seen);
+        };
+        match source.poll() {
+            Ok(Some(mut frame)) => {
+                frame.at += self.origin;
                 self.newest = Some(Arc::new(frame));
                 self.unseen = true;
                 seen.any = true;
@@ -90,7 +131,7 @@ impl Eye {
 
     /// The source's state in words, when it is another than last time.
     pub fn change(&mut self) -> Option<(&'static str, String)> {
-        let state = self.source.state();
+        let state = self.source.as_ref()?.state();
         if state == self.state {
             return None;
         }
@@ -110,9 +151,32 @@ impl Eye {
         self.cadence.tell(now)
     }
 
+    /// Whether it waits for its device, or for a press.
+    pub fn waits(&self) -> bool {
+        !self.live || self.source.is_none() || !matches!(self.state, CameraState::Capturing)
+    }
+
+    /// What is known so far.
+    pub fn report(&self) -> FrameReport {
+        let Some(source) = &self.source else {
+            return self.before.clone();
+        };
+        let mut report = source.report();
+        report.frames += self.before.frames;
+        report.dropped += self.before.dropped;
+        report.damaged += self.before.damaged;
+        report.restarts += self.before.restarts;
+        report
+    }
+
+    /// Looks left out so far.
+    pub fn left_out(&self) -> u64 {
+        self.cadence.left_out
+    }
+
     /// What was lost so far, in words; empty when nothing.
     fn losses(&self) -> String {
-        let report = self.source.report();
+        let report = self.report();
         if report.damaged == 0 && report.restarts == 0 {
             return String::new();
         }
@@ -130,6 +194,8 @@ struct Cadence {
     next: Option<Instant>,
     taken: u64,
     skipped: u64,
+    /// All that were skipped; `skipped` begins anew when it is told.
+    left_out: u64,
     told: Option<Instant>,
 }
 
@@ -140,6 +206,7 @@ impl Cadence {
             next: None,
             taken: 0,
             skipped: 0,
+            left_out: 0,
             told: None,
         }
     }
@@ -153,6 +220,7 @@ impl Cadence {
         self.next = Some(now + self.every);
         if busy {
             self.skipped += 1;
+            self.left_out += 1;
         } else {
             self.taken += 1;
         }

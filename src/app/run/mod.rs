@@ -3,7 +3,10 @@
 //! One thread polls the sources and cuts utterances; one infers and writes. Nothing is
 //! opened before the config's notice was read and the capture was announced.
 
+mod ear;
 mod eye;
+mod guard;
+mod herald;
 mod poll;
 mod worker;
 
@@ -11,15 +14,23 @@ use super::answer::{Manner, Tasks};
 use super::queue::Queue;
 use crate::Error;
 use crate::board;
+use crate::board::profile::Profile;
 use crate::capture::camera::CameraSpec;
-use crate::config::{Config, TextSource};
+use crate::config::{Camera, Config, Notice, TextSource};
+use crate::service::Service;
+use crate::service::audit::Record;
+use crate::service::metrics::Metrics;
+use crate::service::progress::{Progress, Stage};
 use crate::sink::Sink;
+use guard::Guard;
+use herald::Herald;
 use poll::{Poller, Sources};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use worker::Worker;
+use std::time::Instant;
+use worker::{Work, Worker};
 
 /// Unanswered utterances kept before a live source drops the oldest.
 const QUEUE: usize = 4;
@@ -64,7 +75,9 @@ enum Sound {
 pub fn run<W: Write + Send>(options: &Options, mut sink: Sink<W>) -> Result<bool, Error> {
     let config = Config::read(&options.config)?;
     crate::kernels::set_threads(options.threads.unwrap_or(1));
-    let sources = sources(options, &config)?;
+    let profile = board::choose(options.board.as_deref())?;
+    let sources = sources(options, &config, &profile)?;
+    let mut guard = Guard::open(&config, &profile, press_flag())?;
     let manner = Manner {
         smooth: config.decision.smooth,
         unsure_below: config.decision.unsure_below,
@@ -77,44 +90,106 @@ pub fn run<W: Write + Send>(options: &Options, mut sink: Sink<W>) -> Result<bool
     let camera = sources.camera != CameraSpec::None;
     let mut worker = Worker::load(options.models.as_deref(), &manner, tasks, camera)?;
     let stop = stop_flag();
-    let notice = &config.notice;
-    sink.state("notice", notice.setting.name(), &notice.purpose)
-        .map_err(Error::Output)?;
-    // the announcement is out before the first sample is read, or nothing is read
-    for name in sources.names() {
-        sink.state(&name, "capturing", "").map_err(Error::Output)?;
-    }
-    let (queue, looks) = (Queue::new(QUEUE), AtomicUsize::new(0));
+    let shared = Shared::of(&sources);
+    let now = Instant::now();
+    let service = Service::open(&config, &shared.progress, &shared.metrics, now)?;
+    let mut herald = Herald::new(&shared.queue, service);
+    announce(&config.notice, &profile, &sources, &mut guard, &mut herald, &mut sink)?;
     let (heard, seen) = (name(&sources.sound), camera_name(&sources.camera));
     std::thread::scope(|scope| {
         let working = scope.spawn(|| {
-            let answered = worker.work(&queue, &looks, &mut sink, (&heard, &seen));
-            queue.close();
+            let answered = worker.work(&shared, &mut sink, (&heard, &seen));
+            shared.queue.close();
             answered
         });
-        let polled = Poller::open(&sources, &looks).and_then(|mut p| p.poll(&queue, &stop));
-        queue.close();
+        let poller = Poller::open(&sources, &profile, &shared, herald, guard);
+        let polled = poller.and_then(|p| p.poll(&stop));
+        shared.queue.close();
         let answered = working.join().unwrap_or(Ok(false));
         // a closed output explains why polling stopped, so it is told first
         answered.and_then(|recognised| polled.map(|()| recognised))
     })
 }
 
+/// What the polling and the inferring thread have in common.
+struct Shared {
+    queue: Queue<Work>,
+    /// Looks at the camera that are not answered yet.
+    looks: AtomicUsize,
+    progress: Progress,
+    metrics: Metrics,
+}
+
+impl Shared {
+    fn of(sources: &Sources) -> Shared {
+        let sound = (sources.sound != Sound::None).then_some(Stage::Sound);
+        let camera = (sources.camera != CameraSpec::None).then_some(Stage::Camera);
+        let always = [Stage::Poll, Stage::Worker];
+        Shared {
+            queue: Queue::new(QUEUE),
+            looks: AtomicUsize::new(0),
+            progress: Progress::new(always.into_iter().chain(sound).chain(camera)),
+            metrics: Metrics::new(Instant::now()),
+        }
+    }
+}
+
+/// Notice, log, lamp and announcement are out before the first sample is read, or nothing is
+/// read.
+fn announce<W: Write>(
+    notice: &Notice,
+    profile: &Profile,
+    sources: &Sources,
+    guard: &mut Guard,
+    herald: &mut Herald<'_>,
+    sink: &mut Sink<W>,
+) -> Result<(), Error> {
+    let setting = notice.setting.name();
+    herald.record(Record::Start {
+        version: env!("CARGO_PKG_VERSION"),
+        board: &profile.name,
+    });
+    herald.record(Record::Notice {
+        setting,
+        purpose: &notice.purpose,
+    });
+    let mut say = |source: &str, state, detail| {
+        let said = sink.state(source, state, detail);
+        said.map_err(Error::Output)
+    };
+    say("notice", setting, &notice.purpose)?;
+    guard.light(Instant::now())?;
+    if guard.has_lamp() {
+        say("indicator", "on", "")?;
+    }
+    let state = if guard.is_muted() {
+        "muted"
+    } else {
+        "capturing"
+    };
+    for name in sources.names() {
+        say(&name, state, "")?;
+        herald.record(Record::Source { name: &name, state });
+    }
+    Ok(())
+}
+
 /// Where everything comes from, checked before anything is opened.
-fn sources(options: &Options, config: &Config) -> Result<Sources, Error> {
+fn sources(options: &Options, config: &Config, profile: &Profile) -> Result<Sources, Error> {
     let allowed = config.notice.setting.allows_biometrics();
     let (mut from, mut camera) = (Sound::None, CameraSpec::None);
     if allowed {
-        camera = match &options.camera {
+        camera = match options.camera.as_deref() {
+            Some("board") => Camera::of(profile)?.spec(profile)?,
             Some(word) => CameraSpec::parse(word)?,
-            None => config.camera.spec()?,
+            None => config.camera.spec(profile)?,
         };
-        from = sound(options, config)?;
+        from = sound(options, config, profile);
     }
     let sources = Sources {
         sound: from,
         camera,
-        every: config.camera.every(),
+        every: config.camera.every(profile),
         words: options.text_stdin || config.text.source == TextSource::Stdin,
         patience: config.text.wait,
     };
@@ -122,21 +197,10 @@ fn sources(options: &Options, config: &Config) -> Result<Sources, Error> {
     Ok(sources)
 }
 
-fn sound(options: &Options, config: &Config) -> Result<Sound, Error> {
-    let board = options.board.as_deref().unwrap_or("host");
-    let profile = board::by_name(board).ok_or_else(|| {
-        let known: Vec<String> = board::all().map(|b| b.name).collect();
-        Error::Usage(format!(
-            "--board {board}: no such board; known are {}",
-            known.join(", ")
-        ))
-    })?;
-    let source = options
-        .audio
-        .clone()
-        .or_else(|| config.audio.source.clone());
-    let source = source.unwrap_or(profile.audio_device);
-    Ok(match source.as_str() {
+fn sound(options: &Options, config: &Config, profile: &Profile) -> Sound {
+    let asked = options.audio.as_ref().or(config.audio.source.as_ref());
+    let source = asked.unwrap_or(&profile.audio_device);
+    match source.as_str() {
         "none" => Sound::None,
         "-" => Sound::File("-".into()),
         path if Path::new(path).is_file() => Sound::File(path.into()),
@@ -144,7 +208,7 @@ fn sound(options: &Options, config: &Config) -> Result<Sound, Error> {
             Sound::File(path.into())
         }
         device => Sound::Device(device.into()),
-    })
+    }
 }
 
 fn check_sources(sources: &Sources, allowed: bool) -> Result<(), Error> {
@@ -183,6 +247,16 @@ fn camera_name(camera: &CameraSpec) -> String {
         CameraSpec::Child(command) => command.program().to_owned(),
         CameraSpec::None => "camera".into(),
     }
+}
+
+/// Raised by SIGUSR1: a press of the button where there is none.
+fn press_flag() -> Arc<AtomicBool> {
+    let pressed = Arc::new(AtomicBool::new(false));
+    let signal = signal_hook::consts::SIGUSR1;
+    if let Err(e) = signal_hook::flag::register(signal, Arc::clone(&pressed)) {
+        log::warn!("signal {signal} cannot be caught ({e}); only the button mutes");
+    }
+    pressed
 }
 
 /// Raised by SIGINT and SIGTERM, so that what was heard is still answered.

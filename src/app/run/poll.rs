@@ -1,22 +1,29 @@
 //! The polling side of `run`: sound, words and pictures, each as they come.
 
+use super::ear::Ear;
 use super::eye::Eye;
+use super::guard::{Guard, Wish};
+use super::herald::Herald;
 use super::worker::Work;
-use super::{Sound, camera_name, name};
+use super::{Shared, Sound, camera_name, name};
 use crate::Error;
 use crate::app::analyze::{segmenter, wait};
-use crate::app::queue::{Job, Queue};
+use crate::app::queue::Job;
+use crate::board::profile::Profile;
+use crate::board::thermal;
 use crate::capture::camera::{CameraSpec, Frame};
-use crate::capture::mic::{Mic, MicState};
 use crate::capture::text::{TextLine, open_text};
-use crate::capture::{AudioChunk, AudioSource, CaptureError, Source, open_audio};
+use crate::capture::{CaptureError, Source};
+use crate::service::audit::Record;
+use crate::service::metrics::{Counter, Machine};
+use crate::service::progress::Stage;
 use crate::signal::duration_of;
 use crate::signal::segment::Segmenter;
 use crate::tasks::pair::Pairing;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Pause between two polls that found nothing.
@@ -48,166 +55,293 @@ impl Sources {
     }
 }
 
-/// An open source of sound.
-enum Audio {
-    Live(Box<Mic>, MicState),
-    File(Box<dyn AudioSource>),
-}
-
-impl Audio {
-    fn open(sound: &Sound) -> Result<Option<Audio>, CaptureError> {
-        Ok(match sound {
-            Sound::Device(name) => {
-                // `default` is the host's choice, no device of that name
-                let mic = Mic::open(Some(name.as_str()).filter(|n| *n != "default"))?;
-                let state = mic.state().clone();
-                Some(Audio::Live(Box::new(mic), state))
-            }
-            Sound::File(path) => Some(Audio::File(open_audio(path)?)),
-            Sound::None => None,
-        })
-    }
-
-    fn poll(&mut self) -> nb::Result<Option<AudioChunk>, CaptureError> {
-        match self {
-            Audio::Live(mic, _) => mic.poll(),
-            Audio::File(file) => file.poll(),
-        }
-    }
-
-    /// The microphone's state in words, when it is another than last time.
-    fn change(&mut self) -> Option<(&'static str, String)> {
-        let Audio::Live(mic, last) = self else {
-            return None;
-        };
-        if mic.state() == last {
-            return None;
-        }
-        *last = mic.state().clone();
-        Some(match last {
-            MicState::Listening => ("listening", lost(mic)),
-            MicState::Paused => ("muted", String::new()),
-            MicState::Waiting { reason, retry_in } => (
-                "lost",
-                format!("{reason}; trying again in {:.1} s", retry_in.as_secs_f64()),
-            ),
-            _ => ("failed", String::new()),
-        })
-    }
-}
-
-/// What a microphone has lost so far, in words; empty when nothing.
-fn lost(mic: &Mic) -> String {
-    let counters = mic.counters();
-    if counters == Default::default() {
-        return String::new();
-    }
-    format!(
-        "so far {} overruns, {} dropped frames, opened again {} times",
-        counters.xruns, counters.dropped_frames, counters.reopened
-    )
-}
-
-/// The open sources.
+/// The sources, open while nobody asked for silence.
 pub(super) struct Poller<'a> {
-    audio: Option<Audio>,
+    sources: &'a Sources,
+    profile: &'a Profile,
+    shared: &'a Shared,
+    herald: Herald<'a>,
+    guard: Guard,
+    /// The sources were opened; they are not before consent is given.
+    begun: bool,
+    ear: Option<Ear>,
     text: Option<Box<dyn Source<Item = TextLine> + Send>>,
     eye: Option<Eye>,
     /// Words for sound that does not wait for them: all of them, read beforehand.
     script: VecDeque<TextLine>,
     sound: String,
     camera: String,
-    live: bool,
     segmenter: Segmenter,
     pairing: Pairing,
     heard: f64,
     opened: Instant,
-    /// Looks that are not answered yet.
-    looks: &'a AtomicUsize,
+    failure: Option<Error>,
 }
 
 /// The other side is gone: nothing more will be answered.
 struct Gone;
 
 impl<'a> Poller<'a> {
-    /// Opens every source.
+    /// Opens every source, unless the guard keeps them closed.
     ///
     /// # Errors
     /// One that cannot be opened.
-    pub(super) fn open(sources: &Sources, looks: &'a AtomicUsize) -> Result<Self, Error> {
-        let audio = Audio::open(&sources.sound)?;
-        let stdin = sources.words.then(|| open_text(Path::new("-")));
-        let mut text = stdin.transpose()?;
-        let mut script = VecDeque::new();
-        // a recording plays faster than anyone types, so its words are read first
-        if let (Some(Audio::File(_)), Some(mut lines)) = (
-            &audio,
-            text.take_if(|_| matches!(sources.sound, Sound::File(_))),
-        ) {
-            while let Some(line) = wait(lines.as_mut())? {
-                script.push_back(line);
-            }
-        }
-        Ok(Poller {
-            live: matches!(sources.sound, Sound::Device(_)),
-            eye: Eye::open(&sources.camera, sources.every)?,
-            script,
+    pub(super) fn open(
+        sources: &'a Sources,
+        profile: &'a Profile,
+        shared: &'a Shared,
+        herald: Herald<'a>,
+        guard: Guard,
+    ) -> Result<Self, Error> {
+        let mut poller = Poller {
+            sources,
+            profile,
+            shared,
+            herald,
+            guard,
+            begun: false,
+            ear: None,
+            text: None,
+            eye: None,
+            script: VecDeque::new(),
             sound: name(&sources.sound),
             camera: camera_name(&sources.camera),
-            audio,
-            text,
             segmenter: segmenter()?,
             pairing: Pairing::new(sources.patience),
             heard: 0.0,
             opened: Instant::now(),
-            looks,
-        })
+            failure: None,
+        };
+        let muted = poller.guard.is_muted();
+        shared.metrics.mute(muted);
+        if muted {
+            poller.herald.record(Record::Mute { by: "start" });
+        } else {
+            poller.begin()?;
+        }
+        poller.herald.ready(status(muted));
+        Ok(poller)
     }
 
-    /// Polls until every source has ended, `stop` is raised, or the other side is gone.
+    fn begin(&mut self) -> Result<(), Error> {
+        self.begun = true;
+        self.opened = Instant::now();
+        self.ear = Ear::open(&self.sources.sound)?;
+        let stdin = self.sources.words.then(|| open_text(Path::new("-")));
+        let mut text = stdin.transpose()?;
+        // a recording plays faster than anyone types, so its words are read first
+        let recorded = self.ear.as_ref().is_some_and(Ear::is_recorded);
+        if let Some(mut lines) = text.take_if(|_| recorded) {
+            while let Some(line) = wait(lines.as_mut())? {
+                self.script.push_back(line);
+            }
+        }
+        self.text = text;
+        self.eye = Eye::open(&self.sources.camera, self.sources.every)?;
+        Ok(())
+    }
+
+    /// Polls until every source has ended, `stop` is raised, or the other side is gone. The
+    /// lamp goes out behind the last source.
     ///
     /// # Errors
-    /// The first source that failed for good; the others go on without it.
-    pub(super) fn poll(&mut self, queue: &Queue<Work>, stop: &AtomicBool) -> Result<(), Error> {
-        let mut failure: Option<Error> = None;
+    /// The first source that failed for good; the others go on without it. A lamp or button
+    /// that fails ends all of them.
+    pub(super) fn poll(mut self, stop: &AtomicBool) -> Result<(), Error> {
+        let guarded = self.poll_all(stop);
+        if guarded.is_ok() {
+            self.finish();
+        }
+        self.close();
+        let machine = self.machine();
+        let Poller {
+            guard,
+            failure,
+            mut herald,
+            ..
+        } = self;
+        let has_lamp = guard.has_lamp();
+        drop(guard);
+        if has_lamp && guarded.is_ok() {
+            herald.say("indicator", "off", "");
+        }
+        let reason = match (&guarded, &failure) {
+            (Ok(()), None) if stop.load(Ordering::Relaxed) => "signal",
+            (Ok(()), None) => "sources ended",
+            _ => "fault",
+        };
+        herald.stop(reason, &machine);
+        guarded.and(failure.map_or(Ok(()), Err))
+    }
+
+    fn poll_all(&mut self, stop: &AtomicBool) -> Result<(), Error> {
         while !stop.load(Ordering::Relaxed) && self.is_open() {
-            let heard = self.poll_audio(queue).unwrap_or_else(|e| {
-                // what was heard before the source failed is still answered
-                failure = failure.take().or(Some(e.into()));
-                self.audio = None;
-                self.text = None;
-                true
-            });
-            let read = self.poll_text()?;
-            let seen = self.poll_camera(queue).unwrap_or_else(|e| {
-                failure = failure.take().or(Some(e.into()));
-                self.eye = None;
-                Ok(true)
-            });
-            let Ok(seen) = seen else { return Ok(()) };
-            if self.hand_over(queue, false).is_err() {
-                return Ok(());
+            match self.guard.tick(Instant::now()) {
+                Ok(None) => {}
+                Ok(Some(Wish::Mute)) => self.mute(),
+                Ok(Some(Wish::Unmute)) => self.unmute(),
+                Err(fault) => {
+                    // nothing is read any more before anything else is done
+                    self.close();
+                    self.guard.fault(Instant::now());
+                    self.herald.say("indicator", "failed", fault.to_string());
+                    self.herald.record(Record::Fault {
+                        part: "indicator",
+                        what: "lamp or button cannot be reached",
+                    });
+                    return Err(fault.into());
+                }
             }
-            if !heard && !read && !seen {
+            let Ok(any) = self.poll_once() else {
+                return Ok(());
+            };
+            self.account();
+            if !any {
                 std::thread::sleep(IDLE);
             }
         }
-        self.segmenter
-            .finish()
-            .into_iter()
-            .for_each(|u| self.pairing.utterance(u));
+        Ok(())
+    }
+
+    /// Looks at every source once. `Ok(true)` when there was something.
+    fn poll_once(&mut self) -> Result<bool, Gone> {
+        let heard = self.poll_audio().unwrap_or_else(|e| {
+            // what was heard before the source failed is still answered
+            self.fail("sound", e.into());
+            self.ear = None;
+            self.text = None;
+            true
+        });
+        let read = self.poll_text().unwrap_or_else(|e| {
+            self.fail("text", e.into());
+            self.text = None;
+            true
+        });
+        let seen = self.poll_camera().unwrap_or_else(|e| {
+            self.fail("camera", e.into());
+            self.eye = None;
+            Ok(true)
+        })?;
+        self.hand_over(false)?;
+        self.advance(heard, seen);
+        Ok(heard || read || seen)
+    }
+
+    fn fail(&mut self, part: &'static str, error: Error) {
+        let what = "it cannot be read any more";
+        self.herald.record(Record::Fault { part, what });
+        self.failure.get_or_insert(error);
+    }
+
+    /// Tells the watchdog what moved: a device that is waited for, or muted, does its work.
+    fn advance(&self, heard: bool, seen: bool) {
+        let (progress, muted) = (&self.shared.progress, self.guard.is_muted());
+        progress.advance(Stage::Poll);
+        match &self.ear {
+            None if self.begun => progress.retire(Stage::Sound),
+            Some(ear) if !(heard || muted || ear.waits()) => {}
+            _ => progress.advance(Stage::Sound),
+        }
+        match &self.eye {
+            None if self.begun => progress.retire(Stage::Camera),
+            Some(eye) if !(seen || muted || eye.waits()) => {}
+            _ => progress.advance(Stage::Camera),
+        }
+    }
+
+    /// Brings the service up to date.
+    fn account(&mut self) {
+        let metrics = &self.shared.metrics;
+        if let Some(ear) = &self.ear {
+            let lost = ear.counters();
+            metrics.set(Counter::Overruns, lost.xruns);
+            metrics.set(Counter::SoundDropped, lost.dropped_frames);
+            metrics.set(Counter::SoundRestarts, lost.reopened);
+        }
+        if let Some(eye) = &self.eye {
+            let report = eye.report();
+            metrics.set(Counter::PicturesDamaged, report.damaged);
+            metrics.set(Counter::PicturesDropped, report.dropped);
+            metrics.set(Counter::CameraRestarts, report.restarts);
+            metrics.set(Counter::SkippedLooks, eye.left_out());
+        }
+        let profile = self.profile;
+        self.herald.tick(|| machine(profile));
+    }
+
+    fn machine(&self) -> Machine {
+        machine(self.profile)
+    }
+
+    /// Answers what was still waiting for its words.
+    fn finish(&mut self) {
+        let last = self.segmenter.finish();
+        last.into_iter().for_each(|u| self.pairing.utterance(u));
         // a closed queue is noticed where the answers go
-        let _ = self.hand_over(queue, true);
-        failure.map_or(Ok(()), Err)
+        let _ = self.hand_over(true);
+    }
+
+    fn close(&mut self) {
+        (self.ear, self.eye, self.text) = (None, None, None);
+    }
+
+    /// Closes the devices, and forgets what they gave and nobody has answered yet.
+    fn mute(&mut self) {
+        self.ear.iter_mut().for_each(Ear::mute);
+        self.eye.iter_mut().for_each(Eye::mute);
+        self.segmenter.finish();
+        self.pairing = Pairing::new(self.sources.patience);
+        self.shared.queue.forget(|work| {
+            if matches!(work, Work::Looked(..)) {
+                self.shared.looks.fetch_sub(1, Ordering::AcqRel);
+            }
+        });
+        self.herald.record(Record::Mute { by: "button" });
+        self.tell_sources(true);
+    }
+
+    /// Opens what [`Poller::mute`] closed; with consent, for the first time.
+    fn unmute(&mut self) {
+        self.herald.record(Record::Unmute { by: "button" });
+        self.tell_sources(false);
+        if !self.begun {
+            if let Err(e) = self.begin() {
+                self.fail("sources", e);
+                self.close();
+            }
+            return;
+        }
+        self.ear.iter_mut().for_each(Ear::unmute);
+        if let Some(Err(e)) = self.eye.as_mut().map(Eye::unmute) {
+            self.fail("camera", e.into());
+            self.eye = None;
+        }
+    }
+
+    fn tell_sources(&mut self, muted: bool) {
+        let (button, state) = match muted {
+            true => ("muted", "muted"),
+            false => ("unmuted", "capturing"),
+        };
+        self.shared.metrics.mute(muted);
+        self.herald.status(status(muted));
+        self.herald.say("button", button, "");
+        for source in self.sources.names() {
+            self.herald.source(&source, state, "");
+        }
     }
 
     fn is_open(&self) -> bool {
-        self.audio.is_some() || self.text.is_some() || self.eye.is_some()
+        !self.begun || self.ear.is_some() || self.text.is_some() || self.eye.is_some()
+    }
+
+    fn is_live(&self) -> bool {
+        matches!(self.sources.sound, Sound::Device(_))
     }
 
     /// Stream time: what was heard, or the clock when there is no sound.
     fn now(&self) -> f64 {
-        if self.audio.is_some() || self.heard > 0.0 {
+        if self.ear.is_some() || self.heard > 0.0 {
             self.heard
         } else {
             self.opened.elapsed().as_secs_f64()
@@ -215,13 +349,13 @@ impl<'a> Poller<'a> {
     }
 
     /// `Ok(true)` when there was something.
-    fn poll_audio(&mut self, queue: &Queue<Work>) -> Result<bool, CaptureError> {
-        let Some(audio) = self.audio.as_mut() else {
+    fn poll_audio(&mut self) -> Result<bool, CaptureError> {
+        let Some(ear) = self.ear.as_mut() else {
             return Ok(false);
         };
-        let polled = audio.poll();
-        if let Some((state, detail)) = audio.change() {
-            tell(queue, &self.sound, state, detail);
+        let polled = ear.poll();
+        if let Some((state, detail)) = ear.change() {
+            self.herald.source(&self.sound, state, detail);
         }
         match polled {
             Ok(Some(chunk)) => {
@@ -233,7 +367,7 @@ impl<'a> Poller<'a> {
                 Ok(true)
             }
             Ok(None) => {
-                self.audio = None;
+                self.ear = None;
                 Ok(true)
             }
             Err(nb::Error::WouldBlock) => Ok(false),
@@ -241,11 +375,13 @@ impl<'a> Poller<'a> {
         }
     }
 
-    fn poll_text(&mut self) -> Result<bool, Error> {
+    fn poll_text(&mut self) -> Result<bool, CaptureError> {
         let Some(text) = self.text.as_mut() else {
             return Ok(false);
         };
         match text.poll() {
+            // what was said into other ears while muted is nobody's business
+            Ok(Some(_)) if self.guard.is_muted() => Ok(true),
             Ok(Some(line)) => {
                 let now = self.now();
                 self.pairing.line(line, now);
@@ -256,28 +392,28 @@ impl<'a> Poller<'a> {
                 Ok(true)
             }
             Err(nb::Error::WouldBlock) => Ok(false),
-            Err(nb::Error::Other(e)) => Err(e.into()),
+            Err(nb::Error::Other(e)) => Err(e),
         }
     }
 
     /// `Ok(Ok(true))` when there was something.
-    fn poll_camera(&mut self, queue: &Queue<Work>) -> Result<Result<bool, Gone>, CaptureError> {
-        let Some(eye) = self.eye.as_mut() else {
+    fn poll_camera(&mut self) -> Result<Result<bool, Gone>, CaptureError> {
+        let Some(eye) = self.eye.as_mut().filter(|_| !self.guard.is_muted()) else {
             return Ok(Ok(false));
         };
         let now = Instant::now();
-        let seen = eye.poll(self.looks, now)?;
+        let seen = eye.poll(&self.shared.looks, now)?;
         if let Some((state, detail)) = eye.change() {
-            tell(queue, &self.camera, state, detail);
+            self.herald.source(&self.camera, state, detail);
         }
         if let Some(detail) = eye.skipped(now) {
-            tell(queue, &self.camera, "skipped", detail);
+            self.herald.say(&self.camera, "skipped", detail);
         }
         let live = eye.is_live();
         if let Some(frame) = seen.look {
             let at = frame.at.as_secs_f64();
-            self.looks.fetch_add(1, Ordering::AcqRel);
-            if self.push(queue, Work::Looked(frame, at), live).is_err() {
+            self.shared.looks.fetch_add(1, Ordering::AcqRel);
+            if self.push(Work::Looked(frame, at), live).is_err() {
                 return Ok(Err(Gone));
             }
         }
@@ -288,7 +424,7 @@ impl<'a> Poller<'a> {
     }
 
     /// Queues every pair that is complete.
-    fn hand_over(&mut self, queue: &Queue<Work>, ended: bool) -> Result<(), Gone> {
+    fn hand_over(&mut self, ended: bool) -> Result<(), Gone> {
         let now = self.now();
         let due = |line: &TextLine| ended || line.start.is_none_or(|t| t.as_secs_f64() <= now);
         while self.script.front().is_some_and(due) {
@@ -299,7 +435,7 @@ impl<'a> Poller<'a> {
         }
         while let Some(pair) = self.pairing.next(now, self.segmenter.is_speaking(), ended) {
             let frame = self.frame();
-            self.push(queue, Work::Said(pair, now, frame), self.live)?;
+            self.push(Work::Said(pair, now, frame), self.is_live())?;
         }
         Ok(())
     }
@@ -312,31 +448,36 @@ impl<'a> Poller<'a> {
 
     /// Queues an answer to be given; when a live source finds the queue full, the oldest one
     /// gives way, and that is told.
-    fn push(&self, queue: &Queue<Work>, work: Work, live: bool) -> Result<(), Gone> {
-        match queue.push(Job::Answer(work), live) {
+    fn push(&self, work: Work, live: bool) -> Result<(), Gone> {
+        match self.shared.queue.push(Job::Answer(work), live) {
             Err(_) => Err(Gone),
             Ok(None) => Ok(()),
             Ok(Some(Work::Looked(..))) => {
-                self.looks.fetch_sub(1, Ordering::AcqRel);
+                self.shared.looks.fetch_sub(1, Ordering::AcqRel);
                 Ok(())
             }
             Ok(Some(Work::Said(..))) => {
                 let detail =
                     "answers take longer than people speak: the oldest utterance was not judged";
-                tell(queue, &self.sound, "skipped", detail.into());
+                self.shared.metrics.add(Counter::SkippedUtterances, 1);
+                self.herald.say(&self.sound, "skipped", detail);
                 Ok(())
             }
         }
     }
 }
 
-/// Reports a change of a source; a closed queue is noticed where the answers go.
-fn tell(queue: &Queue<Work>, source: &str, state: &'static str, detail: String) {
-    let source = source.to_owned();
-    let job = Job::State {
-        source,
-        state,
-        detail,
-    };
-    let _ = queue.push(job, true);
+/// What the machine is like, for the metrics.
+fn machine(profile: &Profile) -> Machine {
+    let condition = thermal::Condition::read(profile);
+    Machine {
+        temperature: condition.temperature,
+        throttled: condition.is_throttled(),
+        ..Machine::of_process()
+    }
+}
+
+/// For `systemctl status`.
+fn status(muted: bool) -> &'static str {
+    if muted { "muted" } else { "capturing" }
 }

@@ -1,19 +1,25 @@
 //! The inferring side of `run`: answers until the queue is closed and empty.
 
+use super::Shared;
 use super::eye::FRESH;
 use crate::Error;
 use crate::app::answer::{Answerer, Manner, Tasks};
 use crate::app::pictures::{Look, Pictures};
-use crate::app::queue::{Job, Queue};
+use crate::app::queue::{Job, Next};
 use crate::capture::camera::Frame;
-use crate::event::Face;
+use crate::event::{Event, Face};
+use crate::service::metrics::Metrics;
+use crate::service::progress::Stage;
 use crate::sink::Sink;
 use crate::tasks::pair::Pair;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// A worker without work says this often that it is alive.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// An answer to be given.
 pub enum Work {
@@ -54,36 +60,44 @@ impl Worker {
         })
     }
 
-    /// Answers until the queue is closed and empty; `looks` counts down the frames.
+    /// Answers until the queue is closed and empty, and counts down the looks.
     ///
     /// # Errors
     /// A model that fails, an output that went away.
     pub fn work<W: Write>(
         &mut self,
-        queue: &Queue<Work>,
-        looks: &AtomicUsize,
+        shared: &Shared,
         sink: &mut Sink<W>,
         names: (&str, &str),
     ) -> Result<bool, Error> {
         let mut recognised = false;
-        while let Some(job) = queue.pop() {
-            match job {
-                Job::State {
+        let mut out = Outlet {
+            sink,
+            metrics: &shared.metrics,
+        };
+        loop {
+            match shared.queue.pop(IDLE) {
+                Next::Closed => return Ok(recognised),
+                Next::Idle => {}
+                Next::Job(Job::State {
                     source,
                     state,
                     detail,
-                } => sink.state(&source, state, &detail).map_err(Error::Output)?,
-                Job::Answer(Work::Said(pair, now, frame)) => {
-                    recognised |= self.said(&pair, now, frame.as_deref(), sink, names)?;
+                }) => out
+                    .sink
+                    .state(&source, state, &detail)
+                    .map_err(Error::Output)?,
+                Next::Job(Job::Answer(Work::Said(pair, now, frame))) => {
+                    recognised |= self.said(&pair, now, frame.as_deref(), &mut out, names)?;
                 }
-                Job::Answer(Work::Looked(frame, at)) => {
-                    let looked = self.looked(&frame, at, sink, names.1);
-                    looks.fetch_sub(1, Ordering::Release);
+                Next::Job(Job::Answer(Work::Looked(frame, at))) => {
+                    let looked = self.looked(&frame, at, &mut out, names.1);
+                    shared.looks.fetch_sub(1, Ordering::Release);
                     recognised |= looked?;
                 }
             }
+            shared.progress.advance(Stage::Worker);
         }
-        Ok(recognised)
     }
 
     fn said<W: Write>(
@@ -91,7 +105,7 @@ impl Worker {
         pair: &Pair,
         now: f64,
         frame: Option<&Frame>,
-        sink: &mut Sink<W>,
+        out: &mut Outlet<'_, W>,
         (heard, seen): (&str, &str),
     ) -> Result<bool, Error> {
         let face = self.face.as_ref().filter(|f| now - f.0 <= FRESH);
@@ -100,7 +114,7 @@ impl Worker {
             let share = face.map(|f| f.1.as_slice());
             if let Some(mut event) = answerer.answer(heard, pair, now, share)? {
                 event.face = face.map(|f| f.2).filter(|_| event.modality.face);
-                sink.event(&event).map_err(Error::Output)?;
+                out.event(&event)?;
                 any = true;
             }
         }
@@ -114,7 +128,7 @@ impl Worker {
             let decode = start.elapsed().as_secs_f64() * 1e3;
             let picture = picture.as_ref().map(|p| (p, decode));
             if let Some(felt) = pictures.sentiment(seen, picture, Some(words), Some(now))? {
-                sink.event(&felt.event).map_err(Error::Output)?;
+                out.event(&felt.event)?;
                 any = true;
             }
         }
@@ -125,7 +139,7 @@ impl Worker {
         &mut self,
         frame: &Frame,
         at: f64,
-        sink: &mut Sink<W>,
+        out: &mut Outlet<'_, W>,
         source: &str,
     ) -> Result<bool, Error> {
         let Some(pictures) = &mut self.pictures else {
@@ -138,7 +152,7 @@ impl Worker {
         let decode = start.elapsed().as_secs_f64() * 1e3;
         let look = pictures.look(source, &picture, decode, Some(at))?;
         for event in &look.events {
-            sink.event(event).map_err(Error::Output)?;
+            out.event(event)?;
         }
         self.remember(&look, at);
         Ok(!look.events.is_empty())
@@ -152,6 +166,19 @@ impl Worker {
         {
             self.face = Some((at, share, nearest.face));
         }
+    }
+}
+
+/// Where answers go: they are written and counted.
+struct Outlet<'a, W> {
+    sink: &'a mut Sink<W>,
+    metrics: &'a Metrics,
+}
+
+impl<W: Write> Outlet<'_, W> {
+    fn event(&mut self, event: &Event) -> Result<(), Error> {
+        self.metrics.observe(event);
+        self.sink.event(event).map_err(Error::Output)
     }
 }
 

@@ -1,0 +1,323 @@
+//! Numbers about the program, never about people: how long, how often, how warm.
+//!
+//! Written in Prometheus' text format for node_exporter's text collector. Answers are counted
+//! by task; what they said is in no figure. All names begin with `demeanor_`, since the
+//! exporter has `process_` figures of its own.
+
+mod histogram;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use crate::app::bench::machine;
+use crate::event::{Event, Latency};
+use histogram::Histogram;
+pub use page::Page;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// Something that is counted, from the start of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// Utterances that were not judged, since answers came too slowly.
+    SkippedUtterances,
+    /// Looks at the camera that were left out, since answers came too slowly.
+    SkippedLooks,
+    /// Overruns that the microphone reported.
+    Overruns,
+    /// Audio frames that were polled too late and dropped.
+    SoundDropped,
+    /// Pictures that were cut or damaged.
+    PicturesDamaged,
+    /// Pictures replaced by a newer one before they were fetched.
+    PicturesDropped,
+    /// Times that the microphone was opened again.
+    SoundRestarts,
+    /// Times that the camera was opened again.
+    CameraRestarts,
+    /// Times that the audit log could not be written.
+    AuditFailures,
+}
+
+/// Name, labels and help of every counter; those of one name stand together.
+const COUNTERS: [(Counter, &str, &str, &str); 9] = {
+    use Counter::*;
+    let skipped = "Work that was left out because answers came too slowly.";
+    let restarts = "Times that a lost source was opened again.";
+    let dropped = "Audio frames and pictures that nobody fetched in time.";
+    [
+        (SkippedUtterances, "skipped", "work=\"utterance\"", skipped),
+        (SkippedLooks, "skipped", "work=\"look\"", skipped),
+        (SoundDropped, "dropped_frames", "source=\"sound\"", dropped),
+        (
+            PicturesDropped,
+            "dropped_frames",
+            "source=\"camera\"",
+            dropped,
+        ),
+        (
+            SoundRestarts,
+            "source_restarts",
+            "source=\"sound\"",
+            restarts,
+        ),
+        (
+            CameraRestarts,
+            "source_restarts",
+            "source=\"camera\"",
+            restarts,
+        ),
+        (
+            Overruns,
+            "overruns",
+            "",
+            "Overruns that the microphone reported.",
+        ),
+        (
+            PicturesDamaged,
+            "damaged_frames",
+            "",
+            "Pictures that were cut or damaged.",
+        ),
+        (
+            AuditFailures,
+            "audit_failures",
+            "",
+            "Times that the audit log could not be written.",
+        ),
+    ]
+};
+
+/// What the machine is like while a page is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Machine {
+    /// Resident memory, in KiB.
+    pub resident: Option<u64>,
+    /// Open file descriptors.
+    pub open_files: Option<u64>,
+    /// Of the CPU, in degrees Celsius.
+    pub temperature: Option<f64>,
+    /// The CPU runs slower than it could, for heat or for want of power.
+    pub throttled: Option<bool>,
+}
+
+impl Machine {
+    /// What `/proc` knows of this process; temperature and throttling are the board's.
+    pub fn of_process() -> Machine {
+        Machine {
+            resident: machine::resident(),
+            open_files: fs::read_dir("/proc/self/fd")
+                .ok()
+                // the folder itself is open while it is read
+                .map(|entries| entries.count().saturating_sub(1) as u64),
+            ..Machine::default()
+        }
+    }
+}
+
+/// Figures of the answers to one task.
+#[derive(Debug, Default)]
+struct Answers {
+    count: u64,
+    unsure: u64,
+    total: Histogram,
+    stages: BTreeMap<&'static str, Histogram>,
+}
+
+/// All figures; shared between the threads.
+#[derive(Debug)]
+pub struct Metrics {
+    started: Instant,
+    answers: Mutex<BTreeMap<&'static str, Answers>>,
+    counters: [AtomicU64; COUNTERS.len()],
+    muted: AtomicBool,
+}
+
+impl Metrics {
+    /// Nothing counted yet.
+    pub fn new(now: Instant) -> Metrics {
+        Metrics {
+            started: now,
+            answers: Mutex::default(),
+            counters: Default::default(),
+            muted: AtomicBool::new(false),
+        }
+    }
+
+    /// Counts an answer and how long its stages took.
+    pub fn observe(&self, event: &Event) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = answers.entry(event.task).or_default();
+        answers.count += 1;
+        answers.unsure += u64::from(event.label == "unsure");
+        answers.total.observe(event.latency.total() / 1e3);
+        for (stage, spent) in stages(&event.latency) {
+            let histogram = answers.stages.entry(stage).or_default();
+            histogram.observe(spent / 1e3);
+        }
+    }
+
+    /// Counts `n` more.
+    pub fn add(&self, counter: Counter, n: u64) {
+        self.counters[counter as usize].fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Takes over a total that somebody else counts.
+    pub fn set(&self, counter: Counter, total: u64) {
+        self.counters[counter as usize].store(total, Ordering::Relaxed);
+    }
+
+    /// Whether capture is switched off by hand.
+    pub fn mute(&self, muted: bool) {
+        self.muted.store(muted, Ordering::Relaxed);
+    }
+
+    /// The page, in Prometheus' text format.
+    pub fn render(&self, machine: &Machine, now: Instant) -> String {
+        let mut page = String::new();
+        self.answers(&mut page);
+        self.counters(&mut page);
+        self.gauges(&mut page, machine, now);
+        page
+    }
+
+    fn answers(&self, page: &mut String) {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut each = |name, kind, help, write: &dyn Fn(&mut String, &str, &Answers)| {
+            family(page, name, kind, help);
+            for (task, of) in answers.iter() {
+                write(page, &format!("task=\"{task}\""), of);
+            }
+        };
+        let help = "Answers given, of each task.";
+        each("answers_total", "counter", help, &|page, task, of| {
+            sample(page, "answers_total", task, of.count as f64);
+        });
+        let help = "Answers that were left open, of each task.";
+        each("unsure_total", "counter", help, &|page, task, of| {
+            sample(page, "unsure_total", task, of.unsure as f64);
+        });
+        let help = "Compute that an answer took, of each task.";
+        each("answer_seconds", "histogram", help, &|page, task, of| {
+            of.total.render(page, "answer_seconds", task);
+        });
+        let help = "Compute that a stage of an answer took, of each task.";
+        each("stage_seconds", "histogram", help, &|page, task, of| {
+            for (stage, histogram) in &of.stages {
+                let labels = format!("{task},stage=\"{stage}\"");
+                histogram.render(page, "stage_seconds", &labels);
+            }
+        });
+    }
+
+    fn counters(&self, page: &mut String) {
+        let mut last = "";
+        for (counter, name, labels, help) in COUNTERS {
+            let total = format!("{name}_total");
+            if name != last {
+                family(page, &total, "counter", help);
+            }
+            let value = self.counters[counter as usize].load(Ordering::Relaxed);
+            sample(page, &total, labels, value as f64);
+            last = name;
+        }
+    }
+
+    fn gauges(&self, page: &mut String, machine: &Machine, now: Instant) {
+        for (name, value, help) in self.values(machine, now) {
+            if let Some(value) = value {
+                family(page, name, "gauge", help);
+                sample(page, name, "", value);
+            }
+        }
+        let labels = format!(
+            "version=\"{}\",arch=\"{}\",kernels=\"{}\"",
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::ARCH,
+            crate::kernels::active().level()
+        );
+        family(page, "build_info", "gauge", "Which program runs; always 1.");
+        sample(page, "build_info", &labels, 1.0);
+    }
+
+    /// Name, value and help of what goes up and down.
+    fn values(
+        &self,
+        machine: &Machine,
+        now: Instant,
+    ) -> [(&'static str, Option<f64>, &'static str); 6] {
+        let muted = self.muted.load(Ordering::Relaxed);
+        let up = now.saturating_duration_since(self.started);
+        let flag = |on: bool| f64::from(u8::from(on));
+        [
+            (
+                "muted",
+                Some(flag(muted)),
+                "1 while capture is switched off by hand.",
+            ),
+            (
+                "temperature_celsius",
+                machine.temperature,
+                "Of the CPU, where the board tells.",
+            ),
+            (
+                "throttled",
+                machine.throttled.map(flag),
+                "1 while the CPU is slowed down.",
+            ),
+            (
+                "resident_bytes",
+                machine.resident.map(|k| k as f64 * 1024.0),
+                "Resident memory.",
+            ),
+            (
+                "open_fds",
+                machine.open_files.map(|n| n as f64),
+                "Open file descriptors.",
+            ),
+            (
+                "uptime_seconds",
+                Some(up.as_secs_f64()),
+                "Since the program was started.",
+            ),
+        ]
+    }
+}
+
+/// The stages that ran, with the milliseconds that each took.
+fn stages(latency: &Latency) -> impl Iterator<Item = (&'static str, f64)> {
+    [
+        ("mel", latency.mel),
+        ("speech", latency.speech),
+        ("tokens", latency.tokens),
+        ("text", latency.text),
+        ("fusion", latency.fusion),
+        ("decode", latency.decode),
+        ("resize", latency.resize),
+        ("image", latency.image),
+        ("detect", latency.detect),
+        ("expression", latency.expression),
+    ]
+    .into_iter()
+    .filter_map(|(name, spent)| Some((name, spent?)))
+}
+
+// writing to a string cannot fail
+fn family(page: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(
+        page,
+        "# HELP demeanor_{name} {help}\n# TYPE demeanor_{name} {kind}"
+    );
+}
+
+fn sample(page: &mut String, name: &str, labels: &str, value: f64) {
+    let _ = if labels.is_empty() {
+        writeln!(page, "demeanor_{name} {value}")
+    } else {
+        writeln!(page, "demeanor_{name}{{{labels}}} {value}")
+    };
+}
