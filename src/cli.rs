@@ -88,12 +88,12 @@ usage: demeanor run --config FILE [OPTIONS]
   --audio SOURCE     a device's name, a WAV or Ogg/Opus file, `-` for a WAV on standard
                      input, or `none`; default: the config's, then the board's
   --camera SOURCE    /dev/video0, a file or folder of pictures, `-` for JPEGs on standard
-                     input, or `none`; default: the config's
+                     input, `board` for the board's own, or `none`; default: the config's
   --text-stdin       lines on standard input are words: `text` (said just now) or
                      `START END text` (seconds of the stream)
   --tasks LIST       of emotion, sentiment, expression; default: all that have an input
   --expressions-only the same as --tasks expression: what faces show, no emotion inferred
-  --board NAME       board profile (default: host)
+  --board NAME       board profile; default: the one that the device tree names, else host
   --explain          adds the tokens and frames that speak for the answer
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
   --threads N        cores that share the large kernels, 1 to 8 (default 1)
@@ -107,10 +107,10 @@ The config (TOML):
   [audio]
   source = \"default\"
   [camera]
-  source = \"/dev/video0\"      # or none, a file or folder, -
+  source = \"/dev/video0\"      # or board, none, a file or folder, -
   # command = [\"rpicam-vid\", \"-n\", \"-t\", \"0\", \"--codec\", \"mjpeg\", \"-o\", \"-\"]
   # format = \"mjpeg\"          # or i420, with width, height and stride
-  every = 0.5                 # least seconds between two looks
+  every = 0.5                 # least seconds between two looks; default: the board's
   [text]
   source = \"none\"             # or stdin
   wait = 1.0                  # seconds that an utterance waits for its words
@@ -119,7 +119,20 @@ The config (TOML):
   smooth = 3.0                # half-life in seconds, 0 = off
   unsure_below = 0.4          # default: the bundle's
   explain = false
-  # tasks = [\"expression\"]";
+  # tasks = [\"expression\"]
+  [indicator]                 # lit before the first sample; what cannot be lit stops capture
+  led = \"board\"               # or none, { chip = \"label\", line = 17, active_low = false }
+  [button]
+  line = \"board\"              # or none, { chip = \"label\", line = 27, active_low = true }
+  means = \"mute\"              # or consent: nothing is opened before a press
+  debounce = 0.02
+  [audit]                     # when capture was on; never what was heard or seen
+  file = \"/var/lib/demeanor/audit.jsonl\"
+  [metrics]                   # for node_exporter's text collector
+  file = \"/run/demeanor/demeanor.prom\"
+  every = 15.0
+
+SIGUSR1 is a press of the button. SIGTERM answers what was heard and ends.";
 
 const EVAL: &str = "\
 usage: demeanor eval --task TASK --data FILE.csv [OPTIONS]

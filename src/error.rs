@@ -32,6 +32,9 @@ pub enum Error {
     /// Sound or words could not be had.
     #[error(transparent)]
     Capture(#[from] crate::capture::CaptureError),
+    /// The board, or a line of it, cannot be had.
+    #[error(transparent)]
+    Board(#[from] crate::board::BoardError),
     /// A bundle was refused or a model failed.
     #[error(transparent)]
     Model(#[from] crate::model::ModelError),

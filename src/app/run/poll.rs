@@ -10,7 +10,6 @@ use crate::Error;
 use crate::app::analyze::{segmenter, wait};
 use crate::app::queue::Job;
 use crate::board::profile::Profile;
-use crate::board::thermal;
 use crate::capture::camera::{CameraSpec, Frame};
 use crate::capture::text::{TextLine, open_text};
 use crate::capture::{CaptureError, Source};
@@ -468,13 +467,8 @@ impl<'a> Poller<'a> {
 }
 
 /// What the machine is like, for the metrics.
-fn machine(profile: &Profile) -> Machine {
-    let condition = thermal::Condition::read(profile);
-    Machine {
-        temperature: condition.temperature,
-        throttled: condition.is_throttled(),
-        ..Machine::of_process()
-    }
+fn machine(_profile: &Profile) -> Machine {
+    Machine::of_process()
 }
 
 /// For `systemctl status`.
