@@ -6,11 +6,14 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 PARTS=$ROOT/boards/image.d
 OUT=$ROOT/target/boards
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$ROOT" log -1 --format=%ct 2>/dev/null || date -r "$ROOT/Cargo.lock" +%s)}
-export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC
+export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC PATH=$PATH:/usr/sbin:/sbin
 umask 022
 
 step() { printf '== %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 2; }
+
+# made FILE: says what was made and how large it is on disk.
+made() { printf '  %7.2f MiB  %s\n' "$(du -k "$1" | awk '{print $1 / 1024}')" "${1#"$ROOT"/}"; }
 
 # The text at the head of a script, from its second line to the first that is no comment.
 usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$1"; }

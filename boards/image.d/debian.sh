@@ -22,7 +22,7 @@ make_debian() {
     mke2fs -q -t ext4 -L demeanor -d "$root/system" "$disk" "${SIZE:-768M}"
     step "setting them up in QEMU (some minutes)"
     set_up "$disk"
-    printf '  %7.2f MiB  %s\n' "$(stat -c '%b * %B / 1048576' "$disk" | bc -l)" "$disk"
+    made "$disk"
 }
 
 # root_initrd KERNEL: an initramfs that finds the root file system.
@@ -45,6 +45,8 @@ unpack_system() {
         --include=systemd-sysv,udev,kmod,libasound2-data,libasound2 \
         "$release" "$1" "$mirror" >"$OUT/debootstrap.log" ||
         die "the packages did not come; see $OUT/debootstrap.log"
+    # debootstrap in a container leaves a link to itself there
+    rm -rf "$1/proc" && mkdir "$1/proc"
     echo demeanor >"$1/etc/hostname"
     echo 'LABEL=demeanor / ext4 defaults,noatime 0 1' >"$1/etc/fstab"
     install -m 755 "$PARTS/second-stage" "$1/second-stage"

@@ -24,5 +24,5 @@ make_overlay() {
     (cd "$root" && find . \( -type f -o -type l \) -print0 | sort -z |
         tar -c --null -T - --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH") |
         zstd -q -19 -f -o "$file"
-    printf '  %7.2f MiB  %s\n' "$(stat -c '%s / 1048576' "$file" | bc -l)" "$file"
+    made "$file"
 }

@@ -57,5 +57,5 @@ pack() {
     find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
     (cd "$1" && find . -print0 | sort -z |
         cpio --null --create --format newc --owner 0:0 --reproducible --quiet) | gzip -6n >"$2"
-    printf '  %7.2f MiB  %s\n' "$(stat -c '%s / 1048576' "$2" | bc -l)" "$2"
+    made "$2"
 }
