@@ -11,7 +11,7 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use support::*;
 
 const NOTICE: &str = "[notice]\nacknowledged = true\npurpose = \"a test\"\nsetting = \"public\"\n";
@@ -158,11 +158,138 @@ fn memory_and_descriptors_stay_flat() {
         p99(&seen.latencies[third * 2..]),
     );
     // two utterances a round; one may straddle the end of the sample
-    assert!(seen.latencies.len() >= n, "{} answers in {n} rounds", seen.latencies.len());
-    assert!(late <= early + 2048, "resident memory grew from {early} to {late} kB");
+    assert!(
+        seen.latencies.len() >= n,
+        "{} answers in {n} rounds",
+        seen.latencies.len()
+    );
+    assert!(
+        late <= early + 2048,
+        "resident memory grew from {early} to {late} kB"
+    );
     let most = seen.fds[n / 5..].iter().max().unwrap();
     let least = seen.fds[n / 5..].iter().min().unwrap();
     // a running camera has two pipes and their ends
     assert!(most - least <= 6, "descriptors between {least} and {most}");
     assert!(seen.lost >= 1, "the camera was never lost");
+}
+
+/// The audit log's events, each line whole.
+fn audited(text: &str) -> Vec<String> {
+    let event = |line: &str| -> String {
+        let record: serde_json::Value = serde_json::from_str(line).expect(line);
+        record["event"].as_str().expect("an event").to_owned()
+    };
+    text.lines().map(event).collect()
+}
+
+/// Runs in a file system of 16 kB that is full until the sound is over; `None`, with a word,
+/// where no file system can be mounted.
+fn on_a_full_disk(folder: &Folder) -> Option<(String, String)> {
+    let disk = folder.path("disk");
+    fs::create_dir_all(&disk).unwrap();
+    let disk = disk.to_str().unwrap();
+    let config = format!(
+        "{NOTICE}[audit]\nfile = \"{disk}/audit.jsonl\"\n[metrics]\nfile = \"{disk}/metrics.prom\"\n"
+    );
+    let config = folder.file("run.toml", config);
+    let (header, sound) = endless();
+    let sound = folder.file("sound.wav", [header, sound].concat());
+    let script = format!(
+        "mount -t tmpfs -o size=16k none {disk} || exit 99
+        head -c 100000 /dev/zero > {disk}/fill 2> /dev/null
+        (cat {sound:?}; sleep 2; rm {disk}/fill) |
+            {:?} run --config {config} --audio - --json
+        code=$?; echo; cat {disk}/audit.jsonl; test -s {disk}/metrics.prom && exit $code",
+        env!("CARGO_BIN_EXE_demeanor")
+    );
+    let output = Command::new("unshare")
+        .args(["-rm", "sh", "-c", &script])
+        .output();
+    let Some(output) = output
+        .ok()
+        .filter(|o| !matches!(o.status.code(), Some(1 | 99)))
+    else {
+        eprintln!("no file system can be mounted here: the full disk was not tried");
+        return None;
+    };
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    let out = String::from_utf8_lossy(&output.stdout);
+    let (events, log) = out.split_once("\n\n").expect("events and log");
+    Some((events.into(), log.into()))
+}
+
+#[test]
+fn a_full_disk_loses_no_answer_and_no_record() {
+    if is_emulated() {
+        return;
+    }
+    let folder = Folder::new();
+    let Some((events, log)) = on_a_full_disk(&folder) else {
+        return;
+    };
+    assert!(
+        events.matches("\"task\":\"emotion\"").count() >= 2,
+        "{events}"
+    );
+    for part in ["audit", "metrics"] {
+        let told = |state: &str| {
+            let line = format!("\"source\":\"{part}\",\"state\":\"{state}\"");
+            events.matches(&line).count()
+        };
+        assert_eq!(
+            (told("failing"), told("recovered")),
+            (1, 1),
+            "{part}: {events}"
+        );
+    }
+    let first = ["start", "notice", "source"];
+    let records = audited(&log);
+    assert_eq!(records[..3], first, "{log}");
+    assert_eq!(records.last().map(String::as_str), Some("stop"), "{log}");
+}
+
+#[test]
+fn killed_and_started_again_the_log_stays_whole() {
+    let folder = Folder::new();
+    let log = folder.path("audit.jsonl");
+    let config = format!("{NOTICE}[audit]\nfile = {log:?}\n");
+    let config = folder.file("run.toml", config);
+    let (header, sound) = endless();
+    for round in 0..5_usize {
+        let mut child = spawn(&["run", "--config", &config, "--audio", "-"]);
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(&header).unwrap();
+        stdin.write_all(&sound[..60_000 * round]).unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+        while !out.next().unwrap().unwrap().contains("capturing") {}
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let log = fs::read_to_string(log).unwrap();
+    let starts = audited(&log).iter().filter(|e| *e == "start").count();
+    assert_eq!(starts, 5, "{log}");
+}
+
+#[test]
+fn asked_to_end_it_answers_what_it_heard() {
+    let folder = Folder::new();
+    let config = folder.file("run.toml", NOTICE);
+    let mut child = spawn(&["run", "--config", &config, "--audio", "-"]);
+    let mut stdin = child.stdin.take().unwrap();
+    let (header, sound) = endless();
+    stdin.write_all(&header).unwrap();
+    // the first sentence is not over
+    stdin.write_all(&sound[..96_000]).unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+    while !out.next().unwrap().unwrap().contains("capturing") {}
+    std::thread::sleep(Duration::from_secs(if is_emulated() { 10 } else { 1 }));
+    signal(&child, "TERM");
+    let rest: Vec<String> = out.map_while(Result::ok).collect();
+    assert!(
+        rest.iter().any(|l| l.contains("\"task\":\"emotion\"")),
+        "{rest:#?}"
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

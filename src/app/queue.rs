@@ -123,7 +123,11 @@ impl<P> Queue<P> {
             inner = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let Some(job) = inner.jobs.pop_front() else {
-            return if inner.closed { Next::Closed } else { Next::Idle };
+            return if inner.closed {
+                Next::Closed
+            } else {
+                Next::Idle
+            };
         };
         self.changed.notify_all();
         Next::Job(job)

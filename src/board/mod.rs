@@ -2,7 +2,7 @@
 //!
 //! Profiles are read from `boards/` when the binary is built. [`Indicator`] and [`Button`]
 //! are written on the traits of embedded-hal and polled as `nb` has it; [`pins`] gives them
-//! the kernel's GPIO lines.
+//! the kernel's GPIO lines. [`thermal`] says how hot it is and whether the clock is held back.
 
 mod button;
 mod detect;
@@ -10,6 +10,7 @@ mod error;
 mod indicator;
 pub mod pins;
 pub mod profile;
+pub mod thermal;
 
 pub use button::{Button, Pressed};
 pub use detect::{choose, detect};

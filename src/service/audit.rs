@@ -143,6 +143,11 @@ impl Audit {
         }
     }
 
+    /// Records that the disk has not taken, as lines.
+    pub fn waiting(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.waiting)
+    }
+
     /// How often the disk did not take what waited.
     pub fn failures(&self) -> u64 {
         self.failures

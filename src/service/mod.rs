@@ -127,6 +127,11 @@ impl<'a> Service<'a> {
         self.manager.stopping();
         let mut told = Vec::new();
         told.extend(self.record(Record::Stop { reason }, now));
+        // the last place left: the journal
+        let waiting = self.audit.as_ref().map(Audit::waiting).unwrap_or_default();
+        for line in waiting.lines() {
+            log::warn!("not in the audit log: {line}");
+        }
         if let Some(page) = &mut self.page {
             told.extend(page.write(&self.metrics.render(machine, now), now));
         }

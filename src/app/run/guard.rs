@@ -53,7 +53,6 @@ impl Guard {
             pressed,
         )?)
     }
-
 }
 
 impl<L, B> Guard<L, B>
@@ -108,7 +107,10 @@ where
     pub fn tick(&mut self, now: Instant) -> Result<Option<Wish>, BoardError> {
         self.lamp.as_mut().map_or(Ok(()), |lamp| lamp.tick(now))?;
         let by_signal = self.pressed.swap(false, Ordering::AcqRel);
-        let by_hand = self.button.as_mut().map_or(Ok(false), |button| is_pressed(button, now))?;
+        let by_hand = self
+            .button
+            .as_mut()
+            .map_or(Ok(false), |button| is_pressed(button, now))?;
         if !(by_signal || by_hand) {
             return Ok(None);
         }

@@ -94,7 +94,14 @@ pub fn run<W: Write + Send>(options: &Options, mut sink: Sink<W>) -> Result<bool
     let now = Instant::now();
     let service = Service::open(&config, &shared.progress, &shared.metrics, now)?;
     let mut herald = Herald::new(&shared.queue, service);
-    announce(&config.notice, &profile, &sources, &mut guard, &mut herald, &mut sink)?;
+    announce(
+        &config.notice,
+        &profile,
+        &sources,
+        &mut guard,
+        &mut herald,
+        &mut sink,
+    )?;
     let (heard, seen) = (name(&sources.sound), camera_name(&sources.camera));
     std::thread::scope(|scope| {
         let working = scope.spawn(|| {

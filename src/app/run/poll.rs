@@ -10,6 +10,7 @@ use crate::Error;
 use crate::app::analyze::{segmenter, wait};
 use crate::app::queue::Job;
 use crate::board::profile::Profile;
+use crate::board::thermal::Condition;
 use crate::capture::camera::{CameraSpec, Frame};
 use crate::capture::text::{TextLine, open_text};
 use crate::capture::{CaptureError, Source};
@@ -467,8 +468,13 @@ impl<'a> Poller<'a> {
 }
 
 /// What the machine is like, for the metrics.
-fn machine(_profile: &Profile) -> Machine {
-    Machine::of_process()
+fn machine(profile: &Profile) -> Machine {
+    let condition = Condition::read(profile.thermal_zone.as_deref());
+    Machine {
+        temperature: condition.temperature,
+        throttled: condition.throttled(),
+        ..Machine::of_process()
+    }
 }
 
 /// For `systemctl status`.
