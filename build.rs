@@ -14,6 +14,10 @@ mod manifest;
 #[path = "src/board/profile.rs"]
 mod profile;
 
+/// Bundles to embed, by their folders under `models/` and separated by commas; all when it is
+/// unset or empty.
+const BUNDLES: &str = "DEMEANOR_BUNDLES";
+
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
@@ -26,6 +30,7 @@ fn main() {
     ] {
         println!("cargo:rerun-if-changed={source}");
     }
+    println!("cargo:rerun-if-env-changed={BUNDLES}");
     let tables = [("bundles.rs", bundles(&root)), ("boards.rs", boards(&root))];
     for (name, table) in tables {
         let written =
@@ -55,10 +60,8 @@ fn read(path: &Path) -> Result<String, String> {
 
 fn bundles(root: &Path) -> Result<String, String> {
     let mut table = String::from("pub(crate) static EMBEDDED: &[Embedded] = &[\n");
-    for folder in folders(&root.join("models"), "manifest.toml")? {
+    for (folder, parsed) in chosen(manifests(root)?)? {
         let path = folder.join("manifest.toml");
-        let parsed = manifest::Manifest::parse(&read(&path)?)
-            .map_err(|e| format!("{}: {e}", path.display()))?;
         let _ = writeln!(
             table,
             "Embedded {{ manifest: include_str!({path:?}), files: &["
@@ -72,6 +75,53 @@ fn bundles(root: &Path) -> Result<String, String> {
     }
     table.push_str("];\n");
     Ok(table)
+}
+
+type Found = (PathBuf, manifest::Manifest);
+
+fn manifests(root: &Path) -> Result<Vec<Found>, String> {
+    let parse = |folder: PathBuf| {
+        let path = folder.join("manifest.toml");
+        let parsed = manifest::Manifest::parse(&read(&path)?)
+            .map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok((folder, parsed))
+    };
+    let folders = folders(&root.join("models"), "manifest.toml")?;
+    folders.into_iter().map(parse).collect()
+}
+
+/// Those that the environment asks for, each with what it borrows from.
+fn chosen(found: Vec<Found>) -> Result<Vec<Found>, String> {
+    let wanted = env::var(BUNDLES).unwrap_or_default();
+    let wanted: Vec<&str> = wanted.split(',').map(str::trim).collect();
+    let wanted: Vec<&str> = wanted.into_iter().filter(|name| !name.is_empty()).collect();
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    let known: Vec<String> = found.iter().map(|(folder, _)| name(folder)).collect();
+    if let Some(unknown) = wanted.iter().find(|w| !known.iter().any(|k| k == *w)) {
+        let known = known.join(", ");
+        return Err(format!(
+            "{BUNDLES}: there is no bundle `{unknown}`; known are {known}"
+        ));
+    }
+    let is_wanted = |(folder, _): &Found| wanted.contains(&name(folder).as_str());
+    let (kept, left): (Vec<Found>, Vec<Found>) = found.into_iter().partition(is_wanted);
+    for (folder, parsed) in &kept {
+        let lender = |(_, m): &&Found| parsed.shared.iter().any(|s| s.bundle == m.id);
+        if let Some((lender, _)) = left.iter().find(lender) {
+            let (borrower, lender) = (name(folder), name(lender));
+            return Err(format!(
+                "{BUNDLES}: `{borrower}` uses a file of `{lender}`, which is left out; add {lender}"
+            ));
+        }
+    }
+    Ok(kept)
+}
+
+fn name(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 fn check_hash(path: &Path, expected: &str) -> Result<(), String> {
@@ -96,7 +146,7 @@ fn boards(root: &Path) -> Result<String, String> {
         let path = folder.join("board.toml");
         let board = profile::Profile::parse(&read(&path)?)
             .map_err(|e| format!("{}: {e}", path.display()))?;
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let name = name(&folder);
         if board.name != name {
             return Err(format!(
                 "{}: field `name` is `{}`, the folder is `{name}`",
