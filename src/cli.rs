@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::app::answer::Tasks;
-use crate::app::{analyze, bench, eval, fusion, models, run};
+use crate::app::{analyze, bench, doctor, eval, fusion, models, run};
 use crate::kernels::MAX_THREADS;
 use crate::model::Runner;
 use crate::model::manifest::Task;
@@ -37,6 +37,8 @@ pub enum Command {
     Models(models::Options),
     /// `fusion`
     Fusion(fusion::Form),
+    /// `doctor`
+    Doctor(doctor::Options),
     /// `devices`
     Devices,
 }
@@ -52,6 +54,7 @@ usage: demeanor COMMAND [OPTIONS]
   models             which bundles there are, verified, and what multiplies in them
   bench              how long the models take here, and how much of the machine they use
   fusion             the fusion operators: equations, shapes, costs
+  doctor             whether this machine can do what is asked of it
   devices            audio inputs and boards
 
 `demeanor COMMAND --help` says more. Events are JSON lines when piped or with --json.
@@ -163,7 +166,8 @@ const BENCH: &str = "\
 usage: demeanor bench [OPTIONS]
 
 Without --onnx: every model of the bundles, at 4 s of sound (T=400) and 64 tokens (N=64),
-and the stages around them. Median, 95th and 99th percentile of the runs.
+and the stages around them. Median, 95th and 99th percentile of the runs, and what the board
+says of itself before and after: temperature, clock, throttling, power.
 
   --onnx FILE        this model; may be given several times
   --dim NAME=SIZE    size of a named dimension; may be given several times
@@ -172,6 +176,9 @@ and the stages around them. Median, 95th and 99th percentile of the runs.
   --engine ENGINE    ours (default), or tract: the same file in tract alone
   --profile          median time of every step, longest first
   --compare FILE     an earlier --json: ratios to it
+  --compare A B      two of them, without measuring: before, after and ratio
+  --instructions     the figures are instruction counts: in `qemu -icount shift=0,sleep=off`,
+                     whose clock goes on by one nanosecond for each
   --input NAME=FILE  content of an input, as .npy (float32 or int64)
   --output DIR       writes the outputs there, as .npy
   --fusion           the fusion catalogue instead: every operator at the sizes of heads, its
@@ -193,6 +200,18 @@ usage: demeanor models [OPTIONS]
 
   --plan             which node of every model runs in which kernel, and what tract runs
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones";
+
+const DOCTOR: &str = "\
+usage: demeanor doctor [OPTIONS]
+
+One line a check: ok, - (nothing to check), warn or FAIL, with what to do. Nothing is captured
+and no lamp is lit. Exit status: 0 healthy (warnings allowed), 2 not; RAUC and Mender can take
+it for a health check.
+
+  --config FILE      the config of `run`: its notice, devices and files are checked as well
+  --board NAME       board profile (default: found out, or host)
+  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
+  --json             one JSON object";
 
 /// A sentence about the command line; the caller adds where help is.
 type Wrong = lexopt::Error;
@@ -220,6 +239,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Wrong>
         "bench" => parse_bench(parser),
         "models" => parse_models(parser),
         "fusion" => parse_fusion(parser),
+        "doctor" => parse_doctor(parser),
         "devices" => match parser.next()? {
             None => Ok(Command::Devices),
             Some(other) => Err(other.unexpected()),
@@ -368,7 +388,8 @@ fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Long("profile") => options.profile = true,
             Long("fusion") => options.fusion = true,
             Long("operator") => options.operator = Some(utf8(parser.value()?, "--operator")?),
-            Long("compare") => options.compare = Some(parser.value()?.into()),
+            Long("compare") => options.compare = Some(compare(&mut parser)?),
+            Long("instructions") => options.unit = bench::Unit::Instructions,
             Long("input") => {
                 let (name, file) = pair(&mut parser, "--input")?;
                 options.inputs.push((name, file.into()));
@@ -380,7 +401,20 @@ fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             other => return Err(other.unexpected()),
         }
     }
+    if options.fusion && options.unit == bench::Unit::Instructions {
+        return Err("--instructions does nothing for --fusion".into());
+    }
     Ok(Command::Bench(Box::new(options)))
+}
+
+/// `A.json` or `A.json B.json`
+fn compare(parser: &mut lexopt::Parser) -> Result<bench::Compare, Wrong> {
+    let files: Vec<PathBuf> = parser.values()?.map(PathBuf::from).collect();
+    match files.as_slice() {
+        [earlier] => Ok(bench::Compare::With(earlier.clone())),
+        [before, after] => Ok(bench::Compare::Files(before.clone(), after.clone())),
+        _ => Err("--compare takes one file or two".into()),
+    }
 }
 
 /// `emotion,sentiment`
@@ -430,6 +464,21 @@ fn parse_models(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
     Ok(Command::Models(options))
 }
 
+fn parse_doctor(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
+    let mut options = doctor::Options::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("config") => options.config = Some(parser.value()?.into()),
+            Long("board") => options.board = Some(utf8(parser.value()?, "--board")?),
+            Long("models") => options.models = Some(parser.value()?.into()),
+            Long("json") => options.json = true,
+            Short('h') | Long("help") => return Ok(Command::Print(DOCTOR.into())),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Doctor(options))
+}
+
 fn utf8(value: OsString, option: &str) -> Result<String, Wrong> {
     value
         .into_string()
@@ -465,6 +514,7 @@ mod tests {
             "models -h",
             "bench --help",
             "fusion --help",
+            "doctor --help",
         ] {
             assert!(matches!(parsed(line), Ok(Command::Print(_))), "{line}");
         }
@@ -502,9 +552,13 @@ mod tests {
                 "--no-history",
             ),
             ("models --colour", "--colour"),
+            ("doctor rpi4", "rpi4"),
             ("bench --dim N", "NAME=VALUE"),
             ("bench --dim N=0", "--dim"),
             ("bench --engine gpu", "gpu"),
+            ("bench --compare", "--compare"),
+            ("bench --compare a b c", "--compare"),
+            ("bench --fusion --instructions", "--instructions"),
         ] {
             let error = parsed(line).err().unwrap_or_default();
             assert!(error.contains(word), "{line}: {error}");

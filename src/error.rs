@@ -46,6 +46,16 @@ pub enum Error {
         /// What is wrong, with the line.
         what: String,
     },
+    /// The doctor found something that does not work.
+    #[error(
+        "{failed} {checks} failed; the report says what to do about {it}",
+        checks = if *failed == 1 { "check" } else { "checks" },
+        it = if *failed == 1 { "it" } else { "each" }
+    )]
+    Unhealthy {
+        /// How many checks.
+        failed: usize,
+    },
     /// Standard output went away or could not be written.
     #[error("standard output: {0}; nothing more can be reported")]
     Output(io::Error),

@@ -2,7 +2,7 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use demeanor::Error;
-use demeanor::app::{analyze, bench, devices, eval, fusion, models, run};
+use demeanor::app::{analyze, bench, devices, doctor, eval, fusion, models, run};
 use demeanor::cli::{self, Command};
 use demeanor::sink::{Format, Sink};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -67,6 +67,7 @@ fn dispatch() -> Result<bool, Error> {
         Command::Bench(options) => bench::bench(&options, &mut out),
         Command::Models(options) => models::models(&options, &mut out),
         Command::Fusion(form) => fusion::fusion(form, &mut out),
+        Command::Doctor(options) => doctor::doctor(&options, &mut out),
         Command::Devices => devices::devices(&mut out),
     }
 }

@@ -293,3 +293,29 @@ fn asked_to_end_it_answers_what_it_heard() {
     );
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_recording_is_answered_to_its_end_while_the_camera_goes_on() {
+    let folder = Folder::new();
+    let face = repo("tests/data/pictures/face.jpg");
+    let script = format!("while cat {face:?}; do sleep 0.2; done");
+    let script = folder.file("camera.sh", script);
+    let config = format!("{NOTICE}[camera]\ncommand = [\"sh\", {script:?}]\n");
+    let config = folder.file("run.toml", config);
+    let sample = repo("tests/data/sample.wav");
+    let mut child = spawn(&[
+        "run",
+        "--config",
+        &config,
+        "--audio",
+        sample.to_str().unwrap(),
+    ]);
+    let out = BufReader::new(child.stdout.take().unwrap()).lines();
+    // the second sentence ends with the recording
+    let emotions = out
+        .map_while(Result::ok)
+        .filter(|line| line.contains("\"task\":\"emotion\"") && line.contains("speech"));
+    assert_eq!(emotions.take(2).count(), 2);
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

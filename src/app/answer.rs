@@ -124,6 +124,14 @@ pub struct Answerer {
 }
 
 impl Answerer {
+    /// Answers once about nothing, so that every model is warm and known to work.
+    ///
+    /// # Errors
+    /// A model that fails.
+    pub fn rehearse(&mut self) -> Result<(), Error> {
+        Ok(self.emotion.rehearse().map(drop)?)
+    }
+
     /// Loads the bundle that answers `emotion`, from `models` or from the binary.
     ///
     /// # Errors

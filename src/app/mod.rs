@@ -5,6 +5,7 @@ pub mod annotate;
 pub mod answer;
 pub mod bench;
 pub mod devices;
+pub mod doctor;
 pub mod eval;
 pub mod fusion;
 pub mod models;

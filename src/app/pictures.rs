@@ -68,6 +68,20 @@ pub struct Felt {
 }
 
 impl Pictures {
+    /// Answers once about nothing, so that every model is warm and known to work.
+    ///
+    /// # Errors
+    /// A model that fails.
+    pub fn rehearse(&mut self) -> Result<(), Error> {
+        if let Some(sentiment) = &mut self.sentiment {
+            sentiment.rehearse()?;
+        }
+        if let Some(expression) = &mut self.expression {
+            expression.rehearse()?;
+        }
+        Ok(())
+    }
+
     /// Loads what the tasks need; the text trunk is shared with `trunk` where it is the same.
     ///
     /// # Errors

@@ -34,7 +34,10 @@ pub fn detect() -> Option<Profile> {
 
 /// The root's `compatible`: strings, most specific first, each ended by a zero byte.
 fn compatible(tree: &Path) -> Vec<String> {
-    let bytes = fs::read(tree.join("compatible")).unwrap_or_default();
+    names(&fs::read(tree.join("compatible")).unwrap_or_default())
+}
+
+fn names(bytes: &[u8]) -> Vec<String> {
     let names = bytes.split(|byte| *byte == 0).filter(|n| !n.is_empty());
     names
         .map(|name| String::from_utf8_lossy(name).into_owned())
@@ -54,10 +57,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn recognised(bytes: &[u8]) -> Option<String> {
-        let tree = std::env::temp_dir().join(format!("demeanor-tree-{}", std::process::id()));
-        fs::create_dir_all(&tree).expect("a folder");
-        fs::write(tree.join("compatible"), bytes).expect("a file");
-        recognise(&compatible(&tree)).map(|board| board.name)
+        recognise(&names(bytes)).map(|board| board.name)
     }
 
     #[test]

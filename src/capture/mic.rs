@@ -16,9 +16,9 @@ mod stub;
 use std::time::Duration;
 
 #[cfg(feature = "mic")]
-pub use device::{Mic, devices};
+pub use device::{Mic, devices, probe};
 #[cfg(not(feature = "mic"))]
-pub use stub::{Mic, devices};
+pub use stub::{Mic, devices, probe};
 
 /// First wait before a lost device is tried again.
 pub const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -67,4 +67,13 @@ pub struct DeviceInfo {
     pub id: String,
     /// A name for people.
     pub name: String,
+}
+
+/// An input device that was found and not recorded from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    /// Which.
+    pub device: DeviceInfo,
+    /// Another program records from it now.
+    pub busy: bool,
 }

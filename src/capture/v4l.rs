@@ -22,9 +22,9 @@ mod device;
 mod stub;
 
 #[cfg(feature = "v4l")]
-pub use device::V4lSource;
+pub use device::{V4lSource, probe};
 #[cfg(not(feature = "v4l"))]
-pub use stub::V4lSource;
+pub use stub::{V4lSource, probe};
 
 /// The size to ask a camera for; it answers with the nearest that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

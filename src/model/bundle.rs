@@ -152,6 +152,19 @@ impl Bundle {
         })
     }
 
+    /// Compares the hashes of the bundle's own files again: a built-in bundle was compared
+    /// when the binary was built, and flash memory wears.
+    ///
+    /// # Errors
+    /// [`ModelError::Hash`] of the first file that is another than its manifest says.
+    pub fn verify(&self) -> Result<(), ModelError> {
+        let content = |role| self.files.get(&role).map_or(&[][..], Content::bytes);
+        self.manifest.files.iter().try_for_each(|file| {
+            let path = Path::new(&file.name);
+            check_hash(path, content(file.role), &file.sha256)
+        })
+    }
+
     /// The bundle was asked for what it is not for.
     pub(crate) fn answers_another(&self, task: Task) -> ModelError {
         ModelError::Missing {

@@ -3,6 +3,7 @@
 pub mod emotion;
 pub mod expression;
 pub mod pair;
+pub mod rehearse;
 pub mod sentiment;
 pub mod words;
 

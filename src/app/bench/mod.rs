@@ -1,14 +1,22 @@
 //! `demeanor bench`: how long models and stages take here, and how much of the machine they use.
 
+mod compare;
+mod conditions;
 mod fusion;
 pub(crate) mod machine;
 mod npy;
 mod report;
 mod stages;
 mod timing;
+mod unit;
+
+pub use compare::Compare;
+pub use unit::Unit;
 
 use crate::Error;
+use crate::board::thermal::Meter;
 use crate::model::{Bundle, Content, Element, OnnxFile, Runner, Wanted, bundles};
+use compare::Saved;
 use report::{Measured, Report};
 use std::fs::File;
 use std::io::Write;
@@ -36,8 +44,10 @@ pub struct Options {
     pub output: Option<PathBuf>,
     /// Bundles instead of the built-in ones.
     pub models: Option<PathBuf>,
-    /// An earlier `--json` to compare with.
-    pub compare: Option<PathBuf>,
+    /// What to compare with.
+    pub compare: Option<Compare>,
+    /// What the figures are: instructions in an emulator that counts them.
+    pub unit: Unit,
     /// Operators of the fusion catalogue instead of models.
     pub fusion: bool,
     /// Only operators whose function's name holds this.
@@ -59,6 +69,7 @@ impl Default for Options {
             output: None,
             models: None,
             compare: None,
+            unit: Unit::Time,
             fusion: false,
             operator: None,
             json: false,
@@ -71,11 +82,17 @@ impl Default for Options {
 /// # Errors
 /// A model that is refused, a file that cannot be read or written.
 pub fn bench(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
+    if let Some(Compare::Files(before, after)) = &options.compare {
+        return compare::files([before, after], options.json, out);
+    }
     crate::kernels::set_threads(options.threads);
     if options.fusion {
         return fusion::bench(options, out);
     }
-    let before = options.compare.as_deref().map(report::read).transpose()?;
+    let before = match &options.compare {
+        Some(Compare::With(path)) => Some(Saved::read(path)?.counts(options.unit)?),
+        _ => None,
+    };
     let found = if options.onnx.is_empty() {
         bundles(options.models.as_deref())?
     } else {
@@ -88,7 +105,7 @@ pub fn bench(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
         }
         return Ok(true);
     }
-    let mut report = Report::new(options.threads);
+    let mut report = Report::new(options.threads, options.unit);
     // all stay loaded, as they would in a program that uses them
     let mut loaded = Vec::new();
     for model in &models {
@@ -224,9 +241,11 @@ fn measure(model: &Model<'_>, options: &Options) -> Result<(Measured, OnnxFile),
         write_outputs(folder, &file, &outputs)?;
     }
     let macs = file.profile(&inputs)?.iter().map(|s| s.macs).sum();
+    let meter = Meter::start();
     let times = timing::sample(Duration::from_secs_f64(options.seconds), || {
         file.run_only(&inputs)
     })?;
+    let watts = meter.watts().filter(|_| options.unit == Unit::Time);
     let measured = Measured {
         name: model.name(),
         bytes: model.bytes(),
@@ -236,6 +255,7 @@ fn measure(model: &Model<'_>, options: &Options) -> Result<(Measured, OnnxFile),
         arena: file.arena_bytes(),
         times,
         rss: machine::resident(),
+        watts,
     };
     Ok((measured, file))
 }
@@ -260,5 +280,5 @@ fn profile(model: &Model<'_>, options: &Options, out: &mut impl Write) -> Result
     while Instant::now() < end {
         runs.push(file.profile(&inputs)?);
     }
-    report::profile(&model.name(), &runs, out).map_err(Error::Output)
+    report::profile(&model.name(), &runs, options.unit, out).map_err(Error::Output)
 }

@@ -1,15 +1,17 @@
 //! What `bench` prints.
 
+use super::compare::Saved;
+use super::conditions::Conditions;
 use super::machine;
 use super::timing::Times;
-use crate::Error;
+use super::unit::Unit;
+use crate::board;
+use crate::board::thermal::Condition;
 use crate::kernels;
 use crate::model::Spent;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::Duration;
 
 /// One model or stage.
@@ -26,98 +28,125 @@ pub(super) struct Measured {
     pub times: Times,
     /// Kilobytes.
     pub rss: Option<u64>,
+    /// Mean power while it ran, in W.
+    pub watts: Option<f64>,
 }
 
-/// Everything measured, and the machine's own limit.
+/// Everything measured, the machine's own limit and the state that it was in.
 #[derive(Debug)]
 pub(super) struct Report {
     threads: usize,
+    unit: Unit,
     peak: f64,
     pub measured: Vec<Measured>,
     peak_rss: Option<u64>,
+    zone: Option<String>,
+    /// Before and after, the same until [`Report::finish`]; absent where instructions count.
+    conditions: Option<Conditions>,
 }
 
-fn ms(time: Duration) -> f64 {
+fn millions(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
 impl Measured {
-    /// GMAC/s at the median.
+    /// GMAC/s at the median, or multiply-accumulates by instruction.
     fn rate(&self) -> f64 {
         self.macs as f64 / self.times.median().max(1) as f64
     }
 
-    fn json(&self, peak: f64) -> Value {
-        json!({
+    /// Energy of a run at the median, in mJ.
+    fn millijoules(&self) -> Option<f64> {
+        self.watts.map(|w| w * self.times.median() as f64 / 1e6)
+    }
+
+    fn json(&self, peak: f64, unit: Unit) -> Value {
+        let (key, million) = (unit.key(), unit.million_key());
+        let at = |share: f64| json!(self.times.quantile(share));
+        let share = self.rate() * 1e9 / peak.max(1.0);
+        let mut object = json!({
             "name": self.name,
             "bytes": self.bytes,
-            "median_ns": self.times.median(),
-            "p95_ns": self.times.quantile(0.95),
-            "p99_ns": self.times.quantile(0.99),
-            "min_ns": self.times.quantile(0.0),
+            format!("median_{key}"): at(0.5),
+            format!("p95_{key}"): at(0.95),
+            format!("p99_{key}"): at(0.99),
+            format!("min_{key}"): at(0.0),
             "runs": self.times.runs(),
             "outliers": self.times.outliers(),
             "doubt": self.times.doubt(),
             "macs": self.macs,
-            "gmac_per_s": self.rate(),
-            "share_of_peak": if peak > 0.0 { self.rate() * 1e9 / peak } else { 0.0 },
-            "load_ms": self.load.map(ms),
-            "first_ms": self.first.map(ms),
+            unit.rate_key(): self.rate(),
+            "share_of_peak": share,
+            format!("load_{million}"): self.load.map(millions),
+            format!("first_{million}"): self.first.map(millions),
             "arena_bytes": self.arena,
             "rss_kb": self.rss,
-        })
+        });
+        if let Some(watts) = self.watts {
+            object["watts"] = json!(watts);
+            object["millijoules"] = json!(self.millijoules());
+        }
+        object
     }
 }
 
 impl Report {
-    pub(super) fn new(threads: usize) -> Report {
+    pub(super) fn new(threads: usize, unit: Unit) -> Report {
+        // this also warms the clock up, before its state is read
+        let peak = machine::peak_macs();
+        let zone = board::detect().and_then(|b| b.thermal_zone);
+        let now = (unit == Unit::Time).then(|| Condition::read(zone.as_deref()));
         Report {
             threads,
-            peak: machine::peak_macs(),
+            unit,
+            peak,
             measured: Vec::new(),
             peak_rss: None,
+            zone,
+            conditions: now.map(|now| Conditions {
+                before: now.clone(),
+                after: now,
+            }),
         }
     }
 
     pub(super) fn finish(&mut self) {
+        if let Some(conditions) = &mut self.conditions {
+            conditions.after = Condition::read(self.zone.as_deref());
+        }
         self.peak_rss = machine::peak_resident();
     }
 
     pub(super) fn json(&self, out: &mut impl Write) -> io::Result<()> {
-        let models: Vec<Value> = self.measured.iter().map(|m| m.json(self.peak)).collect();
-        let object = json!({
+        let of = |m: &Measured| m.json(self.peak, self.unit);
+        let models: Vec<Value> = self.measured.iter().map(of).collect();
+        let mut object = json!({
+            "unit": self.unit.key(),
             "level": kernels::active().level().name(),
             "threads": self.threads,
-            "peak_gmac_per_s": self.peak / 1e9,
+            format!("peak_{}", self.unit.rate_key()): self.peak / 1e9,
             "peak_rss_kb": self.peak_rss,
             "models": models,
         });
+        if let Some(conditions) = &self.conditions {
+            object["before"] = json!(conditions.before);
+            object["after"] = json!(conditions.after);
+            object["doubts"] = json!(conditions.doubts());
+        }
         writeln!(out, "{object}")?;
         out.flush()
     }
 
-    pub(super) fn table(
-        &self,
-        before: Option<&BTreeMap<String, f64>>,
-        out: &mut impl Write,
-    ) -> io::Result<()> {
-        writeln!(
-            out,
-            "kernels {}, threads {}; the tile alone reaches {:.0} GMAC/s on one core",
-            kernels::active().level(),
-            self.threads,
-            self.peak / 1e9
-        )?;
-        writeln!(
-            out,
-            "{:<28} {:>9} {:>9} {:>9} {:>7} {:>6} {:>8} {:>8}",
-            "", "median ms", "p95", "p99", "GMAC/s", "peak", "load ms", "first ms"
-        )?;
+    pub(super) fn table(&self, before: Option<&Saved>, out: &mut impl Write) -> io::Result<()> {
+        self.head(out)?;
         for m in &self.measured {
             self.line(m, before, out)?;
         }
         if let Some(kilobytes) = self.peak_rss {
             writeln!(out, "resident at most {:.0} MB", kilobytes as f64 / 1e3)?;
+        }
+        if let Some(conditions) = &self.conditions {
+            conditions.print(out)?;
         }
         for m in &self.measured {
             if let Some(doubt) = m.times.doubt() {
@@ -127,12 +156,37 @@ impl Report {
         out.flush()
     }
 
-    fn line(
-        &self,
-        m: &Measured,
-        before: Option<&BTreeMap<String, f64>>,
-        out: &mut impl Write,
-    ) -> io::Result<()> {
+    /// Where power is known, there is a column of energy.
+    fn powered(&self) -> bool {
+        self.measured.iter().any(|m| m.watts.is_some())
+    }
+
+    fn head(&self, out: &mut impl Write) -> io::Result<()> {
+        let rate = self.unit.rate();
+        if self.unit == Unit::Instructions {
+            writeln!(
+                out,
+                "millions of instructions (Minst), not times: of an emulator with -icount shift=0"
+            )?;
+        }
+        writeln!(
+            out,
+            "kernels {}, threads {}; the tile alone reaches {:.*} {rate} on one core",
+            kernels::active().level(),
+            self.threads,
+            self.unit.digits(),
+            self.peak / 1e9,
+        )?;
+        let [median, load, first] = self.unit.heads();
+        write!(
+            out,
+            "{:<28} {median:>9} {:>9} {:>9}{rate:>8} {:>6} {load:>8} {first:>8}",
+            "", "p95", "p99", "peak"
+        )?;
+        writeln!(out, "{}", if self.powered() { "       mJ" } else { "" })
+    }
+
+    fn line(&self, m: &Measured, before: Option<&Saved>, out: &mut impl Write) -> io::Result<()> {
         let of = |share: f64| m.times.quantile(share) as f64 / 1e6;
         write!(
             out,
@@ -144,43 +198,36 @@ impl Report {
         )?;
         if m.macs > 0 {
             let share = m.rate() * 1e9 / self.peak.max(1.0) * 100.0;
-            write!(out, " {:>7.1} {share:>5.0}%", m.rate())?;
+            let digits = self.unit.digits().max(1);
+            write!(out, " {:>7.digits$} {share:>5.0}%", m.rate())?;
         } else {
             write!(out, " {:>7} {:>6}", "", "")?;
         }
-        for time in [m.load, m.first] {
-            match time {
-                Some(time) => write!(out, " {:>8.2}", ms(time))?,
-                None => write!(out, " {:>8}", "")?,
-            }
+        let mut cell = |value: Option<f64>| match value {
+            Some(value) => write!(out, " {value:>8.2}"),
+            None => write!(out, " {:>8}", ""),
+        };
+        cell(m.load.map(millions))?;
+        cell(m.first.map(millions))?;
+        if self.powered() {
+            cell(m.millijoules())?;
         }
-        if let Some(ns) = before.and_then(|b| b.get(&m.name)) {
-            let ratio = m.times.median() as f64 / ns;
-            write!(out, "  {ratio:.2}x the time before")?;
+        if let Some(then) = before.and_then(|b| b.median(&m.name)) {
+            let ratio = m.times.median() as f64 / then.max(1.0);
+            write!(out, "  {ratio:.2}x {} before", self.unit.noun())?;
         }
         writeln!(out)
     }
 }
 
-/// Median nanoseconds by name, of an earlier `--json`.
-pub(super) fn read(path: &Path) -> Result<BTreeMap<String, f64>, Error> {
-    let broken = |what: String| Error::Table {
-        path: path.to_path_buf(),
-        what: format!("{what}; give the output of `demeanor bench --json`"),
-    };
-    let text = fs::read_to_string(path).map_err(|e| broken(e.to_string()))?;
-    let report: Value = serde_json::from_str(&text).map_err(|e| broken(e.to_string()))?;
-    let models = report["models"]
-        .as_array()
-        .ok_or_else(|| broken("holds no models".into()))?;
-    let pairs = models
-        .iter()
-        .filter_map(|m| Some((m["name"].as_str()?.to_owned(), m["median_ns"].as_f64()?)));
-    Ok(pairs.collect())
-}
-
-/// Median time of each step over the runs, longest first.
-pub(super) fn profile(name: &str, runs: &[Vec<Spent>], out: &mut impl Write) -> io::Result<()> {
+/// Median of each step over the runs, longest first.
+pub(super) fn profile(
+    name: &str,
+    runs: &[Vec<Spent>],
+    unit: Unit,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let (thousand, million, per) = (unit.thousand(), unit.million(), unit.rate());
     let steps = runs.first().map_or(0, Vec::len);
     if steps == 0 {
         return writeln!(
@@ -205,7 +252,7 @@ pub(super) fn profile(name: &str, runs: &[Vec<Spent>], out: &mut impl Write) -> 
     lines.sort_by_key(|(ns, _)| std::cmp::Reverse(*ns));
     writeln!(
         out,
-        "{name}: {:.3} ms in {steps} steps, median of {} runs",
+        "{name}: {:.3} {million} in {steps} steps, median of {} runs",
         total as f64 / 1e6,
         runs.len()
     )?;
@@ -214,7 +261,7 @@ pub(super) fn profile(name: &str, runs: &[Vec<Spent>], out: &mut impl Write) -> 
         let rate = macs as f64 / ns.max(1) as f64;
         writeln!(
             out,
-            "{:>8.1} µs {:>5.1}% {rate:>7.1} GMAC/s  {count} × {kernel}",
+            "{:>8.1} {thousand} {:>5.1}% {rate:>7.1} {per}  {count} × {kernel}",
             ns as f64 / 1e3,
             share(ns)
         )?;
@@ -224,7 +271,7 @@ pub(super) fn profile(name: &str, runs: &[Vec<Spent>], out: &mut impl Write) -> 
         let rate = spent.macs as f64 / (*ns).max(1) as f64;
         writeln!(
             out,
-            "{:>8.1} µs {:>5.1}% {rate:>7.1} GMAC/s  {} ({})",
+            "{:>8.1} {thousand} {:>5.1}% {rate:>7.1} {per}  {} ({})",
             *ns as f64 / 1e3,
             share(*ns),
             spent.kernel,
@@ -232,4 +279,66 @@ pub(super) fn profile(name: &str, runs: &[Vec<Spent>], out: &mut impl Write) -> 
         )?;
     }
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::bench::timing;
+
+    fn report(unit: Unit, watts: Option<f64>) -> Report {
+        let times = timing::sample(Duration::from_millis(1), || Ok(())).expect("times");
+        let measured = Measured {
+            name: "net".into(),
+            bytes: 1,
+            load: Some(Duration::from_millis(2)),
+            first: None,
+            macs: 1000,
+            arena: None,
+            times,
+            rss: None,
+            watts,
+        };
+        let mut report = Report::new(1, unit);
+        report.measured.push(measured);
+        report
+    }
+
+    fn printed(report: &Report) -> (String, Value) {
+        let (mut table, mut json) = (Vec::new(), Vec::new());
+        report.table(None, &mut table).expect("written");
+        report.json(&mut json).expect("written");
+        let table = String::from_utf8(table).expect("text");
+        (table, serde_json::from_slice(&json).expect("JSON"))
+    }
+
+    #[test]
+    fn energy_is_power_by_time_where_power_is_known() {
+        let (table, json) = printed(&report(Unit::Time, Some(2.0)));
+        let (model, ns) = (&json["models"][0], json["models"][0]["median_ns"].as_f64());
+        assert_eq!(model["millijoules"].as_f64(), ns.map(|ns| 2.0 * ns / 1e6));
+        let head = table.lines().nth(1).unwrap_or_default();
+        assert!(head.ends_with("first ms       mJ"), "{table}");
+        let (table, json) = printed(&report(Unit::Time, None));
+        assert!(json["models"][0].get("millijoules").is_none());
+        assert!(!table.contains("mJ"), "{table}");
+    }
+
+    #[test]
+    fn instructions_are_never_called_times() {
+        let (table, json) = printed(&report(Unit::Instructions, None));
+        for word in [" ms", "GMAC/s", "µs", "time before"] {
+            assert!(!table.contains(word), "{word}: {table}");
+        }
+        assert!(
+            table.contains("Minst") && table.contains("MAC/inst"),
+            "{table}"
+        );
+        let text = json.to_string();
+        for key in ["_ns", "_ms", "gmac_per_s", "\"before\"", "\"after\""] {
+            assert!(!text.contains(key), "{key}: {text}");
+        }
+        assert_eq!(json["unit"], "instructions");
+        assert!(json["models"][0]["median_instructions"].is_u64());
+    }
 }

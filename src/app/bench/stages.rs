@@ -74,5 +74,6 @@ fn stage(name: &str, times: timing::Times) -> Measured {
         arena: None,
         times,
         rss: machine::resident(),
+        watts: None,
     }
 }

@@ -141,7 +141,7 @@ where
 }
 
 /// The line that the config stands for.
-fn line(wired: &Wired, board: Option<Line>, field: &str) -> Result<Option<Line>, Error> {
+pub(crate) fn line(wired: &Wired, board: Option<Line>, field: &str) -> Result<Option<Line>, Error> {
     match wired {
         Wired::To(line) => Ok(Some(line.clone())),
         Wired::None => Ok(None),

@@ -23,8 +23,10 @@ use crate::service::metrics::Metrics;
 use crate::service::progress::{Progress, Stage};
 use crate::sink::Sink;
 use guard::Guard;
+pub(crate) use guard::line;
 use herald::Herald;
-use poll::{Poller, Sources};
+use poll::Poller;
+pub(crate) use poll::Sources;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,7 +62,7 @@ pub struct Options {
 
 /// Where the sound comes from, decided before anything is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Sound {
+pub(crate) enum Sound {
     Device(String),
     File(PathBuf),
     None,
@@ -182,7 +184,11 @@ fn announce<W: Write>(
 }
 
 /// Where everything comes from, checked before anything is opened.
-fn sources(options: &Options, config: &Config, profile: &Profile) -> Result<Sources, Error> {
+pub(crate) fn sources(
+    options: &Options,
+    config: &Config,
+    profile: &Profile,
+) -> Result<Sources, Error> {
     let allowed = config.notice.setting.allows_biometrics();
     let (mut from, mut camera) = (Sound::None, CameraSpec::None);
     if allowed {

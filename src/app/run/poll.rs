@@ -28,9 +28,11 @@ use std::time::{Duration, Instant};
 
 /// Pause between two polls that found nothing.
 const IDLE: Duration = Duration::from_millis(10);
+/// Pause between two times that the service is brought up to date.
+const ACCOUNT: Duration = Duration::from_secs(1);
 
 /// Where everything comes from.
-pub(super) struct Sources {
+pub(crate) struct Sources {
     pub sound: Sound,
     pub camera: CameraSpec,
     /// Least time between two looks at the camera.
@@ -75,6 +77,8 @@ pub(super) struct Poller<'a> {
     pairing: Pairing,
     heard: f64,
     opened: Instant,
+    /// When the service was last brought up to date.
+    accounted: Instant,
     failure: Option<Error>,
 }
 
@@ -82,10 +86,11 @@ pub(super) struct Poller<'a> {
 struct Gone;
 
 impl<'a> Poller<'a> {
-    /// Opens every source, unless the guard keeps them closed.
+    /// Opens every source, unless the guard keeps them closed. One that cannot be opened is
+    /// told by [`Poller::poll`], which then closes the others.
     ///
     /// # Errors
-    /// One that cannot be opened.
+    /// Settings of the segmenter that contradict each other.
     pub(super) fn open(
         sources: &'a Sources,
         profile: &'a Profile,
@@ -110,6 +115,7 @@ impl<'a> Poller<'a> {
             pairing: Pairing::new(sources.patience),
             heard: 0.0,
             opened: Instant::now(),
+            accounted: Instant::now(),
             failure: None,
         };
         let muted = poller.guard.is_muted();
@@ -117,15 +123,24 @@ impl<'a> Poller<'a> {
         if muted {
             poller.herald.record(Record::Mute { by: "start" });
         } else {
-            poller.begin()?;
+            poller.begin();
         }
-        poller.herald.ready(status(muted));
+        if poller.failure.is_none() {
+            poller.herald.ready(status(muted));
+        }
         Ok(poller)
     }
 
-    fn begin(&mut self) -> Result<(), Error> {
+    fn begin(&mut self) {
         self.begun = true;
         self.opened = Instant::now();
+        if let Err(e) = self.open_all() {
+            self.fail("sources", e);
+            self.close();
+        }
+    }
+
+    fn open_all(&mut self) -> Result<(), Error> {
         self.ear = Ear::open(&self.sources.sound)?;
         let stdin = self.sources.words.then(|| open_text(Path::new("-")));
         let mut text = stdin.transpose()?;
@@ -152,8 +167,9 @@ impl<'a> Poller<'a> {
         if guarded.is_ok() {
             self.finish();
         }
+        self.count();
         self.close();
-        let machine = self.machine();
+        let machine = machine(self.profile);
         let Poller {
             guard,
             failure,
@@ -249,8 +265,18 @@ impl<'a> Poller<'a> {
         }
     }
 
-    /// Brings the service up to date.
+    /// Brings the service up to date, once a second.
     fn account(&mut self) {
+        if self.accounted.elapsed() < ACCOUNT {
+            return;
+        }
+        self.accounted = Instant::now();
+        self.count();
+        let profile = self.profile;
+        self.herald.tick(|| machine(profile));
+    }
+
+    fn count(&self) {
         let metrics = &self.shared.metrics;
         if let Some(ear) = &self.ear {
             let lost = ear.counters();
@@ -265,20 +291,18 @@ impl<'a> Poller<'a> {
             metrics.set(Counter::CameraRestarts, report.restarts);
             metrics.set(Counter::SkippedLooks, eye.left_out());
         }
-        let profile = self.profile;
-        self.herald.tick(|| machine(profile));
-    }
-
-    fn machine(&self) -> Machine {
-        machine(self.profile)
     }
 
     /// Answers what was still waiting for its words.
     fn finish(&mut self) {
-        let last = self.segmenter.finish();
-        last.into_iter().for_each(|u| self.pairing.utterance(u));
+        self.end_utterance();
         // a closed queue is noticed where the answers go
         let _ = self.hand_over(true);
+    }
+
+    fn end_utterance(&mut self) {
+        let last = self.segmenter.finish();
+        last.into_iter().for_each(|u| self.pairing.utterance(u));
     }
 
     fn close(&mut self) {
@@ -305,11 +329,7 @@ impl<'a> Poller<'a> {
         self.herald.record(Record::Unmute { by: "button" });
         self.tell_sources(false);
         if !self.begun {
-            if let Err(e) = self.begin() {
-                self.fail("sources", e);
-                self.close();
-            }
-            return;
+            return self.begin();
         }
         self.ear.iter_mut().for_each(Ear::unmute);
         if let Some(Err(e)) = self.eye.as_mut().map(Eye::unmute) {
@@ -368,6 +388,7 @@ impl<'a> Poller<'a> {
             }
             Ok(None) => {
                 self.ear = None;
+                self.end_utterance();
                 Ok(true)
             }
             Err(nb::Error::WouldBlock) => Ok(false),
@@ -425,6 +446,8 @@ impl<'a> Poller<'a> {
 
     /// Queues every pair that is complete.
     fn hand_over(&mut self, ended: bool) -> Result<(), Gone> {
+        // without sound, or behind its end, nothing is left to wait for
+        let ended = ended || (self.begun && self.ear.is_none());
         let now = self.now();
         let due = |line: &TextLine| ended || line.start.is_none_or(|t| t.as_secs_f64() <= now);
         while self.script.front().is_some_and(due) {

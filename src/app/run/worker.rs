@@ -38,10 +38,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Loads the models of `tasks`; those that look at pictures only with a camera.
+    /// Loads the models of `tasks`, those that look at pictures only with a camera, and has each
+    /// answer once: the first person waits no longer than the second, and a service is ready
+    /// only when its models are.
     ///
     /// # Errors
-    /// A bundle that is missing or refused.
+    /// A bundle that is missing or refused, a model that fails.
     pub fn load(
         models: Option<&Path>,
         manner: &Manner,
@@ -49,10 +51,12 @@ impl Worker {
         camera: bool,
     ) -> Result<Worker, Error> {
         let answerer = || Answerer::load(models, manner.clone());
-        let answerer = tasks.emotion.then(answerer).transpose()?;
+        let mut answerer = tasks.emotion.then(answerer).transpose()?;
         let trunk = answerer.as_ref().map(Answerer::text);
         let pictures = || Pictures::load(models, manner, tasks, trunk);
-        let pictures = camera.then(pictures).transpose()?;
+        let mut pictures = camera.then(pictures).transpose()?;
+        answerer.as_mut().map_or(Ok(()), Answerer::rehearse)?;
+        pictures.as_mut().map_or(Ok(()), Pictures::rehearse)?;
         Ok(Worker {
             answerer,
             pictures,

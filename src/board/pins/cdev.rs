@@ -41,7 +41,8 @@ pub(super) fn take(
     let failed = |e| failed(line, direction, &e);
     let kernel = chip.get_line(line.line).map_err(failed)?;
     let info = kernel.info().map_err(failed)?;
-    if info.is_used() {
+    // `is_used` also holds for a free line that was once an output
+    if info.is_kernel() {
         let what = format!(
             "it is in use by {}",
             info.consumer().unwrap_or("the kernel")

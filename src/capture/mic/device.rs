@@ -11,7 +11,7 @@ use cpal::{
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::{DeviceInfo, FIRST_RETRY, LAST_RETRY, MicCounters, MicState, STALL};
+use super::{DeviceInfo, FIRST_RETRY, LAST_RETRY, MicCounters, MicState, Presence, STALL};
 use crate::capture::convert::{Clock, Converter, time_of};
 use crate::capture::{AudioChunk, AudioReport, AudioSource, CaptureError, Source, limits};
 use crate::signal::{duration_of, samples_in};
@@ -266,23 +266,7 @@ impl Mic {
     }
 
     fn failure(&self, error: &cpal::Error) -> CaptureError {
-        let advice = match error.kind() {
-            ErrorKind::DeviceNotAvailable => "plug it in, or choose another with `demeanor doctor`",
-            ErrorKind::PermissionDenied => "add the user to the group `audio`",
-            ErrorKind::UnsupportedConfig | ErrorKind::InvalidInput => {
-                "use its `plughw:` form, which converts"
-            }
-            _ => "check it with `arecord -d 2 test.wav`",
-        };
-        let name = self
-            .device
-            .clone()
-            .unwrap_or_else(|| "(default)".to_owned());
-        CaptureError::Device {
-            name,
-            what: error.to_string(),
-            advice,
-        }
+        failure(self.device.as_deref(), error)
     }
 
     fn next_chunk(&mut self) -> nb::Result<Option<AudioChunk>, CaptureError> {
@@ -492,6 +476,38 @@ pub fn devices() -> Result<Vec<DeviceInfo>, CaptureError> {
         }
     }
     Ok(all)
+}
+
+/// Looks for the device that [`Mic::open`] would open and asks it for its form; nothing is
+/// recorded.
+///
+/// # Errors
+/// As [`Mic::open`].
+pub fn probe(device: Option<&str>) -> Result<Presence, CaptureError> {
+    let found = find(device).map_err(|e| failure(device, &e))?;
+    let busy = match found.default_input_config() {
+        Ok(_) => false,
+        Err(e) if e.kind() == ErrorKind::DeviceBusy => true,
+        Err(e) => return Err(failure(device, &e)),
+    };
+    let device = describe(&found);
+    Ok(Presence { device, busy })
+}
+
+fn failure(device: Option<&str>, error: &cpal::Error) -> CaptureError {
+    let advice = match error.kind() {
+        ErrorKind::DeviceNotAvailable => "plug it in, or choose another of `demeanor devices`",
+        ErrorKind::PermissionDenied => "add the user to the group `audio`",
+        ErrorKind::UnsupportedConfig | ErrorKind::InvalidInput => {
+            "use its `plughw:` form, which converts"
+        }
+        _ => "check it with `arecord -d 2 test.wav`",
+    };
+    CaptureError::Device {
+        name: device.unwrap_or("(default)").to_owned(),
+        what: error.to_string(),
+        advice,
+    }
 }
 
 fn build(

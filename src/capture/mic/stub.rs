@@ -1,6 +1,6 @@
 //! What stands in for the microphone in a build without the feature `mic`.
 
-use super::{DeviceInfo, MicCounters, MicState};
+use super::{DeviceInfo, MicCounters, MicState, Presence};
 use crate::capture::{AudioChunk, AudioReport, AudioSource, CaptureError, Source};
 
 /// A microphone, of which this build can have none: no value of this type exists.
@@ -58,5 +58,13 @@ impl AudioSource for Mic {
 /// # Errors
 /// [`CaptureError::MicNotBuilt`].
 pub fn devices() -> Result<Vec<DeviceInfo>, CaptureError> {
+    Err(CaptureError::MicNotBuilt)
+}
+
+/// Always fails in this build.
+///
+/// # Errors
+/// [`CaptureError::MicNotBuilt`].
+pub fn probe(_device: Option<&str>) -> Result<Presence, CaptureError> {
     Err(CaptureError::MicNotBuilt)
 }

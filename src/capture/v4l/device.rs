@@ -74,6 +74,37 @@ impl Opener for Node {
     type Device = Streaming;
 
     fn open(&mut self) -> Result<Streaming, Refusal> {
+        let (device, form) = self.find()?;
+        let wished = PixFormat::new(self.wish.width, self.wish.height, form);
+        let capture = device.video_capture(wished).map_err(|e| self.refusal(&e))?;
+        let form = self.form(capture.format())?;
+        let stream = capture.into_stream().map_err(|e| self.refusal(&e))?;
+        rustix::io::ioctl_fionbio(&stream, true).map_err(|e| self.refusal(&e.into()))?;
+        Ok(Streaming { stream, form })
+    }
+}
+
+/// Opens a device as far as [`V4lSource::open`] does before it asks for pictures, and says
+/// what form they would have. One that is in use can be asked all the same.
+///
+/// # Errors
+/// As [`V4lSource::open`].
+pub fn probe(path: &Path) -> Result<String, CaptureError> {
+    let node = Node {
+        path: path.to_owned(),
+        name: name_of(path),
+        wish: Wish::default(),
+    };
+    match node.find() {
+        Ok((_, form)) => Ok(fourcc(form)),
+        Err(Refusal::Never(error)) => Err(error),
+        Err(Refusal::Later(what)) => Err(node.error(what, "plug it in again, or start again")),
+    }
+}
+
+impl Node {
+    /// The device, and the form to ask it for.
+    fn find(&self) -> Result<(linuxvideo::Device, PixelFormat), Refusal> {
         let device = linuxvideo::Device::open(&self.path).map_err(|e| self.refusal(&e))?;
         let has = device
             .capabilities()
@@ -91,16 +122,9 @@ impl Opener for Node {
             let what = format!("it sends {} and not MJPEG or YUYV", names.join(", "));
             return Err(self.no_camera(&what));
         };
-        let wished = PixFormat::new(self.wish.width, self.wish.height, form);
-        let capture = device.video_capture(wished).map_err(|e| self.refusal(&e))?;
-        let form = self.form(capture.format())?;
-        let stream = capture.into_stream().map_err(|e| self.refusal(&e))?;
-        rustix::io::ioctl_fionbio(&stream, true).map_err(|e| self.refusal(&e.into()))?;
-        Ok(Streaming { stream, form })
+        Ok((device, form))
     }
-}
 
-impl Node {
     /// What the driver made of our wish.
     fn form(&self, format: &PixFormat) -> Result<Form, Refusal> {
         let (width, height) = (format.width(), format.height());

@@ -39,3 +39,13 @@ impl FrameSource for V4lSource {
         match *self {}
     }
 }
+
+/// Always fails in this build.
+///
+/// # Errors
+/// [`CaptureError::V4lNotBuilt`].
+pub fn probe(path: &Path) -> Result<String, CaptureError> {
+    Err(CaptureError::V4lNotBuilt {
+        name: path.display().to_string(),
+    })
+}

@@ -1,0 +1,74 @@
+//! The configuration, and the files that `run` is to write.
+
+use super::Check;
+use crate::config::Config;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// What is written to see whether there is room: more than a page and a record need.
+const ROOM: usize = 64 << 10;
+
+/// Reads the configuration, which holds the notice or is refused.
+pub(super) fn notice(path: Option<&Path>) -> (Check, Option<Config>) {
+    let name = "notice";
+    let Some(path) = path else {
+        let why = "no --config: notice, devices and files are not checked";
+        return (Check::skipped(name, why), None);
+    };
+    match Config::read(path) {
+        Ok(config) => {
+            let notice = &config.notice;
+            let finding = format!("{}: {}", notice.setting.name(), notice.purpose);
+            (Check::ok(name, finding), Some(config))
+        }
+        Err(e) => (Check::failed(name, e), None),
+    }
+}
+
+/// Whether the audit log can be written.
+pub(super) fn audit(config: Option<&Config>) -> Check {
+    let name = "audit";
+    let Some(path) = config.and_then(|c| c.audit.file.as_deref()) else {
+        return Check::skipped(name, "no [audit] file is configured");
+    };
+    // one that is there is not made anew, or it would belong to whoever runs the doctor
+    let opened = match OpenOptions::new().append(true).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map(drop),
+    };
+    written(name, path, opened.and_then(|()| room_beside(path)))
+}
+
+/// Whether the page of metrics can be replaced.
+pub(super) fn metrics(config: Option<&Config>) -> Check {
+    let name = "metrics";
+    match config.and_then(|c| c.metrics.file.as_deref()) {
+        Some(path) => written(name, path, room_beside(path)),
+        None => Check::skipped(name, "no [metrics] file is configured"),
+    }
+}
+
+fn written(name: &'static str, path: &Path, tried: io::Result<()>) -> Check {
+    let path = path.display();
+    match tried {
+        Ok(()) => Check::ok(name, format!("{path} can be written")),
+        Err(e) => Check::failed(
+            name,
+            format!("{path}: {e}; check its folder, its owner and the room on its disk"),
+        ),
+    }
+}
+
+/// Writes a file of its own into the same folder and removes it.
+fn room_beside(path: &Path) -> io::Result<()> {
+    let trial = path.with_file_name(format!(".demeanor-doctor-{}", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&trial)?;
+    let tried = file
+        .write_all(&[b'\n'; ROOM])
+        .and_then(|()| file.sync_all());
+    fs::remove_file(&trial).and(tried)
+}
