@@ -183,6 +183,7 @@ mod live {
     #[ignore = "run by the test without `child_`, with its own ALSA configuration"]
     fn child_mutes() {
         let mut mic = Mic::open(Some("studio")).unwrap();
+        let opened = Instant::now();
         listen(&mut mic, 0.2);
         mic.pause();
         assert_eq!(*mic.state(), MicState::Paused);
@@ -201,7 +202,8 @@ mod live {
         // length, which is therefore no part of the gap.
         let sounded = Duration::from_secs_f64(chunks[0].samples.len() as f64 / 16_000.0);
         let silent = chunks[0].gap.unwrap_or_default() + sounded;
-        assert!(silent >= muted && silent < muted * 3, "{silent:?}");
+        let most = opened.elapsed() + sounded;
+        assert!(silent >= muted && silent <= most, "{silent:?} of {most:?}");
         assert_eq!(mic.counters().reopened, 1);
     }
 
