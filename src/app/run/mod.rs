@@ -168,14 +168,13 @@ fn announce<W: Write>(
     };
     say("notice", setting, &notice.purpose)?;
     guard.light(Instant::now())?;
-    if guard.has_lamp() {
-        say("indicator", "on", "")?;
-    }
-    let state = if guard.is_muted() {
-        "muted"
-    } else {
-        "capturing"
+    let (lamp, state) = match guard.is_muted() {
+        true => ("blinking", "muted"),
+        false => ("on", "capturing"),
     };
+    if guard.has_lamp() {
+        say("indicator", lamp, "")?;
+    }
     for name in sources.names() {
         say(&name, state, "")?;
         herald.record(Record::Source { name: &name, state });
