@@ -18,10 +18,11 @@ make_debian() {
     install_service "$root/system"
     [ "$rehearse" = no ] || rehearse_system "$root/system"
     install_modules "$kernel" "$root/system" "${modules[@]}"
-    rm -f "$disk"
-    mke2fs -q -t ext4 -L demeanor -d "$root/system" "$disk" "${SIZE:-768M}"
+    rm -f "$disk" "$disk.part"
+    mke2fs -q -t ext4 -L demeanor -d "$root/system" "$disk.part" "${SIZE:-768M}"
     step "setting them up in QEMU (some minutes)"
-    set_up "$disk"
+    set_up "$disk.part"
+    mv "$disk.part" "$disk"
     made "$disk"
 }
 
@@ -69,6 +70,6 @@ set_up() {
     timeout 900 qemu-system-aarch64 -M virt -cpu cortex-a72 -smp 2 -m 1024 -nic none -nographic \
         -no-reboot -kernel "$place/vmlinuz" -initrd "$place/root.initrd.gz" \
         -drive "file=$1,format=raw,if=virtio,cache=unsafe" \
-        -append "console=ttyAMA0 quiet panic=-1 init=/second-stage" >"$log" </dev/null
+        -append "console=ttyAMA0 quiet panic=-1 init=/second-stage" >"$log" </dev/null || true
     grep -q '^second stage: done' "$log" || { tail -20 "$log" >&2; die "the packages were not set up; see $log"; }
 }
