@@ -124,7 +124,7 @@ fn what_does_not_work_is_status_2_and_says_what_to_do() {
         let models = repo("models/expression");
         let models = models.to_str().expect("UTF-8");
         let (ran, report) = report(&["--config", &config, "--models", models]);
-        ran.is_error("1 check failed");
+        ran.is_error("failed");
         assert_eq!(report["healthy"], false);
         let (verdict, finding) = check(&report, name);
         assert_eq!(verdict, "failed", "{name}: {finding}");
