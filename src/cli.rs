@@ -1,10 +1,13 @@
 //! The command line.
 
+mod help;
+
 use crate::app::answer::Tasks;
 use crate::app::{analyze, bench, doctor, eval, fusion, models, run};
 use crate::kernels::MAX_THREADS;
 use crate::model::Runner;
 use crate::model::manifest::Task;
+use help::{ANALYZE, BENCH, DOCTOR, EVAL, FUSION, HELP, MODELS, RUN};
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -42,176 +45,6 @@ pub enum Command {
     /// `devices`
     Devices,
 }
-
-const HELP: &str = "\
-demeanor: emotion, sentiment and expression on the board, int8, no cloud
-
-usage: demeanor COMMAND [OPTIONS]
-
-  analyze FILE…      what recordings, pictures and words express
-  run                listen and look, and answer as people speak
-  eval               measure the bundle on a labelled table
-  models             which bundles there are, verified, and what multiplies in them
-  bench              how long the models take here, and how much of the machine they use
-  fusion             the fusion operators: equations, shapes, costs
-  doctor             whether this machine can do what is asked of it
-  devices            audio inputs and boards
-
-`demeanor COMMAND --help` says more. Events are JSON lines when piped or with --json.
-RUST_LOG=info|debug says more on standard error; DEMEANOR_ISA=LEVEL holds the kernels to
-scalar, neon, neon-dot, neon-i8mm, avx2, avx-vnni or avx512-vnni.
-Exit status: 0 done, 1 nothing recognised, 2 error.";
-
-const ANALYZE: &str = "\
-usage: demeanor analyze [FILE…] [OPTIONS]
-
-FILE is a recording (WAV, Ogg/Opus), a picture (JPEG, PNG), a folder of pictures, or `-` for
-either on standard input. A recording's words are --text, --words, or the file of the same
-name ending in .txt beside it. Words without times belong to the whole recording; lines
-`START END text` (seconds) to a part of it. A picture is looked at together with --text.
-
-  --text TEXT        the words; without FILE they are judged alone
-  --tasks LIST       of emotion, sentiment, expression; default: emotion of recordings and
-                     words, all of pictures
-  --expressions-only the same as --tasks expression: what faces show, no emotion inferred
-  --annotate FILE    draws what was seen in the one picture, as .html or .png
-  --words FILE       the words, from a file
-  --history TEXT     an utterance said before; may be given several times, oldest first
-  --explain          adds the tokens and frames that speak for the answer
-  --smooth SECONDS   half-life of smoothing over utterances (0: off, the default)
-  --unsure-below P   top scores below P are `unsure` (default: the bundle's)
-  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
-  --threads N        cores that share the large kernels, 1 to 8 (default 1)
-  --json             JSON lines even on a terminal";
-
-const RUN: &str = "\
-usage: demeanor run --config FILE [OPTIONS]
-
-  --config FILE      needed: holds the [notice] that people are given
-  --audio SOURCE     a device's name, a WAV or Ogg/Opus file, `-` for a WAV on standard
-                     input, or `none`; default: the config's, then the board's
-  --camera SOURCE    /dev/video0, a file or folder of pictures, `-` for JPEGs on standard
-                     input, `board` for the board's own, or `none`; default: the config's
-  --text-stdin       lines on standard input are words: `text` (said just now) or
-                     `START END text` (seconds of the stream)
-  --tasks LIST       of emotion, sentiment, expression; default: all that have an input
-  --expressions-only the same as --tasks expression: what faces show, no emotion inferred
-  --board NAME       board profile; default: the one that the device tree names, else host
-  --explain          adds the tokens and frames that speak for the answer
-  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
-  --threads N        cores that share the large kernels, 1 to 8 (default 1)
-  --json             JSON lines even on a terminal
-
-The config (TOML):
-  [notice]                    # required: nothing is captured before people are told
-  acknowledged = true
-  purpose = \"what it is for\"
-  setting = \"public\"          # research, medical, safety, workplace, education
-  [audio]
-  source = \"default\"
-  [camera]
-  source = \"/dev/video0\"      # or board, none, a file or folder, -
-  # command = [\"rpicam-vid\", \"-n\", \"-t\", \"0\", \"--codec\", \"mjpeg\", \"-o\", \"-\"]
-  # format = \"mjpeg\"          # or i420, with width, height and stride
-  every = 0.5                 # least seconds between two looks; default: the board's
-  [text]
-  source = \"none\"             # or stdin
-  wait = 1.0                  # seconds that an utterance waits for its words
-  forget = 60.0               # seconds of silence that end a dialogue
-  [decision]
-  smooth = 3.0                # half-life in seconds, 0 = off
-  unsure_below = 0.4          # default: the bundle's
-  explain = false
-  # tasks = [\"expression\"]
-  [indicator]                 # lit before the first sample; what cannot be lit stops capture
-  led = \"board\"               # or none, { chip = \"label\", line = 17, active_low = false }
-  [button]
-  line = \"board\"              # or none, { chip = \"label\", line = 27, active_low = true }
-  means = \"mute\"              # or consent: nothing is opened before a press
-  debounce = 0.02
-  [audit]                     # when capture was on; never what was heard or seen
-  file = \"/var/lib/demeanor/audit.jsonl\"
-  [metrics]                   # for node_exporter's text collector
-  file = \"/run/demeanor/demeanor.prom\"
-  every = 15.0
-
-SIGUSR1 is a press of the button. SIGTERM answers what was heard and ends.";
-
-const EVAL: &str = "\
-usage: demeanor eval --task TASK --data FILE.csv [OPTIONS]
-
-TASK and the columns of FILE.csv (paths are relative to it; an empty cell means that the
-modality is absent):
-  emotion            id,audio,text,label and optionally speaker,history (a JSON list, or
-                     utterances parted by ` | `)
-  sentiment          id,image,text,label
-  expression         id,image,label; or, instead of label, the taggers' votes neutral,
-                     happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF, of
-                     which the one with most counts; the whole picture is the face
-
-  --map A=B,C=D      renames labels before they are looked up
-  --reference DIR    the recipe's fp32 bundle, evaluated beside the shipped one
-  --train FILE.csv   the table that the weights were trained on: items whose words or pixels
-                     stand in it are counted, and all figures are given without them too
-                     (sentiment, expression)
-  --fusion DIR       every operator of the fusion catalogue on the same features; DIR holds
-                     a head of each, from models/recipes/catalogue/train.py (sentiment)
-  --detect           finds the face first (expression)
-  --no-history       leaves the history out (emotion)
-  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
-  --threads N        workers (default: all cores)
-  --json             one JSON object";
-
-const BENCH: &str = "\
-usage: demeanor bench [OPTIONS]
-
-Without --onnx: every model of the bundles, at 4 s of sound (T=400) and 64 tokens (N=64),
-and the stages around them. Median, 95th and 99th percentile of the runs, and what the board
-says of itself before and after: temperature, clock, throttling, power.
-
-  --onnx FILE        this model; may be given several times
-  --dim NAME=SIZE    size of a named dimension; may be given several times
-  --seconds S        of each measurement (default 1)
-  --threads N        cores that share the large kernels, 1 to 8 (default 1)
-  --engine ENGINE    ours (default), or tract: the same file in tract alone
-  --profile          median time of every step, longest first
-  --compare FILE     an earlier --json: ratios to it
-  --compare A B      two of them, without measuring: before, after and ratio
-  --instructions     the figures are instruction counts: in `qemu -icount shift=0,sleep=off`,
-                     whose clock goes on by one nanosecond for each
-  --input NAME=FILE  content of an input, as .npy (float32 or int64)
-  --output DIR       writes the outputs there, as .npy
-  --fusion           the fusion catalogue instead: every operator at the sizes of heads, its
-                     share of what this machine can do, and tract on the same equation
-  --operator NAME    of those, the functions whose name holds NAME
-  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
-  --json             one JSON object";
-
-const FUSION: &str = "\
-usage: demeanor fusion [OPTIONS]
-
-The fusion operators of this build: equation, shapes, weights.
-
-  --page             the documentation page (src/fusion/CATALOGUE.md)
-  --json             everything the registry knows, as one JSON object";
-
-const MODELS: &str = "\
-usage: demeanor models [OPTIONS]
-
-  --plan             which node of every model runs in which kernel, and what tract runs
-  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones";
-
-const DOCTOR: &str = "\
-usage: demeanor doctor [OPTIONS]
-
-One line a check: ok, - (nothing to check), warn or FAIL, with what to do. Nothing is captured
-and no lamp is lit. Exit status: 0 healthy (warnings allowed), 2 not; RAUC and Mender can take
-it for a health check.
-
-  --config FILE      the config of `run`: its notice, devices and files are checked as well
-  --board NAME       board profile (default: found out, or host)
-  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
-  --json             one JSON object";
 
 /// A sentence about the command line; the caller adds where help is.
 type Wrong = lexopt::Error;

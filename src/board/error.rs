@@ -48,6 +48,16 @@ pub enum BoardError {
         /// What to do about it.
         advice: &'static str,
     },
+    /// A line that somebody else holds.
+    #[error("GPIO line {line} of {chip}: it is in use by {by}; end that, or choose another line")]
+    InUse {
+        /// The controller's label.
+        chip: String,
+        /// The line's offset.
+        line: u32,
+        /// Who holds it, as `gpioinfo` shows it.
+        by: String,
+    },
     /// A line that was had and failed later.
     #[error(transparent)]
     Pin(#[from] PinError),

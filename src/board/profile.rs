@@ -214,6 +214,9 @@ impl Camera {
         if self.source.is_some() != self.command.is_empty() {
             return Err("section `camera` needs either `source` or `command`".into());
         }
+        if self.source.as_deref() == Some("board") {
+            return Err("field `camera.source` is the profile's own name; name a device".into());
+        }
         if self.command.iter().any(String::is_empty) {
             return Err("field `camera.command` holds an empty word".into());
         }
@@ -306,6 +309,7 @@ mod tests {
                 "[camera]\nsource = \"x\"\nformat = \"i420\"",
                 "`camera.format`",
             ),
+            ("[camera]\nsource = \"board\"", "`camera.source`"),
             ("[camera]\nsource = \"x\"\nwidth = 1", "`camera.width`"),
             (
                 "[camera]\ncommand = [\"y\"]\nstride = 639",

@@ -13,7 +13,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// Whose lines `run` holds, in the kernel's list.
-const OURS: &str = "it is in use by demeanor";
+const OURS: &str = "demeanor";
 const NO_CONFIG: &str = "no --config names one";
 
 /// Where `run` would listen and look; the check that failed when it would not start.
@@ -133,7 +133,7 @@ fn line(
     let place = format!("line {} of {}", line.line, line.chip);
     match take(&line) {
         Ok(()) => Check::ok(name, format!("{place} can be had")),
-        Err(BoardError::Line { what, .. }) if what.starts_with(OURS) => {
+        Err(BoardError::InUse { by, .. }) if by.starts_with(OURS) => {
             Check::ok(name, format!("{place} is held by the demeanor that runs"))
         }
         Err(e) => Check::failed(name, Error::from(e)),
@@ -173,22 +173,18 @@ mod tests {
             active_low: false,
             bias: Default::default(),
         });
-        let refused = |what: &str| {
+        let held = |by: &str| {
             line("indicator", "indicator.led", Some(&wired), None, |_| {
-                Err(BoardError::Line {
+                Err(BoardError::InUse {
                     chip: chip.clone(),
                     line: 4,
-                    what: what.into(),
-                    advice: "do something",
+                    by: by.into(),
                 })
             })
         };
-        assert_eq!(
-            refused("it is in use by demeanor indicator").verdict,
-            Verdict::Ok
-        );
-        let by_other = refused("it is in use by gpioset");
+        assert_eq!(held("demeanor indicator").verdict, Verdict::Ok);
+        let by_other = held("gpioset");
         assert_eq!(by_other.verdict, Verdict::Failed);
-        assert!(by_other.finding.contains("gpioset; do something"));
+        assert!(by_other.finding.contains("in use by gpioset; end that"));
     }
 }

@@ -44,13 +44,13 @@ pub struct Options {
     pub config: PathBuf,
     /// Overrides the config's source.
     pub audio: Option<String>,
-    /// Overrides the config's camera: a device, a file or folder of pictures, `-`, `none`.
+    /// Overrides the config's camera: a device, a file or folder of pictures, `-`, `board`, `none`.
     pub camera: Option<String>,
     /// Overrides the config's tasks.
     pub tasks: Option<Tasks>,
     /// Words come from standard input, whatever the config says.
     pub text_stdin: bool,
-    /// Board profile; `host` when `None`.
+    /// Board profile; the one that the device tree names when `None`, else `host`.
     pub board: Option<String>,
     /// Overrides the config's `explain`.
     pub explain: bool,

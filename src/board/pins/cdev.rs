@@ -43,11 +43,11 @@ pub(super) fn take(
     let info = kernel.info().map_err(failed)?;
     // `is_used` also holds for a free line that was once an output
     if info.is_kernel() {
-        let what = format!(
-            "it is in use by {}",
-            info.consumer().unwrap_or("the kernel")
-        );
-        return Err(refused(line, what, "end that, or choose another line"));
+        return Err(BoardError::InUse {
+            chip: line.chip.clone(),
+            line: line.line,
+            by: info.consumer().unwrap_or("the kernel").to_owned(),
+        });
     }
     let (flags, inactive) = (flags(line.bias, direction), u8::from(line.active_low));
     let handle = kernel.request(flags, inactive, consumer).map_err(failed)?;
