@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper
-
 from registry import OPSET, ROOT, cases
 
 
