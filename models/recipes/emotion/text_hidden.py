@@ -1,6 +1,6 @@
 """Gives an emotion text encoder one more output: `hidden` f32 [N, 384], the last layer's rows.
 
-    python models/recipes/text_hidden.py models/emotion/text.onnx
+    python models/recipes/emotion/text_hidden.py models/emotion/text.onnx
 
 Heads of other tasks read these rows. Nothing else of the file changes, and what it said
 before it says bit for bit afterwards, which is checked in ONNX Runtime before writing.

@@ -1,6 +1,6 @@
 """The face expression student: a small residual network on 48 x 48 grey bytes, FER+ labels.
 
-Stages, in order (`faces_run.py` drives them; each skips what its work folder already holds):
+Stages, in order (`stages.py` drives them; each skips what its work folder already holds):
   prepare  faces and votes of FER+ in one file
   train    the network on the taggers' votes
   export   expression.onnx, int8 or f32

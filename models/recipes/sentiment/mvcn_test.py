@@ -1,4 +1,4 @@
-"""python -m unittest discover -s models/recipes -p "*_test.py": what MVCN's parts promise."""
+"""python -m unittest discover -s models/recipes -t models/recipes -p "*_test.py": what MVCN's parts promise."""
 
 import tempfile
 import unittest
