@@ -119,13 +119,13 @@ def framing(session, rows: np.ndarray, seed: int = 3) -> tuple[float, float]:
     return float(np.exp(np.mean(scales))), float(np.mean(shifts))
 
 
-def end_to_end(detector, classifier, rows: np.ndarray, seed: int = 4) -> tuple[np.ndarray, np.ndarray]:
+def end_to_end(finder, classifier, rows: np.ndarray, seed: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """([N, 8] logits of faces pasted, found and cropped; which were found)."""
     rng, made, found = np.random.default_rng(seed), np.zeros((len(rows), 8), np.float32), np.zeros(len(rows), bool)
     for i, face in enumerate(rows):
         picture, (left, top, side) = pasted(face, rng)
         frame = np.array([left, top, left + side, top + side])
-        boxes = detect(detector, picture, detector.SIDE, MIN_SCORE)
+        boxes = detect(finder, picture, detector.SIDE, MIN_SCORE)
         hits = [box for box in boxes if overlap(frame, box[None, :4])[0] > 0.3]
         if hits:
             found[i] = True

@@ -13,9 +13,9 @@ from expression.boxes import detect, letterbox
 
 def found(path: Path, sessions: tuple) -> dict:
     """Boxes in pixels of the picture, best first, and each face's logits."""
-    detector, classifier = sessions
+    finder, classifier = sessions
     picture = Image.open(path).convert("RGB")
-    boxes = detect(detector, picture, detector.SIDE, bundle.MIN_SCORE)
+    boxes = detect(finder, picture, detector.SIDE, bundle.MIN_SCORE)
     crops = [bundle.cropped(picture, box) for box in boxes]
     return {
         "picture": path.name,
