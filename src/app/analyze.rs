@@ -15,7 +15,6 @@ use crate::signal::{SAMPLE_RATE, duration_of};
 use crate::sink::Sink;
 use crate::tasks::pair::{Pair, Pairing};
 use crate::vision::Picture;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -101,9 +100,9 @@ impl<'a> Tools<'a> {
     }
 
     /// Answers about sound and words, whatever was asked of them.
-    fn answer<W: Write>(
+    fn answer(
         &mut self,
-        sink: &mut Sink<W>,
+        sink: &mut dyn Sink,
         source: &str,
         pair: &Pair,
         now: f64,
@@ -128,9 +127,9 @@ impl<'a> Tools<'a> {
     }
 
     /// Answers about a picture, and draws them if that was asked for.
-    fn look<W: Write>(
+    fn look(
         &mut self,
-        sink: &mut Sink<W>,
+        sink: &mut dyn Sink,
         source: &str,
         picture: &Picture,
         decode: f64,
@@ -205,7 +204,7 @@ fn loaded<T>(
 ///
 /// # Errors
 /// The first file's error when files failed; the output's; a bundle that is refused.
-pub fn analyze<W: Write>(options: &Options, sink: &mut Sink<W>) -> Result<bool, Error> {
+pub fn analyze(options: &Options, sink: &mut dyn Sink) -> Result<bool, Error> {
     crate::kernels::set_threads(options.threads.unwrap_or(1));
     check(options)?;
     let mut tools = Tools::new(options);
@@ -264,11 +263,7 @@ fn recall(tools: &mut Tools<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn file_events<W: Write>(
-    file: &Path,
-    tools: &mut Tools<'_>,
-    sink: &mut Sink<W>,
-) -> Result<bool, Error> {
+fn file_events(file: &Path, tools: &mut Tools<'_>, sink: &mut dyn Sink) -> Result<bool, Error> {
     let name = file
         .file_name()
         .unwrap_or(file.as_os_str())
@@ -295,11 +290,11 @@ fn file_events<W: Write>(
 }
 
 /// Every picture of a file, folder or pipe.
-fn picture_events<W: Write>(
+fn picture_events(
     mut source: ImageSource,
     name: &str,
     tools: &mut Tools<'_>,
-    sink: &mut Sink<W>,
+    sink: &mut dyn Sink,
 ) -> Result<bool, Error> {
     let (mut recognised, mut failure) = (false, None);
     while let Some(frame) = wait(&mut source)? {
@@ -331,12 +326,12 @@ fn picture_events<W: Write>(
     failure.map_or(Ok(recognised), |e| Err(e.into()))
 }
 
-fn sound_events<W: Write>(
+fn sound_events(
     file: &Path,
     mut source: Box<dyn AudioSource>,
     name: &str,
     tools: &mut Tools<'_>,
-    sink: &mut Sink<W>,
+    sink: &mut dyn Sink,
 ) -> Result<bool, Error> {
     let lines = words_of(file, tools.options)?;
     let timed = lines.iter().any(|line| line.start.is_some());

@@ -1,5 +1,6 @@
 //! The hand-over from the thread that polls the sources to the one that infers.
 
+use crate::event::StateChange;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,14 +11,7 @@ pub enum Job<P> {
     /// Sound or words to answer.
     Answer(P),
     /// A change of a source, to be reported in order.
-    State {
-        /// The source.
-        source: String,
-        /// What it is now.
-        state: &'static str,
-        /// In words.
-        detail: String,
-    },
+    State(StateChange),
 }
 
 /// Bounded queue. A live source never waits: the oldest unanswered job gives way, since a
@@ -152,6 +146,7 @@ impl<P> Queue<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::State;
 
     fn next(queue: &Queue<u32>) -> Next<u32> {
         queue.pop(Duration::from_secs(10))
@@ -164,18 +159,14 @@ mod tests {
     #[test]
     fn a_live_source_pushes_the_oldest_answer_out_but_no_report() {
         let queue = Queue::new(2);
-        let report = Job::State {
-            source: "mic".into(),
-            state: "open",
-            detail: String::new(),
-        };
-        assert_eq!(queue.push(report, true), Ok(None));
+        let report = StateChange::new("mic", State::Capturing, "");
+        assert_eq!(queue.push(Job::State(report), true), Ok(None));
         assert_eq!(
             [answer(&queue, 1), answer(&queue, 2), answer(&queue, 3)],
             [Ok(None), Ok(None), Ok(Some(1))]
         );
         queue.close();
-        assert!(matches!(next(&queue), Next::Job(Job::State { .. })));
+        assert!(matches!(next(&queue), Next::Job(Job::State(_))));
         assert!(matches!(next(&queue), Next::Job(Job::Answer(2))));
         assert!(matches!(next(&queue), Next::Job(Job::Answer(3))));
         assert!(matches!(next(&queue), Next::Closed));
@@ -186,16 +177,12 @@ mod tests {
     fn what_is_forgotten_is_not_answered() {
         let queue = Queue::new(4);
         assert_eq!([answer(&queue, 1), answer(&queue, 2)], [Ok(None), Ok(None)]);
-        let report = Job::State {
-            source: "button".into(),
-            state: "muted",
-            detail: String::new(),
-        };
-        assert_eq!(queue.push(report, true), Ok(None));
+        let report = StateChange::new("button", State::Muted, "");
+        assert_eq!(queue.push(Job::State(report), true), Ok(None));
         let mut gone = Vec::new();
         queue.forget(|n| gone.push(n));
         assert_eq!(gone, [1, 2]);
-        assert!(matches!(next(&queue), Next::Job(Job::State { .. })));
+        assert!(matches!(next(&queue), Next::Job(Job::State(_))));
         assert!(matches!(queue.pop(Duration::ZERO), Next::Idle));
     }
 

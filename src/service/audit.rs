@@ -8,6 +8,7 @@
 
 use super::Told;
 use crate::Error;
+use crate::event::State;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
@@ -46,7 +47,7 @@ pub enum Record<'a> {
         /// The device, file or command, as in the configuration.
         name: &'a str,
         /// `capturing`, `muted`, `lost`, `ended`, …
-        state: &'static str,
+        state: State,
     },
     /// Capture was switched off.
     Mute {
@@ -292,7 +293,7 @@ mod tests {
         let now = Instant::now();
         let mut audit = Audit::open(&path, now).unwrap();
         let told = audit.record(START, now).unwrap();
-        assert_eq!((told.part, told.state), ("audit", "failing"));
+        assert_eq!((told.part, told.state), ("audit", State::Failing));
         assert!(told.detail.contains("audit.jsonl"), "{}", told.detail);
         assert_eq!(audit.record(MUTE, now), None);
         assert_eq!(audit.tick(now + RETRY / 2), None);
@@ -302,7 +303,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         symlink(&real, &path).unwrap();
         let told = audit.tick(now + 4 * RETRY).unwrap();
-        assert_eq!((told.part, told.state), ("audit", "recovered"));
+        assert_eq!((told.part, told.state), ("audit", State::Recovered));
         let events: Vec<_> = lines(&real).iter().map(|l| l["event"].clone()).collect();
         assert_eq!(events, ["start", "mute"]);
         assert_eq!(audit.tick(now + 8 * RETRY), None);

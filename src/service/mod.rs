@@ -13,6 +13,7 @@ mod scratch;
 
 use crate::Error;
 use crate::config::Config;
+use crate::event::State;
 use audit::{Audit, Record};
 use metrics::{Counter, Machine, Metrics, Page};
 use notify::Manager;
@@ -24,8 +25,8 @@ use std::time::{Duration, Instant};
 pub struct Told {
     /// `audit`, `metrics` or `watchdog`.
     pub part: &'static str,
-    /// `failing`, `recovered` or `resting`.
-    pub state: &'static str,
+    /// Failing, recovered or resting.
+    pub state: State,
     /// In words.
     pub detail: String,
 }
@@ -34,7 +35,7 @@ impl Told {
     fn failing(part: &'static str, detail: String) -> Told {
         Told {
             part,
-            state: "failing",
+            state: State::Failing,
             detail,
         }
     }
@@ -42,7 +43,7 @@ impl Told {
     fn recovered(part: &'static str, detail: String) -> Told {
         Told {
             part,
-            state: "recovered",
+            state: State::Recovered,
             detail,
         }
     }
@@ -153,7 +154,7 @@ impl<'a> Service<'a> {
                 );
                 Some(Told {
                     part: "watchdog",
-                    state: "resting",
+                    state: State::Resting,
                     detail,
                 })
             }

@@ -1,6 +1,6 @@
 //! Where events go: JSON lines for programs, one readable line for people.
 
-use crate::event::{Event, Gap, Salient, state_json};
+use crate::event::{Event, Gap, Salient, StateChange};
 use std::io::{self, Write};
 
 /// How events are written.
@@ -12,23 +12,29 @@ pub enum Format {
     Human,
 }
 
-/// Writes events, each flushed at once so that none is lost when the process ends.
-pub struct Sink<W> {
+/// Takes what comes out, in order.
+pub trait Sink: Send {
+    /// Takes one answer.
+    ///
+    /// # Errors
+    /// The output's.
+    fn event(&mut self, event: &Event) -> io::Result<()>;
+
+    /// Takes a change of a source (opened, lost, ended, skipped work).
+    ///
+    /// # Errors
+    /// The output's.
+    fn state(&mut self, change: &StateChange) -> io::Result<()>;
+}
+
+/// Writes lines, each flushed at once so that none is lost when the process ends.
+pub struct Writer<W> {
     out: W,
     format: Format,
 }
 
-impl<W: Write> Sink<W> {
-    /// Writes to `out`.
-    pub fn new(out: W, format: Format) -> Self {
-        Sink { out, format }
-    }
-
-    /// Writes one answer.
-    ///
-    /// # Errors
-    /// The output's.
-    pub fn event(&mut self, event: &Event) -> io::Result<()> {
+impl<W: Write + Send> Sink for Writer<W> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
         match self.format {
             Format::Json => writeln!(self.out, "{}", event.to_json())?,
             Format::Human => self.human(event)?,
@@ -36,20 +42,23 @@ impl<W: Write> Sink<W> {
         self.out.flush()
     }
 
-    /// Writes a change of a source (opened, lost, ended, skipped work).
-    ///
-    /// # Errors
-    /// The output's.
-    pub fn state(&mut self, source: &str, state: &str, detail: &str) -> io::Result<()> {
+    fn state(&mut self, change: &StateChange) -> io::Result<()> {
         match self.format {
-            Format::Json => writeln!(self.out, "{}", state_json(source, state, detail))?,
-            Format::Human => writeln!(
-                self.out,
-                "-- {source}: {state}{}{detail}",
-                if detail.is_empty() { "" } else { ", " }
-            )?,
+            Format::Json => writeln!(self.out, "{}", change.to_json())?,
+            Format::Human => {
+                let (state, detail) = (change.state.name(), &change.detail);
+                let comma = if detail.is_empty() { "" } else { ", " };
+                writeln!(self.out, "-- {}: {state}{comma}{detail}", change.source)?;
+            }
         }
         self.out.flush()
+    }
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes to `out`.
+    pub fn new(out: W, format: Format) -> Self {
+        Writer { out, format }
     }
 
     fn human(&mut self, event: &Event) -> io::Result<()> {

@@ -3,6 +3,7 @@
 use super::Sound;
 use crate::capture::mic::{Mic, MicCounters, MicState};
 use crate::capture::{AudioChunk, AudioSource, CaptureError, Source, open_audio};
+use crate::event::State;
 use crate::signal::duration_of;
 use std::path::Path;
 use std::time::Duration;
@@ -112,7 +113,7 @@ impl Ear {
     }
 
     /// The microphone's state in words, when it is another than last time.
-    pub fn change(&mut self) -> Option<(&'static str, String)> {
+    pub fn change(&mut self) -> Option<(State, String)> {
         let Audio::Live(mic, last) = &mut self.audio else {
             return None;
         };
@@ -121,14 +122,14 @@ impl Ear {
         }
         *last = mic.state().clone();
         match last {
-            MicState::Listening => Some(("listening", lost(mic.counters()))),
+            MicState::Listening => Some((State::Capturing, lost(mic.counters()))),
             MicState::Waiting { reason, retry_in } if !retry_in.is_zero() => Some((
-                "lost",
+                State::Lost,
                 format!("{reason}; trying again in {:.1} s", retry_in.as_secs_f64()),
             )),
             // the press was told, and so will be its outcome
             MicState::Paused | MicState::Waiting { .. } => None,
-            _ => Some(("failed", String::new())),
+            _ => Some((State::Failed, String::new())),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::capture::camera::{
     CameraSpec, CameraState, Frame, FrameReport, FrameSource, open_camera,
 };
 use crate::capture::{CaptureError, Source};
+use crate::event::State;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -130,19 +131,19 @@ impl Eye {
     }
 
     /// The source's state in words, when it is another than last time.
-    pub fn change(&mut self) -> Option<(&'static str, String)> {
+    pub fn change(&mut self) -> Option<(State, String)> {
         let state = self.source.as_ref()?.state();
         if state == self.state {
             return None;
         }
         self.state = state;
         Some(match &self.state {
-            CameraState::Capturing => ("capturing", self.losses()),
+            CameraState::Capturing => (State::Capturing, self.losses()),
             CameraState::Waiting { reason, retry_in } => (
-                "lost",
+                State::Lost,
                 format!("{reason}; trying again in {:.1} s", retry_in.as_secs_f64()),
             ),
-            _ => ("ended", self.losses()),
+            _ => (State::Ended, self.losses()),
         })
     }
 

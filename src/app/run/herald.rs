@@ -3,6 +3,7 @@
 
 use super::worker::Work;
 use crate::app::queue::{Job, Queue};
+use crate::event::{State, StateChange};
 use crate::service::audit::Record;
 use crate::service::metrics::Machine;
 use crate::service::{Service, Told};
@@ -21,17 +22,13 @@ impl<'a> Herald<'a> {
     }
 
     /// To readers of the events alone; a closed queue is noticed where the answers go.
-    pub fn say(&self, source: &str, state: &'static str, detail: impl Into<String>) {
-        let job = Job::State {
-            source: source.to_owned(),
-            state,
-            detail: detail.into(),
-        };
-        let _ = self.queue.push(job, true);
+    pub fn say(&self, source: &str, state: State, detail: impl Into<String>) {
+        let change = StateChange::new(source, state, detail);
+        let _ = self.queue.push(Job::State(change), true);
     }
 
     /// A source is another than before: to all.
-    pub fn source(&mut self, name: &str, state: &'static str, detail: impl Into<String>) {
+    pub fn source(&mut self, name: &str, state: State, detail: impl Into<String>) {
         self.say(name, state, detail);
         self.record(Record::Source { name, state });
     }

@@ -16,7 +16,8 @@ use crate::Error;
 use crate::board;
 use crate::board::profile::Profile;
 use crate::capture::camera::CameraSpec;
-use crate::config::{Camera, Config, Notice, TextSource};
+use crate::config::{Camera, Config, Notice, Setting, TextSource};
+use crate::event::{State, StateChange};
 use crate::service::Service;
 use crate::service::audit::Record;
 use crate::service::metrics::Metrics;
@@ -27,7 +28,6 @@ pub(crate) use guard::line;
 use herald::Herald;
 use poll::Poller;
 pub(crate) use poll::Sources;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -74,7 +74,7 @@ pub(crate) enum Sound {
 /// # Errors
 /// A config without notice, a source that fails for good, a bundle that is refused, or an
 /// output that went away.
-pub fn run<W: Write + Send>(options: &Options, mut sink: Sink<W>) -> Result<bool, Error> {
+pub fn run(options: &Options, mut sink: Box<dyn Sink>) -> Result<bool, Error> {
     let config = Config::read(&options.config)?;
     crate::kernels::set_threads(options.threads.unwrap_or(1));
     let profile = board::choose(options.board.as_deref())?;
@@ -102,12 +102,12 @@ pub fn run<W: Write + Send>(options: &Options, mut sink: Sink<W>) -> Result<bool
         &sources,
         &mut guard,
         &mut herald,
-        &mut sink,
+        sink.as_mut(),
     )?;
     let (heard, seen) = (name(&sources.sound), camera_name(&sources.camera));
     std::thread::scope(|scope| {
         let working = scope.spawn(|| {
-            let answered = worker.work(&shared, &mut sink, (&heard, &seen));
+            let answered = worker.work(&shared, sink.as_mut(), (&heard, &seen));
             shared.queue.close();
             answered
         });
@@ -145,32 +145,31 @@ impl Shared {
 
 /// Notice, log, lamp and announcement are out before the first sample is read, or nothing is
 /// read.
-fn announce<W: Write>(
+fn announce(
     notice: &Notice,
     profile: &Profile,
     sources: &Sources,
     guard: &mut Guard,
     herald: &mut Herald<'_>,
-    sink: &mut Sink<W>,
+    sink: &mut dyn Sink,
 ) -> Result<(), Error> {
-    let setting = notice.setting.name();
     herald.record(Record::Start {
         version: env!("CARGO_PKG_VERSION"),
         board: &profile.name,
     });
     herald.record(Record::Notice {
-        setting,
+        setting: notice.setting.name(),
         purpose: &notice.purpose,
     });
-    let mut say = |source: &str, state, detail| {
-        let said = sink.state(source, state, detail);
+    let mut say = |source: &str, state, detail: &str| {
+        let said = sink.state(&StateChange::new(source, state, detail));
         said.map_err(Error::Output)
     };
-    say("notice", setting, &notice.purpose)?;
+    say("notice", state_of(notice.setting), &notice.purpose)?;
     guard.light(Instant::now())?;
     let (lamp, state) = match guard.is_muted() {
-        true => ("blinking", "muted"),
-        false => ("on", "capturing"),
+        true => (State::Blinking, State::Muted),
+        false => (State::On, State::Capturing),
     };
     if guard.has_lamp() {
         say("indicator", lamp, "")?;
@@ -180,6 +179,18 @@ fn announce<W: Write>(
         herald.record(Record::Source { name: &name, state });
     }
     Ok(())
+}
+
+/// What the notice is said to be.
+fn state_of(setting: Setting) -> State {
+    match setting {
+        Setting::Public => State::Public,
+        Setting::Research => State::Research,
+        Setting::Medical => State::Medical,
+        Setting::Safety => State::Safety,
+        Setting::Workplace => State::Workplace,
+        Setting::Education => State::Education,
+    }
 }
 
 /// Where everything comes from, checked before anything is opened.

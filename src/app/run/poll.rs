@@ -14,6 +14,7 @@ use crate::board::thermal::Condition;
 use crate::capture::camera::{CameraSpec, Frame};
 use crate::capture::text::{TextLine, open_text};
 use crate::capture::{CaptureError, Source};
+use crate::event::State;
 use crate::service::audit::Record;
 use crate::service::metrics::{Counter, Machine};
 use crate::service::progress::Stage;
@@ -179,7 +180,7 @@ impl<'a> Poller<'a> {
         let has_lamp = guard.has_lamp();
         drop(guard);
         if has_lamp && guarded.is_ok() {
-            herald.say("indicator", "off", "");
+            herald.say("indicator", State::Off, "");
         }
         let reason = match (&guarded, &failure) {
             (Ok(()), None) if stop.load(Ordering::Relaxed) => "signal",
@@ -200,7 +201,8 @@ impl<'a> Poller<'a> {
                     // nothing is read any more before anything else is done
                     self.close();
                     self.guard.fault(Instant::now());
-                    self.herald.say("indicator", "failed", fault.to_string());
+                    self.herald
+                        .say("indicator", State::Failed, fault.to_string());
                     self.herald.record(Record::Fault {
                         part: "indicator",
                         what: "lamp or button cannot be reached",
@@ -340,8 +342,8 @@ impl<'a> Poller<'a> {
 
     fn tell_sources(&mut self, muted: bool) {
         let (button, state) = match muted {
-            true => ("muted", "muted"),
-            false => ("unmuted", "capturing"),
+            true => (State::Muted, State::Muted),
+            false => (State::Unmuted, State::Capturing),
         };
         self.shared.metrics.mute(muted);
         self.herald.status(status(muted));
@@ -428,7 +430,7 @@ impl<'a> Poller<'a> {
             self.herald.source(&self.camera, state, detail);
         }
         if let Some(detail) = eye.skipped(now) {
-            self.herald.say(&self.camera, "skipped", detail);
+            self.herald.say(&self.camera, State::Skipped, detail);
         }
         let live = eye.is_live();
         if let Some(frame) = seen.look {
@@ -483,7 +485,7 @@ impl<'a> Poller<'a> {
                 let detail =
                     "answers take longer than people speak: the oldest utterance was not judged";
                 self.shared.metrics.add(Counter::SkippedUtterances, 1);
-                self.herald.say(&self.sound, "skipped", detail);
+                self.herald.say(&self.sound, State::Skipped, detail);
                 Ok(())
             }
         }

@@ -12,7 +12,6 @@ use crate::service::metrics::Metrics;
 use crate::service::progress::Stage;
 use crate::sink::Sink;
 use crate::tasks::pair::Pair;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -68,10 +67,10 @@ impl Worker {
     ///
     /// # Errors
     /// A model that fails, an output that went away.
-    pub fn work<W: Write>(
+    pub fn work(
         &mut self,
         shared: &Shared,
-        sink: &mut Sink<W>,
+        sink: &mut dyn Sink,
         names: (&str, &str),
     ) -> Result<bool, Error> {
         let mut recognised = false;
@@ -83,14 +82,7 @@ impl Worker {
             match shared.queue.pop(IDLE) {
                 Next::Closed => return Ok(recognised),
                 Next::Idle => {}
-                Next::Job(Job::State {
-                    source,
-                    state,
-                    detail,
-                }) => out
-                    .sink
-                    .state(&source, state, &detail)
-                    .map_err(Error::Output)?,
+                Next::Job(Job::State(change)) => out.sink.state(&change).map_err(Error::Output)?,
                 Next::Job(Job::Answer(Work::Said(pair, now, frame))) => {
                     recognised |= self.said(&pair, now, frame.as_deref(), &mut out, names)?;
                 }
@@ -104,12 +96,12 @@ impl Worker {
         }
     }
 
-    fn said<W: Write>(
+    fn said(
         &mut self,
         pair: &Pair,
         now: f64,
         frame: Option<&Frame>,
-        out: &mut Outlet<'_, W>,
+        out: &mut Outlet<'_>,
         (heard, seen): (&str, &str),
     ) -> Result<bool, Error> {
         let face = self.face.as_ref().filter(|f| now - f.0 <= FRESH);
@@ -139,11 +131,11 @@ impl Worker {
         Ok(any)
     }
 
-    fn looked<W: Write>(
+    fn looked(
         &mut self,
         frame: &Frame,
         at: f64,
-        out: &mut Outlet<'_, W>,
+        out: &mut Outlet<'_>,
         source: &str,
     ) -> Result<bool, Error> {
         let Some(pictures) = &mut self.pictures else {
@@ -174,12 +166,12 @@ impl Worker {
 }
 
 /// Where answers go: they are written and counted.
-struct Outlet<'a, W> {
-    sink: &'a mut Sink<W>,
+struct Outlet<'a> {
+    sink: &'a mut dyn Sink,
     metrics: &'a Metrics,
 }
 
-impl<W: Write> Outlet<'_, W> {
+impl Outlet<'_> {
     fn event(&mut self, event: &Event) -> Result<(), Error> {
         self.metrics.observe(event);
         self.sink.event(event).map_err(Error::Output)
