@@ -68,7 +68,7 @@ impl<'a> Herald<'a> {
             detail,
         } in told
         {
-            log::warn!("{part}: {state}: {detail}");
+            log::warn!("{part}: {}: {detail}", state.name());
             self.say(part, state, detail);
         }
     }

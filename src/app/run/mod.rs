@@ -10,7 +10,6 @@ mod herald;
 mod poll;
 mod worker;
 
-use super::answer::{Manner, Tasks};
 use super::queue::Queue;
 use crate::Error;
 use crate::board;
@@ -22,6 +21,7 @@ use crate::service::Service;
 use crate::service::audit::Record;
 use crate::service::metrics::Metrics;
 use crate::service::progress::{Progress, Stage};
+use crate::session::{self, Tasks};
 use crate::sink::Sink;
 use guard::Guard;
 pub(crate) use guard::line;
@@ -80,17 +80,23 @@ pub fn run(options: &Options, mut sink: Box<dyn Sink>) -> Result<bool, Error> {
     let profile = board::choose(options.board.as_deref())?;
     let sources = sources(options, &config, &profile)?;
     let mut guard = Guard::open(&config, &profile, press_flag())?;
-    let manner = Manner {
-        smooth: config.decision.smooth,
-        unsure_below: config.decision.unsure_below,
-        explain: options.explain || config.decision.explain,
-        forget: config.text.forget,
-        voice: config.notice.setting.allows_biometrics(),
-    };
-    let tasks = options.tasks.or(config.decision.tasks);
-    let tasks = tasks.unwrap_or(Tasks::ALL);
     let camera = sources.camera != CameraSpec::None;
-    let mut worker = Worker::load(options.models.as_deref(), &manner, tasks, camera)?;
+    let mut worker = Worker::load(
+        session::Options {
+            models: options.models.clone(),
+            tasks: options
+                .tasks
+                .clone()
+                .or_else(|| config.decision.tasks.clone()),
+            smooth: config.decision.smooth,
+            unsure_below: config.decision.unsure_below,
+            explain: options.explain || config.decision.explain,
+            forget: config.text.forget,
+            voice: config.notice.setting.allows_biometrics(),
+            ..session::Options::default()
+        },
+        camera,
+    )?;
     let stop = stop_flag();
     let shared = Shared::of(&sources);
     let now = Instant::now();

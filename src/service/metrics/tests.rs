@@ -1,7 +1,6 @@
 //! The page is read back by the grammar of the format, as the exporter does.
 
 use super::*;
-use crate::event::Modality;
 use crate::service::scratch::Folder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -108,26 +107,20 @@ fn check_histograms(kinds: &BTreeMap<String, String>, samples: &[Sample]) {
     }
 }
 
-fn event(task: &'static str, label: &str, mel: f64) -> Event {
+fn event(task: &str, label: &str, mel: f64) -> Event {
     Event {
-        task,
+        task: task.into(),
         source: "microphone of somebody".into(),
-        start: None,
-        end: None,
         label: label.into(),
         scores: vec![("angry".into(), 0.75), ("sad".into(), 0.25)],
-        smoothed: None,
-        modality: Modality::default(),
         bundle: "b@1".into(),
         latency: Latency {
             mel: Some(mel),
             speech: Some(100.0),
             ..Latency::default()
         },
-        face: None,
-        gaps: Vec::new(),
         notes: vec!["a note".into()],
-        explain: None,
+        ..Event::default()
     }
 }
 
@@ -267,7 +260,7 @@ fn a_page_that_cannot_be_written_is_told_once_and_tried_again() {
     let mut page = Page::new(&path, every, now);
     assert!(page.is_due(now));
     let told = page.write("x\n", now).unwrap();
-    assert_eq!((told.part, told.state), ("metrics", "failing"));
+    assert_eq!((told.part, told.state), ("metrics", State::Failing));
     assert!(
         told.detail.contains("later/demeanor.prom"),
         "{}",
@@ -277,7 +270,7 @@ fn a_page_that_cannot_be_written_is_told_once_and_tried_again() {
     assert_eq!(page.write("x\n", now + every), None);
     fs::create_dir(folder.0.join("later")).unwrap();
     let told = page.write("x\n", now + 2 * every).unwrap();
-    assert_eq!((told.part, told.state), ("metrics", "recovered"));
+    assert_eq!((told.part, told.state), ("metrics", State::Recovered));
     assert_eq!(page.write("y\n", now + 3 * every), None);
     assert_eq!(fs::read_to_string(&path).unwrap(), "y\n");
 }
