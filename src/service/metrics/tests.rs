@@ -1,7 +1,7 @@
 //! The page is read back by the grammar of the format, as the exporter does.
 
 use super::*;
-use crate::event::Modality;
+use crate::event::{Modality, State};
 use crate::service::scratch::Folder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -267,7 +267,7 @@ fn a_page_that_cannot_be_written_is_told_once_and_tried_again() {
     let mut page = Page::new(&path, every, now);
     assert!(page.is_due(now));
     let told = page.write("x\n", now).unwrap();
-    assert_eq!((told.part, told.state), ("metrics", "failing"));
+    assert_eq!((told.part, told.state), ("metrics", State::Failing));
     assert!(
         told.detail.contains("later/demeanor.prom"),
         "{}",
@@ -277,7 +277,7 @@ fn a_page_that_cannot_be_written_is_told_once_and_tried_again() {
     assert_eq!(page.write("x\n", now + every), None);
     fs::create_dir(folder.0.join("later")).unwrap();
     let told = page.write("x\n", now + 2 * every).unwrap();
-    assert_eq!((told.part, told.state), ("metrics", "recovered"));
+    assert_eq!((told.part, told.state), ("metrics", State::Recovered));
     assert_eq!(page.write("y\n", now + 3 * every), None);
     assert_eq!(fs::read_to_string(&path).unwrap(), "y\n");
 }
