@@ -7,6 +7,7 @@
 use crate::model::manifest::Trunk;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::fmt;
 
 /// Name and version of the event's layout.
 pub const SCHEMA: &str = "demeanor.event/1";
@@ -365,6 +366,12 @@ impl State {
             State::Recovered => "recovered",
             State::Resting => "resting",
         }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

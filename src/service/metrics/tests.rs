@@ -1,6 +1,7 @@
 //! The page is read back by the grammar of the format, as the exporter does.
 
 use super::*;
+use crate::event::State;
 use crate::service::scratch::Folder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
