@@ -96,7 +96,7 @@ fn a_new_task_is_a_folder_and_nothing_else() {
     );
     let table = folder.file(
         "t.csv",
-        format!("text,label\n{words},up\nI hate this,down\n"),
+        format!("text,label\n\"{words}\",up\nI hate this,down\n"),
     );
     let ran = demeanor(&[
         "eval", "--task", "mood", "--data", &table, "--models", models, "--json",
