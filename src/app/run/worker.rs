@@ -1,20 +1,19 @@
 //! The inferring side of `run`: answers until the queue is closed and empty.
 
 use super::Shared;
-use super::eye::FRESH;
+use super::video::FRESH;
 use crate::Error;
 use crate::app::answer::{Answerer, Manner, Tasks};
 use crate::app::pictures::{Look, Pictures};
-use crate::app::queue::{Job, Next};
+use crate::app::queue::Next;
 use crate::capture::camera::Frame;
-use crate::event::{Event, Face};
-use crate::service::metrics::Metrics;
+use crate::event::{Event, Face, StateChange};
 use crate::service::progress::Stage;
 use crate::sink::Sink;
 use crate::tasks::pair::Pair;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A worker without work says this often that it is alive.
@@ -63,7 +62,7 @@ impl Worker {
         })
     }
 
-    /// Answers until the queue is closed and empty, and counts down the looks.
+    /// Answers until the queue is closed and empty. `Ok(false)` when nothing was recognised.
     ///
     /// # Errors
     /// A model that fails, an output that went away.
@@ -73,23 +72,31 @@ impl Worker {
         sink: &mut dyn Sink,
         names: (&str, &str),
     ) -> Result<bool, Error> {
-        let mut recognised = false;
         let mut out = Outlet {
             sink,
-            metrics: &shared.metrics,
+            shared,
+            epoch: 0,
+            answers: 0,
         };
         loop {
             match shared.queue.pop(IDLE) {
-                Next::Closed => return Ok(recognised),
+                Next::Closed => return Ok(out.answers > 0),
                 Next::Idle => {}
-                Next::Job(Job::State(change)) => out.sink.state(&change).map_err(Error::Output)?,
-                Next::Job(Job::Answer(Work::Said(pair, now, frame))) => {
-                    recognised |= self.said(&pair, now, frame.as_deref(), &mut out, names)?;
-                }
-                Next::Job(Job::Answer(Work::Looked(frame, at))) => {
-                    let looked = self.looked(&frame, at, &mut out, names.1);
-                    shared.looks.fetch_sub(1, Ordering::Release);
-                    recognised |= looked?;
+                Next::State(change) => out.state(&change)?,
+                Next::Work(work, epoch) => {
+                    if out.epoch != epoch {
+                        // nobody who was there before a press adds to an answer after it
+                        self.face = None;
+                        out.epoch = epoch;
+                    }
+                    match work {
+                        Work::Said(pair, now, frame) => {
+                            self.said(&pair, now, frame.as_deref(), &mut out, names)?;
+                        }
+                        Work::Looked(frame, at) => {
+                            self.looked(&frame, at, &mut out, names.1)?;
+                        }
+                    }
                 }
             }
             shared.progress.advance(Stage::Worker);
@@ -165,16 +172,35 @@ impl Worker {
     }
 }
 
-/// Where answers go: they are written and counted.
+/// Where answers go: they are written and counted, unless a press came meanwhile.
 struct Outlet<'a> {
     sink: &'a mut dyn Sink,
-    metrics: &'a Metrics,
+    shared: &'a Shared,
+    /// In which that was captured which is being answered.
+    epoch: u64,
+    answers: u64,
 }
 
 impl Outlet<'_> {
     fn event(&mut self, event: &Event) -> Result<(), Error> {
-        self.metrics.observe(event);
-        self.sink.event(event).map_err(Error::Output)
+        if self.shared.switch.epoch() != self.epoch {
+            return Ok(());
+        }
+        self.answers += 1;
+        self.shared.metrics.observe(event);
+        self.write(|sink| sink.event(event))
+    }
+
+    fn state(&mut self, change: &StateChange) -> Result<(), Error> {
+        self.write(|sink| sink.state(change))
+    }
+
+    /// Writes, and lets others see for how long that has lasted.
+    fn write(&mut self, write: impl FnOnce(&mut dyn Sink) -> io::Result<()>) -> Result<(), Error> {
+        self.shared.writing.begin();
+        let written = write(self.sink);
+        self.shared.writing.end();
+        written.map_err(Error::Output)
     }
 }
 
