@@ -1,11 +1,11 @@
 //! Configuration of `demeanor run`: a TOML file, unknown fields refused.
 
 use crate::Error;
-use crate::app::answer::Tasks;
 use crate::board::profile::{self, Format, Line, Profile};
 use crate::capture::CaptureError;
 use crate::capture::camera::CameraSpec;
 use crate::capture::child::{Command, Form};
+use crate::session::Tasks;
 use crate::vision::yuv::Layout;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@
 //! not know. Times are seconds of stream time (0 = first sample), latencies milliseconds
 //! of compute. An event carries scores, never sound, words of others or identity.
 
+use crate::model::manifest::Trunk;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -25,6 +26,17 @@ pub struct Modality {
 }
 
 impl Modality {
+    /// What of this the other does not hold.
+    #[must_use]
+    pub fn without(self, other: &Modality) -> Modality {
+        Modality {
+            speech: self.speech && !other.speech,
+            text: self.text && !other.text,
+            image: self.image && !other.image,
+            face: self.face && !other.face,
+        }
+    }
+
     /// The name used in events: `speech+text`, `image+text`, `face`, …
     pub fn name(self) -> String {
         let parts = [
@@ -178,11 +190,33 @@ impl Explanation {
     }
 }
 
-/// One answer about one utterance.
-#[derive(Debug, Clone, PartialEq)]
+/// Where the words looked in the image: `[tokens, patches]`, rows sum to 1.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Attention {
+    /// Weights, row-major; exact zeros where a token did not look.
+    pub weights: Vec<f32>,
+    /// Patches on a side of the image.
+    pub side: usize,
+}
+
+/// What an answer was made from: for pages and reports, never written out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Evidence {
+    /// The words as the text trunk saw them; `[CLS]` first, `[SEP]` last.
+    pub tokens: Vec<String>,
+    /// Where the tokens looked.
+    pub attention: Option<Attention>,
+    /// Scores of every head that could answer, by its name.
+    pub heads: Vec<(String, Vec<f32>)>,
+    /// Mean row of each trunk that ran.
+    pub pooled: Vec<(Trunk, Vec<f32>)>,
+}
+
+/// One answer about one observation.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Event {
     /// The task's name.
-    pub task: &'static str,
+    pub task: String,
     /// The file or device.
     pub source: String,
     /// Start of the utterance in seconds; `None` for words without sound or time.
@@ -209,6 +243,8 @@ pub struct Event {
     pub notes: Vec<String>,
     /// Salient tokens and frames, when asked for.
     pub explain: Option<Explanation>,
+    /// What it was made from, when asked for.
+    pub evidence: Evidence,
 }
 
 impl Event {

@@ -31,6 +31,7 @@ pub mod fusion;
 pub mod kernels;
 pub mod model;
 pub mod service;
+pub mod session;
 pub mod signal;
 pub mod sink;
 pub mod tasks;
@@ -38,3 +39,5 @@ pub mod text;
 pub mod vision;
 
 pub use error::Error;
+pub use event::Event;
+pub use session::{Observation, Options as SessionOptions, Scene, Session, Tasks};

@@ -4,7 +4,6 @@
 mod support;
 
 use demeanor::kernels;
-use demeanor::model::manifest::Task;
 use demeanor::model::{Bundle, Content, OnnxFile, Output, Runner};
 use prost::Message;
 use support::*;
@@ -13,10 +12,10 @@ use tract_onnx::pb::*;
 
 /// Shipped encoders, by file name.
 fn shipped(name: &str) -> Vec<u8> {
-    let bundle = Bundle::find(Task::Emotion, None).expect("embedded");
+    let bundle = Bundle::find("emotion", None).expect("embedded");
     let file = bundle.manifest.files.iter().find(|f| f.name == name);
-    let (_, bytes) = bundle
-        .bytes(file.expect("in the bundle").role)
+    let bytes = bundle
+        .bytes(&file.expect("in the bundle").name)
         .expect("its bytes");
     bytes.to_vec()
 }

@@ -1,7 +1,7 @@
 //! From ONNX bytes to something that runs.
 
 use super::bundle::Bundle;
-use super::manifest::{Precision, Role};
+use super::manifest::Precision;
 use super::plan::{Given, Placed, Plan, Spent};
 use super::{Audit, ModelError, functions, ops};
 use crate::kernels::all_finite;
@@ -109,11 +109,8 @@ fn run_tract(plan: &Arc<TypedSimplePlan>, inputs: &[Input<'_>]) -> TractResult<V
     floats.collect()
 }
 
-/// Names of the inputs and outputs that are expected of a file.
-pub(super) type Interface<'a> = (&'a [&'a str], &'a [&'a str]);
-
 /// Shape and content of an input.
-type Input<'a> = (&'a [usize], Given<'a>);
+pub(crate) type Input<'a> = (&'a [usize], Given<'a>);
 
 /// An output of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,60 +130,113 @@ impl Output {
     }
 }
 
-/// A runnable model.
+/// A runnable model of a bundle.
 #[derive(Debug, Clone)]
-pub(super) struct Session {
+pub(crate) struct Model {
     name: String,
-    /// Names of the inputs.
     inputs: Vec<String>,
+    outputs: Vec<String>,
     engine: Arc<Engine>,
     audit: Audit,
 }
 
-impl Session {
-    pub(super) fn load(
-        bundle: &Bundle,
-        role: Role,
-        interfaces: &[Interface<'_>],
-    ) -> Result<Session, ModelError> {
+impl Model {
+    /// Loads a file that the bundle's manifest lists.
+    ///
+    /// # Errors
+    /// A file that is missing, refused, or claims more than it does.
+    pub(crate) fn load(bundle: &Bundle, file: &str) -> Result<Model, ModelError> {
         let missing = || ModelError::Refused {
-            name: format!("{role:?}"),
+            name: file.into(),
             what: "is not in the bundle".into(),
         };
-        let (name, onnx) = bundle.bytes(role).ok_or_else(missing)?;
-        let session = Session::open(name, onnx, interfaces)?;
-        let claim = bundle.manifest.file(role).map(|f| f.precision);
-        session.check_claim(claim)
+        let onnx = bundle.bytes(file).ok_or_else(missing)?;
+        let claim = bundle.manifest.file(file).map(|f| f.precision);
+        Model::open(file, onnx)?.check_claim(claim)
     }
 
-    /// A model with one of the interfaces that are expected.
-    pub(super) fn open(
-        name: &str,
-        onnx: &[u8],
-        expected: &[Interface<'_>],
-    ) -> Result<Session, ModelError> {
+    /// A model in memory.
+    ///
+    /// # Errors
+    /// A file that is refused.
+    pub(crate) fn open(name: &str, onnx: &[u8]) -> Result<Model, ModelError> {
         // a malformed model is answered with an error, and now and then with a panic
         let loaded = catch_unwind(AssertUnwindSafe(|| {
             let proto = decode(onnx)?;
-            let inputs = check_interface(&proto, expected)?;
+            let graph = proto.graph.as_ref();
+            let graph = graph.ok_or_else(|| format_err!("holds no graph"))?;
+            let inputs = graph.input.iter().map(|i| i.name.clone()).collect();
+            let outputs = graph.output.iter().map(|o| o.name.clone()).collect();
             let (engine, audit) = Engine::of(proto, || decode(onnx), Runner::Ours)?;
-            Ok((engine, audit, inputs))
+            Ok((engine, audit, inputs, outputs))
         }));
         let loaded = loaded.unwrap_or_else(|_| Err(format_err!("the engine broke on it")));
-        let (engine, audit, inputs) = loaded.map_err(|e| ModelError::Refused {
+        let (engine, audit, inputs, outputs) = loaded.map_err(|e| ModelError::Refused {
             name: name.into(),
             what: sentence(&e),
         })?;
-        Ok(Session {
+        Ok(Model {
             name: name.into(),
             inputs,
+            outputs,
             engine: Arc::new(engine),
             audit,
         })
     }
 
+    /// Refuses a file that takes other inputs, or lacks one of the outputs.
+    ///
+    /// # Errors
+    /// [`ModelError::Refused`], naming both.
+    pub(crate) fn expect(self, inputs: &[&str], outputs: &[&str]) -> Result<Model, ModelError> {
+        if self.inputs != inputs {
+            return Err(self.refused(format!(
+                "takes inputs {:?}, expected {inputs:?}",
+                self.inputs
+            )));
+        }
+        self.expect_outputs(outputs)
+    }
+
+    /// Refuses a file that lacks one of the outputs.
+    ///
+    /// # Errors
+    /// [`ModelError::Refused`], naming it.
+    pub(crate) fn expect_outputs(self, outputs: &[&str]) -> Result<Model, ModelError> {
+        match outputs.iter().find(|name| self.output(name).is_none()) {
+            Some(lacking) => Err(self.refused(format!(
+                "gives outputs {:?}, and `{lacking}` is none of them",
+                self.outputs
+            ))),
+            None => Ok(self),
+        }
+    }
+
+    /// How many inputs it takes.
+    pub(crate) fn arity(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// Names of its outputs.
+    pub(crate) fn outputs(&self) -> &[String] {
+        &self.outputs
+    }
+
+    /// Which of its outputs has this name.
+    pub(crate) fn output(&self, name: &str) -> Option<usize> {
+        self.outputs.iter().position(|o| o == name)
+    }
+
+    /// The model as refused for what it turned out to be.
+    pub(crate) fn refused(&self, what: String) -> ModelError {
+        ModelError::Refused {
+            name: self.name.clone(),
+            what,
+        }
+    }
+
     /// An int8 file holds no float product.
-    fn check_claim(self, claim: Option<Precision>) -> Result<Session, ModelError> {
+    fn check_claim(self, claim: Option<Precision>) -> Result<Model, ModelError> {
         match self.audit.first_float() {
             Some(first) if claim == Some(Precision::Int8) => Err(ModelError::NotInteger {
                 name: self.name.clone(),
@@ -199,21 +249,16 @@ impl Session {
     }
 
     /// What multiplies in it.
-    pub(super) fn audit(&self) -> &Audit {
+    pub(crate) fn audit(&self) -> &Audit {
         &self.audit
     }
 
     /// Which node runs where.
-    pub(super) fn placed(&self) -> Vec<Placed> {
+    pub(crate) fn placed(&self) -> Vec<Placed> {
         self.engine.placed()
     }
 
-    /// Whether it has an input of this name.
-    pub(super) fn reads(&self, name: &str) -> bool {
-        self.inputs.iter().any(|i| i == name)
-    }
-
-    pub(super) fn failed(&self, what: impl ToString) -> ModelError {
+    pub(crate) fn failed(&self, what: impl ToString) -> ModelError {
         ModelError::Run {
             name: self.name.clone(),
             what: what.to_string(),
@@ -221,33 +266,25 @@ impl Session {
     }
 
     /// Runs; infinite or undefined numbers never leave.
-    pub(super) fn run(&self, inputs: &[Input<'_>]) -> Result<Vec<Output>, ModelError> {
+    ///
+    /// # Errors
+    /// Fails if inference fails or returns NaN or infinity.
+    pub(crate) fn run(&self, inputs: &[Input<'_>]) -> Result<Vec<Output>, ModelError> {
         let run = || self.engine.run(inputs);
         let outputs = catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err("the engine broke on it".into()))
             .map_err(|e| self.failed(e))?;
         if outputs.iter().any(|o| !all_finite(&o.values)) {
-            return Err(self.failed("answered with a number that is none"));
+            return Err(self.failed("returned NaN or infinity"));
         }
         Ok(outputs)
-    }
-
-    /// Runs and hands out the content of `N` outputs.
-    pub(super) fn floats<const N: usize>(
-        &self,
-        inputs: &[Input<'_>],
-    ) -> Result<[Vec<f32>; N], ModelError> {
-        let outputs: Vec<Vec<f32>> = self.run(inputs)?.into_iter().map(|o| o.values).collect();
-        outputs
-            .try_into()
-            .map_err(|_| self.failed("answered with another number of outputs"))
     }
 }
 
 /// Any ONNX file, for measuring.
 #[derive(Debug)]
 pub struct OnnxFile {
-    session: Session,
+    model: Model,
     inputs: Vec<Wanted>,
     outputs: Vec<String>,
 }
@@ -340,14 +377,15 @@ impl OnnxFile {
             name: name.into(),
             what: sentence(&e),
         })?;
-        let session = Session {
+        let model = Model {
             name: name.into(),
             inputs: Vec::new(),
+            outputs: Vec::new(),
             engine: Arc::new(engine),
             audit,
         };
         Ok(OnnxFile {
-            session,
+            model,
             inputs,
             outputs,
         })
@@ -365,12 +403,12 @@ impl OnnxFile {
 
     /// Which node runs where.
     pub fn placed(&self) -> Vec<Placed> {
-        self.session.engine.placed()
+        self.model.engine.placed()
     }
 
     /// Bytes of the arena, where the plan is ours.
     pub fn arena_bytes(&self) -> Option<usize> {
-        match &*self.session.engine {
+        match &*self.model.engine {
             Engine::Plan(plan) => Some(plan.arena_bytes()),
             Engine::Tract(..) => None,
         }
@@ -382,7 +420,7 @@ impl OnnxFile {
     /// The engine's.
     pub fn run(&self, inputs: &[Content]) -> Result<Vec<Output>, ModelError> {
         let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
-        self.session.run(&given)
+        self.model.run(&given)
     }
 
     /// Runs and throws the answer away: what a measurement wants.
@@ -391,13 +429,13 @@ impl OnnxFile {
     /// The engine's.
     pub fn run_only(&self, inputs: &[Content]) -> Result<(), ModelError> {
         let given: TVec<Input<'_>> = inputs.iter().map(Content::given).collect();
-        let ran = match &*self.session.engine {
+        let ran = match &*self.model.engine {
             Engine::Plan(plan) => plan.run(&given, |_| ()),
             Engine::Tract(plan, _) => run_tract(plan, &given)
                 .map(|_| ())
                 .map_err(|e| sentence(&e)),
         };
-        ran.map_err(|e| self.session.failed(e))
+        ran.map_err(|e| self.model.failed(e))
     }
 
     /// Runs and tells the time of each step; nothing where tract runs all.
@@ -406,8 +444,8 @@ impl OnnxFile {
     /// The engine's.
     pub fn profile(&self, inputs: &[Content]) -> Result<Vec<Spent>, ModelError> {
         let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
-        match &*self.session.engine {
-            Engine::Plan(plan) => plan.profile(&given).map_err(|e| self.session.failed(e)),
+        match &*self.model.engine {
+            Engine::Plan(plan) => plan.profile(&given).map_err(|e| self.model.failed(e)),
             Engine::Tract(..) => Ok(Vec::new()),
         }
     }
@@ -503,36 +541,6 @@ fn wants(input: &tract_onnx::pb::ValueInfoProto) -> Wanted {
 
 fn decode(onnx: &[u8]) -> TractResult<ModelProto> {
     <ModelProto as prost::Message>::decode(onnx).map_err(|e| format_err!("is no ONNX file ({e})"))
-}
-
-/// Names of the inputs, if they and the outputs are one of the pairs that are expected.
-fn check_interface(proto: &ModelProto, expected: &[Interface<'_>]) -> TractResult<Vec<String>> {
-    let graph = proto
-        .graph
-        .as_ref()
-        .ok_or_else(|| format_err!("holds no graph"))?;
-    let inputs: Vec<&str> = graph.input.iter().map(|i| i.name.as_str()).collect();
-    let outputs: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
-    let known: Vec<&Interface<'_>> = expected.iter().filter(|e| e.0 == inputs).collect();
-    let wanted: Vec<&[&str]> = expected.iter().map(|e| e.0).collect();
-    ensure!(
-        !known.is_empty(),
-        "takes inputs {inputs:?}, expected {}",
-        either(&wanted)
-    );
-    let wanted: Vec<&[&str]> = known.iter().map(|e| e.1).collect();
-    ensure!(
-        wanted.contains(&outputs.as_slice()),
-        "gives outputs {outputs:?}, expected {}",
-        either(&wanted)
-    );
-    Ok(inputs.into_iter().map(String::from).collect())
-}
-
-/// `a` or `b`.
-fn either(lists: &[&[&str]]) -> String {
-    let lists: Vec<String> = lists.iter().map(|l| format!("{l:?}")).collect();
-    lists.join(" or ")
 }
 
 /// The root of an error chain on one line, short enough to read.

@@ -113,7 +113,7 @@ fn span(event: &Event) -> String {
 
 /// The answer; of other tasks than emotion with the task's name.
 fn answer(event: &Event) -> String {
-    match event.task {
+    match event.task.as_str() {
         "emotion" => event.label.clone(),
         task => format!("{task}: {} ", event.label),
     }

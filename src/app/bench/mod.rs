@@ -168,13 +168,9 @@ impl Model<'_> {
 fn models<'a>(options: &'a Options, found: &'a [Bundle]) -> Vec<Model<'a>> {
     let named = options.onnx.iter().map(|path| Model::File(path));
     let bundled = found.iter().flat_map(|bundle| {
-        let files = bundle
-            .manifest
-            .files
-            .iter()
-            .filter(|f| f.name.ends_with(".onnx"));
+        let files = bundle.own_files().filter(|f| f.name.ends_with(".onnx"));
         files.filter_map(|file| {
-            let (name, onnx) = bundle.bytes(file.role)?;
+            let (name, onnx) = (&file.name, bundle.bytes(&file.name)?);
             let name = format!("{}/{name}", bundle.manifest.id);
             Some(Model::Bundled { name, onnx })
         })

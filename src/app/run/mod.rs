@@ -15,7 +15,6 @@ mod switch;
 mod video;
 mod worker;
 
-use super::answer::{Manner, Tasks};
 use super::queue::Queue;
 use crate::Error;
 use crate::board;
@@ -27,6 +26,7 @@ use crate::service::audit::Record;
 use crate::service::ledger::Ledger;
 use crate::service::metrics::{Machine, Metrics};
 use crate::service::progress::{Progress, Stage};
+use crate::session::{self, Tasks};
 use crate::sink::Sink;
 use capture::Capture;
 use gate::CaptureGate;
@@ -84,17 +84,23 @@ pub fn run(options: &Options, mut sink: Box<dyn Sink>) -> Result<bool, Error> {
     let profile = board::choose(options.board.as_deref())?;
     let sources = sources(options, &config, &profile)?;
     let gate = CaptureGate::open(&config, &profile, signals::press_flag())?;
-    let manner = Manner {
-        smooth: config.decision.smooth,
-        unsure_below: config.decision.unsure_below,
-        explain: options.explain || config.decision.explain,
-        forget: config.text.forget,
-        voice: config.notice.setting.allows_biometrics(),
-    };
-    let tasks = options.tasks.or(config.decision.tasks);
-    let tasks = tasks.unwrap_or(Tasks::ALL);
     let camera = sources.camera != CameraSpec::None;
-    let mut worker = Worker::load(options.models.as_deref(), &manner, tasks, camera)?;
+    let mut worker = Worker::load(
+        session::Options {
+            models: options.models.clone(),
+            tasks: options
+                .tasks
+                .clone()
+                .or_else(|| config.decision.tasks.clone()),
+            smooth: config.decision.smooth,
+            unsure_below: config.decision.unsure_below,
+            explain: options.explain || config.decision.explain,
+            forget: config.text.forget,
+            voice: config.notice.setting.allows_biometrics(),
+            ..session::Options::default()
+        },
+        camera,
+    )?;
     let ledger = Ledger::open(&config, Instant::now())?;
     let shared = Arc::new(Shared::of(&sources, ledger));
     let capture = Capture::new(sources.clone(), Arc::clone(&shared))?;

@@ -211,7 +211,7 @@ pub struct Spent {
 
 /// An input of a run.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Given<'a> {
+pub(crate) enum Given<'a> {
     Floats(&'a [f32]),
     Ints(&'a [i64]),
     Bytes(&'a [u8]),

@@ -1,7 +1,7 @@
 //! The page is read back by the grammar of the format, as the exporter does.
 
 use super::*;
-use crate::event::{Modality, State};
+use crate::event::State;
 use crate::service::scratch::Folder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -108,26 +108,20 @@ fn check_histograms(kinds: &BTreeMap<String, String>, samples: &[Sample]) {
     }
 }
 
-fn event(task: &'static str, label: &str, mel: f64) -> Event {
+fn event(task: &str, label: &str, mel: f64) -> Event {
     Event {
-        task,
+        task: task.into(),
         source: "microphone of somebody".into(),
-        start: None,
-        end: None,
         label: label.into(),
         scores: vec![("angry".into(), 0.75), ("sad".into(), 0.25)],
-        smoothed: None,
-        modality: Modality::default(),
         bundle: "b@1".into(),
         latency: Latency {
             mel: Some(mel),
             speech: Some(100.0),
             ..Latency::default()
         },
-        face: None,
-        gaps: Vec::new(),
         notes: vec!["a note".into()],
-        explain: None,
+        ..Event::default()
     }
 }
 
