@@ -2,17 +2,16 @@
 
 use super::Shared;
 use crate::Error;
-use crate::app::queue::{Job, Next};
+use crate::app::queue::Next;
 use crate::capture::camera::Frame;
-use crate::event::Event;
-use crate::service::metrics::Metrics;
+use crate::event::{Event, StateChange};
 use crate::service::progress::Stage;
 use crate::session::{self, Observation, Scene, Session};
 use crate::sink::Sink;
 use crate::tasks::pair::Pair;
 use crate::vision::Picture;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A worker without work says this often that it is alive.
@@ -55,7 +54,7 @@ impl Worker {
         })
     }
 
-    /// Answers until the queue is closed and empty, and counts down the looks.
+    /// Answers until the queue is closed and empty. `Ok(false)` when nothing was recognised.
     ///
     /// # Errors
     /// A model that fails, an output that went away.
@@ -65,23 +64,32 @@ impl Worker {
         sink: &mut dyn Sink,
         names: (&str, &str),
     ) -> Result<bool, Error> {
-        let mut recognised = false;
         let mut out = Outlet {
             sink,
-            metrics: &shared.metrics,
+            shared,
+            epoch: 0,
+            answers: 0,
         };
         loop {
             match shared.queue.pop(IDLE) {
-                Next::Closed => return Ok(recognised),
+                Next::Closed => return Ok(out.answers > 0),
                 Next::Idle => {}
-                Next::Job(Job::State(change)) => out.sink.state(&change).map_err(Error::Output)?,
-                Next::Job(Job::Answer(Work::Said(pair, now, frame))) => {
-                    recognised |= self.said(&pair, now, frame, &mut out, names)?;
-                }
-                Next::Job(Job::Answer(Work::Looked(frame, at))) => {
-                    let looked = self.looked(frame, at, &mut out, names.1);
-                    shared.looks.fetch_sub(1, Ordering::Release);
-                    recognised |= looked?;
+                Next::State(change) => out.state(&change)?,
+                Next::Work(work, epoch) => {
+                    if out.epoch != epoch {
+                        // what was said and seen before a press has no part in what comes after
+                        self.session.restart();
+                        self.decoded = None;
+                        out.epoch = epoch;
+                    }
+                    match work {
+                        Work::Said(pair, now, frame) => {
+                            self.said(&pair, now, frame, &mut out, names)?;
+                        }
+                        Work::Looked(frame, at) => {
+                            self.looked(frame, at, &mut out, names.1)?;
+                        }
+                    }
                 }
             }
             shared.progress.advance(Stage::Worker);
@@ -96,7 +104,7 @@ impl Worker {
         frame: Option<Arc<Frame>>,
         out: &mut Outlet<'_>,
         (heard, seen): (&str, &str),
-    ) -> Result<bool, Error> {
+    ) -> Result<(), Error> {
         // what the camera saw is asked for where there are words to it, and may be damaged
         let frame = frame.filter(|_| pair.text.is_some());
         if let Some(frame) = frame {
@@ -121,10 +129,10 @@ impl Worker {
         at: f64,
         out: &mut Outlet<'_>,
         source: &str,
-    ) -> Result<bool, Error> {
+    ) -> Result<(), Error> {
         self.decode(frame);
         let Some(decoded) = &self.decoded else {
-            return Ok(false);
+            return Ok(());
         };
         let observed = Observation {
             source,
@@ -166,19 +174,37 @@ impl Decoded {
     }
 }
 
-/// Where answers go: they are written and counted.
+/// Where answers go: they are written and counted, unless a press came meanwhile.
 struct Outlet<'a> {
     sink: &'a mut dyn Sink,
-    metrics: &'a Metrics,
+    shared: &'a Shared,
+    /// In which that was captured which is being answered.
+    epoch: u64,
+    answers: u64,
 }
 
 impl Outlet<'_> {
-    /// Whether there was any.
-    fn events(&mut self, events: &[Event]) -> Result<bool, Error> {
+    fn events(&mut self, events: &[Event]) -> Result<(), Error> {
         for event in events {
-            self.metrics.observe(event);
-            self.sink.event(event).map_err(Error::Output)?;
+            if self.shared.switch.epoch() != self.epoch {
+                return Ok(());
+            }
+            self.answers += 1;
+            self.shared.metrics.observe(event);
+            self.write(|sink| sink.event(event))?;
         }
-        Ok(!events.is_empty())
+        Ok(())
+    }
+
+    fn state(&mut self, change: &StateChange) -> Result<(), Error> {
+        self.write(|sink| sink.state(change))
+    }
+
+    /// Writes, and lets others see for how long that has lasted.
+    fn write(&mut self, write: impl FnOnce(&mut dyn Sink) -> io::Result<()>) -> Result<(), Error> {
+        self.shared.writing.begin();
+        let written = write(self.sink);
+        self.shared.writing.end();
+        written.map_err(Error::Output)
     }
 }

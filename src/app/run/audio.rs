@@ -1,15 +1,17 @@
 //! The sound's side of `run`: a microphone that a press closes, or a recording.
 
-use super::Sound;
+use super::sources::Sound;
+use super::switch::{Permit, Switch};
 use crate::capture::mic::{Mic, MicCounters, MicState};
 use crate::capture::{AudioChunk, AudioSource, CaptureError, Source, open_audio};
 use crate::event::State;
 use crate::signal::duration_of;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An open source of sound.
-pub struct Ear {
+pub struct AudioInput {
     audio: Audio,
     muted: bool,
     /// Sound that came while muted and was thrown away unheard.
@@ -17,34 +19,45 @@ pub struct Ear {
 }
 
 enum Audio {
-    /// A device, and what it was last said to be doing.
-    Live(Box<Mic>, MicState),
+    /// A device.
+    Live(Microphone),
     /// A file, which waits.
     File(Box<dyn AudioSource>),
     /// A pipe, which does not.
     Pipe(Box<dyn AudioSource>),
 }
 
-impl Ear {
+struct Microphone {
+    mic: Box<Mic>,
+    /// What it was last said to be doing.
+    said: MicState,
+    /// While it may be open; declared last, since it is given back behind the device.
+    permit: Option<Permit>,
+}
+
+impl AudioInput {
     /// Opens a source. `None` without sound.
     ///
     /// # Errors
     /// As [`Mic::open`] and [`open_audio`].
-    pub fn open(sound: &Sound) -> Result<Option<Ear>, CaptureError> {
+    pub fn open(sound: &Sound, permit: Permit) -> Result<Option<AudioInput>, CaptureError> {
         let audio = match sound {
             Sound::None => return Ok(None),
             Sound::Device(name) => {
                 // `default` is the host's choice, no device of that name
                 let mic = Mic::open(Some(name.as_str()).filter(|n| *n != "default"))?;
-                let state = mic.state().clone();
-                Audio::Live(Box::new(mic), state)
+                Audio::Live(Microphone {
+                    said: mic.state().clone(),
+                    mic: Box::new(mic),
+                    permit: Some(permit),
+                })
             }
             Sound::File(path) if path == Path::new("-") || !path.is_file() => {
                 Audio::Pipe(open_audio(path)?)
             }
             Sound::File(path) => Audio::File(open_audio(path)?),
         };
-        Ok(Some(Ear {
+        Ok(Some(AudioInput {
             audio,
             muted: false,
             discarded: Duration::ZERO,
@@ -53,23 +66,33 @@ impl Ear {
 
     /// Recorded sound: it is there as fast as it can be read.
     pub fn is_recorded(&self) -> bool {
-        !matches!(self.audio, Audio::Live(..))
+        !matches!(self.audio, Audio::Live(_))
     }
 
     /// Closes a device, leaves a file where it is, and throws away what a pipe brings.
     pub fn mute(&mut self) {
         self.muted = true;
-        if let Audio::Live(mic, _) = &mut self.audio {
-            mic.pause();
+        if let Audio::Live(live) = &mut self.audio {
+            live.mic.pause();
+            live.permit = None;
         }
     }
 
-    /// Ends [`mute`](Self::mute); a device opens at the next poll.
-    pub fn unmute(&mut self) {
-        self.muted = false;
-        if let Audio::Live(mic, _) = &mut self.audio {
-            mic.resume();
+    /// Ends [`mute`](Self::mute); a device opens at the next poll, if the switch permits it.
+    pub fn unmute(&mut self, switch: &Arc<Switch>) {
+        if let Audio::Live(live) = &mut self.audio {
+            live.permit = switch.permit();
+            if live.permit.is_none() {
+                return;
+            }
+            live.mic.resume();
         }
+        self.muted = false;
+    }
+
+    /// Whether [`mute`](Self::mute) keeps it closed.
+    pub fn is_muted(&self) -> bool {
+        self.muted
     }
 
     /// The next piece of sound, as [`Source::poll`].
@@ -78,7 +101,7 @@ impl Ear {
     /// As there.
     pub fn poll(&mut self) -> nb::Result<Option<AudioChunk>, CaptureError> {
         let chunk = match &mut self.audio {
-            Audio::Live(mic, _) => return mic.poll(),
+            Audio::Live(live) => return live.mic.poll(),
             Audio::File(_) if self.muted => return Err(nb::Error::WouldBlock),
             Audio::File(source) | Audio::Pipe(source) => source.poll()?,
         };
@@ -99,7 +122,7 @@ impl Ear {
     /// Whether it does its work: it heard something, or it waits for its device.
     pub fn waits(&self) -> bool {
         match &self.audio {
-            Audio::Live(mic, _) => !matches!(mic.state(), MicState::Listening),
+            Audio::Live(live) => !matches!(live.mic.state(), MicState::Listening),
             Audio::File(_) | Audio::Pipe(_) => true,
         }
     }
@@ -107,22 +130,22 @@ impl Ear {
     /// What a microphone has lost so far.
     pub fn counters(&self) -> MicCounters {
         match &self.audio {
-            Audio::Live(mic, _) => mic.counters(),
+            Audio::Live(live) => live.mic.counters(),
             Audio::File(_) | Audio::Pipe(_) => MicCounters::default(),
         }
     }
 
     /// The microphone's state in words, when it is another than last time.
     pub fn change(&mut self) -> Option<(State, String)> {
-        let Audio::Live(mic, last) = &mut self.audio else {
+        let Audio::Live(live) = &mut self.audio else {
             return None;
         };
-        if mic.state() == last {
+        if *live.mic.state() == live.said {
             return None;
         }
-        *last = mic.state().clone();
-        match last {
-            MicState::Listening => Some((State::Capturing, lost(mic.counters()))),
+        live.said = live.mic.state().clone();
+        match &live.said {
+            MicState::Listening => Some((State::Capturing, lost(live.mic.counters()))),
             MicState::Waiting { reason, retry_in } if !retry_in.is_zero() => Some((
                 State::Lost,
                 format!("{reason}; trying again in {:.1} s", retry_in.as_secs_f64()),
@@ -147,6 +170,7 @@ fn lost(counters: MicCounters) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::switch::Position;
     use super::*;
     use std::path::PathBuf;
 
@@ -154,42 +178,45 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sample.wav")
     }
 
-    fn first(ear: &mut Ear) -> Option<AudioChunk> {
-        nb::block!(ear.poll()).ok().flatten()
+    fn open(switch: &Arc<Switch>) -> AudioInput {
+        switch.turn(Position::On);
+        let permit = switch.permit().expect("it is on");
+        let opened = AudioInput::open(&Sound::File(sample()), permit);
+        opened.ok().flatten().expect("the sample opens")
+    }
+
+    fn first(input: &mut AudioInput) -> Option<AudioChunk> {
+        nb::block!(input.poll()).ok().flatten()
     }
 
     #[test]
     fn a_muted_file_waits_where_it_is() {
-        let mut ear = Ear::open(&Sound::File(sample())).ok().flatten();
-        let ear = ear.as_mut().map(|ear| {
-            let before = first(ear);
-            ear.mute();
-            assert!(matches!(ear.poll(), Err(nb::Error::WouldBlock)));
-            ear.unmute();
-            let after = first(ear);
-            let end = before.map(|c| c.start + duration_of(c.samples.len() as u64));
-            assert_eq!(after.map(|c| (Some(c.start), c.gap)), Some((end, None)));
-        });
-        assert!(ear.is_some());
+        let switch = Switch::new();
+        let mut input = open(&switch);
+        let before = first(&mut input);
+        input.mute();
+        assert!(matches!(input.poll(), Err(nb::Error::WouldBlock)));
+        input.unmute(&switch);
+        let after = first(&mut input);
+        let end = before.map(|c| c.start + duration_of(c.samples.len() as u64));
+        assert_eq!(after.map(|c| (Some(c.start), c.gap)), Some((end, None)));
     }
 
     #[test]
     fn what_a_pipe_brings_while_muted_is_a_gap() {
-        let mut ear = Ear::open(&Sound::File(sample())).ok().flatten();
-        let Some(mut ear) = ear.take() else {
-            panic!("the sample opens")
-        };
-        let Audio::File(file) = ear.audio else {
+        let switch = Switch::new();
+        let mut input = open(&switch);
+        let Audio::File(file) = input.audio else {
             panic!("a file")
         };
-        ear.audio = Audio::Pipe(file);
-        let before = first(&mut ear).map(|c| c.start + duration_of(c.samples.len() as u64));
-        ear.mute();
+        input.audio = Audio::Pipe(file);
+        let before = first(&mut input).map(|c| c.start + duration_of(c.samples.len() as u64));
+        input.mute();
         for _ in 0..3 {
-            assert!(matches!(ear.poll(), Err(nb::Error::WouldBlock)));
+            assert!(matches!(input.poll(), Err(nb::Error::WouldBlock)));
         }
-        ear.unmute();
-        let after = first(&mut ear).map(|c| (c.start, c.gap.unwrap_or_default()));
+        input.unmute(&switch);
+        let after = first(&mut input).map(|c| (c.start, c.gap.unwrap_or_default()));
         let (start, gap) = after.unwrap_or_default();
         assert!(!gap.is_zero());
         assert_eq!(before.map(|b| b + gap), Some(start));

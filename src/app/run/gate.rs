@@ -1,5 +1,7 @@
 //! What stands between people and the sources: the lamp that must be lit while capture is on,
 //! and the button that stops it.
+//!
+//! Whoever serves them waits for nothing else, so that a press always works.
 
 use crate::Error;
 use crate::board::pins::{self, Input, Output};
@@ -20,17 +22,19 @@ pub enum Wish {
     Unmute,
 }
 
-/// Lamp and button. The lamp is dark until [`Guard::light`], and again once the guard is
+/// Lamp and button. The lamp is dark until [`CaptureGate::light`], and again once the gate is
 /// dropped.
-pub struct Guard<L: OutputPin = Output, B: InputPin = Input> {
+pub struct CaptureGate<L: OutputPin = Output, B: InputPin = Input> {
     lamp: Option<Indicator<L>>,
     button: Option<Button<B>>,
     /// Raised by SIGUSR1: a press without a button.
     pressed: Arc<AtomicBool>,
     muted: bool,
+    /// The lamp shows what goes on; before that it is dark.
+    is_lit: bool,
 }
 
-impl Guard {
+impl CaptureGate {
     /// Takes the lines that the config names, or else the board's profile. Nothing is lit yet.
     ///
     /// # Errors
@@ -39,13 +43,13 @@ impl Guard {
         config: &Config,
         profile: &Profile,
         pressed: Arc<AtomicBool>,
-    ) -> Result<Guard, Error> {
+    ) -> Result<CaptureGate, Error> {
         let lamp = line(&config.indicator.led, profile.indicator(), "indicator.led")?;
         let key = line(&config.button.line, profile.button(), "button.line")?;
         let output = lamp.map(|line| pins::output(&line, "demeanor indicator"));
         let input = key.map(|line| pins::input(&line, "demeanor button"));
         let debounce = Duration::from_secs_f64(config.button.debounce);
-        Ok(Guard::of(
+        Ok(CaptureGate::of(
             output.transpose()?,
             input.transpose()?,
             debounce,
@@ -55,7 +59,7 @@ impl Guard {
     }
 }
 
-impl<L, B> Guard<L, B>
+impl<L, B> CaptureGate<L, B>
 where
     L: OutputPin<Error = PinError>,
     B: InputPin<Error = PinError>,
@@ -68,10 +72,11 @@ where
         pressed: Arc<AtomicBool>,
     ) -> Result<Self, BoardError> {
         let lamp = lamp.map(|pin| Indicator::new(pin, Instant::now()));
-        Ok(Guard {
+        Ok(CaptureGate {
             lamp: lamp.transpose()?,
             button: button.map(|pin| Button::new(pin, debounce)),
             pressed,
+            is_lit: false,
             muted: means == Means::Consent,
         })
     }
@@ -91,33 +96,42 @@ where
     /// # Errors
     /// A lamp that cannot be lit: nothing may be captured.
     pub fn light(&mut self, now: Instant) -> Result<(), BoardError> {
-        let signal = if self.muted {
-            Signal::Muted
-        } else {
-            Signal::On
-        };
-        let shown = self.lamp.as_mut().map(|lamp| lamp.show(signal, now));
-        Ok(shown.transpose().map(drop)?)
+        self.is_lit = true;
+        self.show(now, false)
     }
 
-    /// Keeps the lamp going and looks at the button.
+    /// A lamp is lit for as long as a device is open, whatever was wished.
+    fn show(&mut self, now: Instant, in_use: bool) -> Result<(), BoardError> {
+        let Some(lamp) = self.lamp.as_mut().filter(|_| self.is_lit) else {
+            return Ok(());
+        };
+        let signal = match self.muted && !in_use {
+            true => Signal::Muted,
+            false => Signal::On,
+        };
+        if lamp.signal() == signal {
+            Ok(lamp.tick(now)?)
+        } else {
+            Ok(lamp.show(signal, now)?)
+        }
+    }
+
+    /// Keeps the lamp going and looks at the button. `in_use`: a device is open.
     ///
     /// # Errors
     /// A lamp or a button that no longer works: capture must end.
-    pub fn tick(&mut self, now: Instant) -> Result<Option<Wish>, BoardError> {
-        self.lamp.as_mut().map_or(Ok(()), |lamp| lamp.tick(now))?;
+    pub fn tick(&mut self, now: Instant, in_use: bool) -> Result<Option<Wish>, BoardError> {
         let by_signal = self.pressed.swap(false, Ordering::AcqRel);
         let by_hand = self
             .button
             .as_mut()
             .map_or(Ok(false), |button| is_pressed(button, now))?;
-        if !(by_signal || by_hand) {
-            return Ok(None);
-        }
-        self.muted = !self.muted;
+        let is_pressed = by_signal || by_hand;
+        self.muted ^= is_pressed;
         // lit before a source opens again
-        self.light(now)?;
-        Ok(Some(if self.muted { Wish::Mute } else { Wish::Unmute }))
+        self.show(now, in_use)?;
+        let wish = if self.muted { Wish::Mute } else { Wish::Unmute };
+        Ok(is_pressed.then_some(wish))
     }
 
     /// Says that something is wrong, as far as the lamp still can.
@@ -214,21 +228,21 @@ mod tests {
 
     type Levels = Arc<Mutex<Vec<bool>>>;
 
-    fn guard(left: usize, means: Means) -> (Guard<Lamp, Held>, Levels, Arc<AtomicUsize>) {
+    fn gate(left: usize, means: Means) -> (CaptureGate<Lamp, Held>, Levels, Arc<AtomicUsize>) {
         let levels = Levels::default();
         let held = Arc::new(AtomicUsize::new(0));
         let lamp = Lamp {
             left,
             levels: Arc::clone(&levels),
         };
-        let guard = Guard::of(
+        let gate = CaptureGate::of(
             Some(lamp),
             Some(Held(Arc::clone(&held))),
             DEBOUNCE,
             means,
             Arc::default(),
         );
-        (guard.expect("a lamp"), levels, held)
+        (gate.expect("a lamp"), levels, held)
     }
 
     fn last(levels: &Levels) -> Option<bool> {
@@ -236,59 +250,72 @@ mod tests {
     }
 
     /// Ticks every 10 ms from `from` to `to`; what was wished.
-    fn ticks(guard: &mut Guard<Lamp, Held>, start: Instant, from: u64, to: u64) -> Vec<Wish> {
+    fn ticks(gate: &mut CaptureGate<Lamp, Held>, start: Instant, from: u64, to: u64) -> Vec<Wish> {
         let at = |ms| start + Duration::from_millis(ms);
-        let ticked = (from..to).step_by(10).map(|ms| guard.tick(at(ms)));
+        let ticked = (from..to).step_by(10).map(|ms| gate.tick(at(ms), false));
         ticked.filter_map(|wish| wish.expect("it works")).collect()
     }
 
     #[test]
-    fn the_lamp_is_dark_until_lit_and_after_the_guard() {
-        let (mut guard, levels, _) = guard(99, Means::Mute);
+    fn the_lamp_is_dark_until_lit_and_after_the_gate() {
+        let (mut gate, levels, _) = gate(99, Means::Mute);
         assert_eq!(last(&levels), Some(false));
-        guard.light(Instant::now()).expect("lit");
+        gate.light(Instant::now()).expect("lit");
         assert_eq!(last(&levels), Some(true));
-        drop(guard);
+        drop(gate);
         assert_eq!(last(&levels), Some(false));
     }
 
     #[test]
     fn a_press_mutes_and_the_next_one_unmutes() {
         let start = Instant::now();
-        let (mut guard, levels, held) = guard(99, Means::Mute);
-        guard.light(start).expect("lit");
-        assert_eq!(ticks(&mut guard, start, 0, 100), []);
+        let (mut gate, levels, held) = gate(99, Means::Mute);
+        gate.light(start).expect("lit");
+        assert_eq!(ticks(&mut gate, start, 0, 100), []);
         held.store(1, Ordering::Relaxed);
-        assert_eq!(ticks(&mut guard, start, 100, 300), [Wish::Mute]);
-        assert!(guard.is_muted() && last(&levels) == Some(false));
+        assert_eq!(ticks(&mut gate, start, 100, 300), [Wish::Mute]);
+        assert!(gate.is_muted() && last(&levels) == Some(false));
         held.store(0, Ordering::Relaxed);
-        assert_eq!(ticks(&mut guard, start, 300, 400), []);
-        guard.pressed.store(true, Ordering::Relaxed);
-        assert_eq!(ticks(&mut guard, start, 400, 500), [Wish::Unmute]);
-        assert!(!guard.is_muted() && last(&levels) == Some(true));
+        assert_eq!(ticks(&mut gate, start, 300, 400), []);
+        gate.pressed.store(true, Ordering::Relaxed);
+        assert_eq!(ticks(&mut gate, start, 400, 500), [Wish::Unmute]);
+        assert!(!gate.is_muted() && last(&levels) == Some(true));
+    }
+
+    #[test]
+    fn the_lamp_stays_lit_until_the_last_device_is_closed() {
+        let start = Instant::now();
+        let (mut gate, levels, _) = gate(99, Means::Mute);
+        gate.light(start).expect("lit");
+        gate.pressed.store(true, Ordering::Relaxed);
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(gate.tick(at(10), true).expect("it works"), Some(Wish::Mute));
+        assert_eq!(last(&levels), Some(true));
+        assert_eq!(gate.tick(at(20), false).expect("it works"), None);
+        assert_eq!(last(&levels), Some(false));
     }
 
     #[test]
     fn consent_is_given_by_a_press() {
         let start = Instant::now();
-        let (mut guard, levels, held) = guard(99, Means::Consent);
-        assert!(guard.is_muted());
-        guard.light(start).expect("dark");
+        let (mut gate, levels, held) = gate(99, Means::Consent);
+        assert!(gate.is_muted());
+        gate.light(start).expect("dark");
         assert_eq!(last(&levels), Some(false));
-        assert_eq!(ticks(&mut guard, start, 0, 100), []);
+        assert_eq!(ticks(&mut gate, start, 0, 100), []);
         held.store(1, Ordering::Relaxed);
-        assert_eq!(ticks(&mut guard, start, 100, 300), [Wish::Unmute]);
+        assert_eq!(ticks(&mut gate, start, 100, 300), [Wish::Unmute]);
         assert_eq!(last(&levels), Some(true));
     }
 
     #[test]
     fn a_lamp_that_dies_ends_the_run() {
         let start = Instant::now();
-        let (mut guard, _, _) = guard(2, Means::Mute);
-        guard.light(start).expect("lit");
+        let (mut gate, _, _) = gate(2, Means::Mute);
+        gate.light(start).expect("lit");
         // written again within two seconds, and found to be gone
         let later = start + Duration::from_secs(2);
-        let error = guard.tick(later).map_err(|e| e.to_string());
+        let error = gate.tick(later, false).map_err(|e| e.to_string());
         assert!(error.is_err_and(|e| e.contains("line 4 of a chip")));
     }
 }
