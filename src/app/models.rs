@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::model::manifest::Role;
-use crate::model::{Audit, Bundle, Placed, bundles, load_role};
+use crate::model::{Audit, Bundle, Placement, bundles, load_role};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -37,7 +37,7 @@ pub fn models(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
 struct Loaded {
     role: Role,
     audit: Audit,
-    placed: Vec<Placed>,
+    placed: Vec<Placement>,
 }
 
 fn loaded(bundle: &Bundle) -> Result<Vec<Loaded>, Error> {
@@ -106,11 +106,10 @@ fn print(bundle: &Bundle, models: &[Loaded], out: &mut impl Write) -> io::Result
         };
         writeln!(
             out,
-            "  {name:<18} {:>6.2} MB  products: {} integer, {} float, {} ours",
+            "  {name:<18} {:>6.2} MB  products: {} integer, {} float",
             bytes.len() as f64 / 1e6,
             audit.integer,
-            audit.float.len(),
-            audit.fused.len()
+            audit.float.len()
         )?;
     }
     for metric in &manifest.metrics {

@@ -3,7 +3,7 @@
 use super::bundle::Bundle;
 use super::load::{Interface, Output, Session};
 use super::manifest::{Role, Task};
-use super::plan::{Given, Placed};
+use super::plan::{Given, Placement};
 use super::{Audit, ModelError};
 use std::path::Path;
 
@@ -294,7 +294,7 @@ pub trait Loaded {
     fn audit(&self) -> &Audit;
 
     /// Which node runs where.
-    fn placed(&self) -> Vec<Placed>;
+    fn placed(&self) -> Vec<Placement>;
 }
 
 /// Loads the file of a bundle that plays `role`; `None` for a role that is no model.
@@ -324,7 +324,7 @@ impl Loaded for Session {
         self.audit()
     }
 
-    fn placed(&self) -> Vec<Placed> {
+    fn placed(&self) -> Vec<Placement> {
         self.placed()
     }
 }
