@@ -162,7 +162,7 @@ fn words_are_remembered_for_as_long_as_the_manifest_says() {
         ..SessionOptions::default()
     })
     .expect("opened");
-    let mut scores = |session: &mut Session| {
+    let scores = |session: &mut Session| {
         let events = session.observe(&Observation::of_words("chat", "We did it."));
         events.expect("answered")[0].scores.clone()
     };

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::model::manifest::Precision;
-use crate::model::{Audit, Bundle, Model, Placed, bundles};
+use crate::model::{Audit, Bundle, Model, Placement, bundles};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -37,7 +37,7 @@ pub fn models(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
 struct Loaded {
     file: String,
     audit: Audit,
-    placed: Vec<Placed>,
+    placed: Vec<Placement>,
 }
 
 fn loaded(bundle: &Bundle) -> Result<Vec<Loaded>, Error> {
@@ -104,11 +104,10 @@ fn print(bundle: &Bundle, models: &[Loaded], out: &mut impl Write) -> io::Result
         let bytes = bundle.bytes(file).unwrap_or_default();
         writeln!(
             out,
-            "  {file:<18} {:>6.2} MB  products: {} integer, {} float, {} ours",
+            "  {file:<18} {:>6.2} MB  products: {} integer, {} float",
             bytes.len() as f64 / 1e6,
             audit.integer,
-            audit.float.len(),
-            audit.fused.len()
+            audit.float.len()
         )?;
     }
     for metric in &manifest.metrics {

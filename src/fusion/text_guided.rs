@@ -17,7 +17,10 @@
 //! that they have at run time. Scores, `π` and norms are f32: they are a twentieth of the
 //! arithmetic, and `π`'s zeros hang on differences that bytes would lose.
 
-use super::{FusionError, Rows, Simplex};
+use super::call::Call;
+use super::catalogue::Setting;
+use super::given::{Data, Tensor};
+use super::{FusionError, Rows, Scratch, Simplex};
 use crate::kernels::int8::{
     Activation, COLUMNS, Codes, Columns, PackedWeights, Quant, padded_depth,
 };
@@ -25,6 +28,17 @@ use crate::kernels::{self, Kernels, all_finite};
 
 /// ε of every layer norm.
 const EPSILON: f32 = 1e-5;
+
+/// Attributes of the units' functions.
+pub(super) const SETTINGS: &[Setting] = &[Setting {
+    name: "heads",
+    whole: true,
+    least: 1.0,
+    most: 256.0,
+    // there is no usual one: 0 heads are refused
+    usual: 0.0,
+    letter: None,
+}];
 
 /// Weights `[k, n]` of a linear map: signed bytes, one scale and bias a column.
 #[derive(Clone, Copy, Debug)]
@@ -157,6 +171,14 @@ impl SelfUnit {
         })
     }
 
+    /// The same, of the function's weights in its order.
+    pub(super) fn of(heads: usize, weights: &[Tensor<'_>]) -> Result<Self, FusionError> {
+        let mut weights = Weights(weights.iter());
+        let (own, feed) = (weights.own()?, weights.feed()?);
+        weights.end("SelfUnit")?;
+        SelfUnit::new(heads, &own, &feed)
+    }
+
     /// Columns `d` of its rows.
     #[must_use]
     pub fn width(&self) -> usize {
@@ -247,6 +269,25 @@ impl TextGuidedUnit {
         Ok(TextGuidedUnit { plain, guide, pi })
     }
 
+    /// The same, of the function's weights in its order.
+    pub(super) fn of(
+        heads: usize,
+        pi: Simplex,
+        weights: &[Tensor<'_>],
+    ) -> Result<Self, FusionError> {
+        let mut weights = Weights(weights.iter());
+        let own = weights.own()?;
+        let guide = GuideWeights {
+            query: weights.map("query")?,
+            key_value: weights.map("key_value")?,
+            out: weights.map("guide_out")?,
+            norm: weights.norm()?,
+        };
+        let feed = weights.feed()?;
+        weights.end("TextGuidedUnit")?;
+        TextGuidedUnit::new(heads, pi, &own, &guide, &feed)
+    }
+
     /// The same unit on other kernels than those of [`kernels::active`], which packed its
     /// weights: both must pack alike.
     #[must_use]
@@ -303,6 +344,151 @@ impl TextGuidedUnit {
         self.plain.feed(&fused, work, y);
         work.fused = fused;
         Ok(())
+    }
+}
+
+impl Call for SelfUnit {
+    fn shapes(&self, inputs: &[[usize; 2]]) -> Result<Vec<Vec<usize>>, FusionError> {
+        let [x] = inputs else {
+            return Err(wrong_number(1, inputs.len()));
+        };
+        check_size(*x, self.width(), "text")?;
+        Ok(vec![x.to_vec()])
+    }
+
+    fn run(
+        &self,
+        inputs: &[Rows<'_>],
+        work: &mut Scratch,
+        out: &mut [Vec<f32>],
+    ) -> Result<(), FusionError> {
+        let ([x], [y]) = (inputs, out) else {
+            return Err(wrong_number(1, inputs.len()));
+        };
+        resize(y, x.data().len());
+        self.run_into(*x, &mut work.unit, y)
+    }
+
+    fn is_integer(&self) -> bool {
+        true
+    }
+
+    fn macs(&self, inputs: &[[usize; 2]]) -> u64 {
+        inputs.first().map_or(0, |[n, _]| SelfUnit::macs(self, *n))
+    }
+
+    /// The scores of one head.
+    fn scratch(&self, inputs: &[[usize; 2]]) -> usize {
+        let n = inputs.first().map_or(0, |[n, _]| *n);
+        n.saturating_mul(n).saturating_mul(size_of::<f32>())
+    }
+}
+
+impl Call for TextGuidedUnit {
+    fn shapes(&self, inputs: &[[usize; 2]]) -> Result<Vec<Vec<usize>>, FusionError> {
+        let [x, patches] = inputs else {
+            return Err(wrong_number(2, inputs.len()));
+        };
+        check_size(*x, self.width(), "text")?;
+        check_size(*patches, self.width(), "picture")?;
+        Ok(vec![x.to_vec(), vec![x[0], patches[0]]])
+    }
+
+    fn run(
+        &self,
+        inputs: &[Rows<'_>],
+        work: &mut Scratch,
+        out: &mut [Vec<f32>],
+    ) -> Result<(), FusionError> {
+        let ([x, patches], [y, attention]) = (inputs, out) else {
+            return Err(wrong_number(2, inputs.len()));
+        };
+        resize(y, x.data().len());
+        resize(attention, x.rows() * patches.rows());
+        self.run_into(*x, *patches, &mut work.unit, y, attention)
+    }
+
+    fn is_integer(&self) -> bool {
+        true
+    }
+
+    fn macs(&self, inputs: &[[usize; 2]]) -> u64 {
+        match inputs {
+            [[n, _], [p, _]] => TextGuidedUnit::macs(self, *n, *p),
+            _ => 0,
+        }
+    }
+
+    fn scratch(&self, inputs: &[[usize; 2]]) -> usize {
+        self.plain.scratch(inputs)
+    }
+}
+
+fn wrong_number(wanted: usize, found: usize) -> FusionError {
+    FusionError::Inputs { wanted, found }
+}
+
+/// The weights of a function, taken one after the other.
+struct Weights<'w, 'a>(std::slice::Iter<'w, Tensor<'a>>);
+
+impl<'a> Weights<'_, 'a> {
+    fn next(&mut self, name: &'static str) -> Result<Data<'a>, FusionError> {
+        let tensor = self.0.next().ok_or(FusionError::Missing { name })?;
+        Ok(tensor.data)
+    }
+
+    fn floats(&mut self, name: &'static str) -> Result<&'a [f32], FusionError> {
+        match self.next(name)? {
+            Data::F32(x) => Ok(x),
+            _ => Err(FusionError::Element {
+                name,
+                wanted: "float",
+            }),
+        }
+    }
+
+    fn map(&mut self, name: &'static str) -> Result<Map<'a>, FusionError> {
+        let Data::I8(weights) = self.next(name)? else {
+            return Err(FusionError::Element {
+                name,
+                wanted: "int8",
+            });
+        };
+        Ok(Map {
+            weights,
+            scale: self.floats(name)?,
+            bias: self.floats(name)?,
+        })
+    }
+
+    fn norm(&mut self) -> Result<Norm<'a>, FusionError> {
+        Ok(Norm {
+            gamma: self.floats("gamma")?,
+            beta: self.floats("beta")?,
+        })
+    }
+
+    fn own(&mut self) -> Result<SelfWeights<'a>, FusionError> {
+        Ok(SelfWeights {
+            query_key_value: self.map("self")?,
+            out: self.map("self_out")?,
+            norm: self.norm()?,
+        })
+    }
+
+    fn feed(&mut self) -> Result<FeedWeights<'a>, FusionError> {
+        Ok(FeedWeights {
+            up: self.map("up")?,
+            down: self.map("down")?,
+            norm: self.norm()?,
+        })
+    }
+
+    fn end(mut self, name: &'static str) -> Result<(), FusionError> {
+        match self.0.next() {
+            Some(_) => Err(FusionError::TooMany { name }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -544,17 +730,19 @@ fn checked<'a>(
 }
 
 fn check_rows(x: Rows<'_>, d: usize, modality: &'static str) -> Result<(), FusionError> {
-    if x.rows() == 0 {
-        return Err(FusionError::Empty { modality });
-    }
-    if x.cols() != d {
-        return Err(FusionError::Width {
+    check_size([x.rows(), x.cols()], d, modality)
+}
+
+fn check_size(size: [usize; 2], wanted: usize, modality: &'static str) -> Result<(), FusionError> {
+    match size {
+        [0, _] => Err(FusionError::Empty { modality }),
+        [_, found] if found != wanted => Err(FusionError::Width {
             modality,
-            wanted: d,
-            found: x.cols(),
-        });
+            wanted,
+            found,
+        }),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Rows as codes of the range that they have.

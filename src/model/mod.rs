@@ -7,17 +7,30 @@ pub mod example;
 mod functions;
 mod load;
 pub mod manifest;
-mod ops;
 mod plan;
+mod tract;
 
 pub use audit::Audit;
 pub use bundle::{Bundle, Origin, bundles};
-pub use load::{Content, Element, OnnxFile, Output, Runner, Wanted};
+pub use load::{Content, Dim, Element, OnnxFile, Output, Runner, Wanted};
 pub(crate) use load::{Input, Model};
 pub(crate) use plan::Given;
-pub use plan::{Placed, Spent};
+pub use plan::{Placement, StepTiming};
 
 use std::path::{Path, PathBuf};
+
+/// Most bytes that the values of one run may take: what asks for more is a damaged shape, or no
+/// model for a board.
+pub(crate) const MOST_BYTES: usize = 1 << 30;
+
+/// What is said of such a run.
+fn too_large(bytes: usize) -> String {
+    format!(
+        "asks for {:.1} GiB of memory at once, and at most {} GiB are given",
+        bytes as f64 / (1 << 30) as f64,
+        MOST_BYTES >> 30
+    )
+}
 
 /// A bundle that was refused, or a model that failed on an input.
 #[derive(Debug, thiserror::Error)]
