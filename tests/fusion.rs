@@ -7,7 +7,7 @@ use demeanor::fusion::{CLASSES, FusionOutput, LabelGuided, Rows};
 use demeanor::kernels::{self, Level};
 use serde_json::Value;
 
-/// The generator of models/recipes/fusion_reference.py: exact in f32.
+/// The generator of models/recipes/references/fusion.py: exact in f32.
 struct Draw(u32);
 
 impl Draw {

@@ -1,5 +1,5 @@
 //! MVCN's unit and its maps to the simplex say what an independent engine says: ONNX Runtime on
-//! the function's body, and float64 for the maps (models/recipes/text_guided_unit_reference.py).
+//! the function's body, and float64 for the maps (models/recipes/references/text_guided_unit.py).
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
 mod support;

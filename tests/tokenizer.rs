@@ -52,7 +52,7 @@ fn every_reference_vector_is_exact() {
     }
 }
 
-/// 64-bit FNV-1a of little-endian words, as models/recipes/wordpiece_sweep.py.
+/// 64-bit FNV-1a of little-endian words, as models/recipes/references/wordpiece_sweep.py.
 fn fnv(words: impl Iterator<Item = u32>, mut state: u64) -> u64 {
     for byte in words.flat_map(u32::to_le_bytes) {
         state = (state ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);

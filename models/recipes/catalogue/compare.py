@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper
-
 from registry import OPSET, ROOT, cases
 
 
@@ -98,7 +97,7 @@ def show(row: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/demeanor")
+    parser.add_argument("--binary", type=Path, default=ROOT / "target/full/demeanor")
     parser.add_argument("--only", default="", help="functions whose name this matches")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.1, help="of each measurement")

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-
 from registry import ROOT, Case, cases
 
 # small, and no multiple of any register

@@ -16,10 +16,11 @@ import numpy as np
 import onnxruntime
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import sentiment_data as sd  # noqa: E402
-import sentiment_features as sf  # noqa: E402
-import text_data as td  # noqa: E402
 from PIL import Image  # noqa: E402
+
+from emotion import text_data as td  # noqa: E402
+from sentiment import data as sd  # noqa: E402
+from sentiment import features as sf  # noqa: E402
 
 MODELS = Path(__file__).resolve().parents[2]
 

@@ -20,17 +20,16 @@ import json
 import math
 from pathlib import Path
 
+import heads
 import numpy as np
 import onnx
 import onnxruntime
+import registry
 import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from scipy import stats
 from sklearn.metrics import f1_score
-
-import heads
-import registry
 
 WIDTH, HIDDEN, RANK, SKETCH = 64, 64, 64, 512
 # a full bilinear form has c·p·q weights: at 64 they would outnumber the examples by thousands

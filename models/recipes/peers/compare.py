@@ -1,6 +1,6 @@
 """Other runtimes and ours on the same models, in turns.
 
-    compare.py --shapes DIR [--binary target/release/demeanor] [--threads 1|2] [--rounds R]
+    compare.py --shapes DIR [--binary target/full/demeanor] [--threads 1|2] [--rounds R]
                [--models DIR...] [--json OUT] [--markdown] [--agreement] [--rss]
 
 Every engine holds every form of a shape in a process of its own; in each round each process

@@ -25,7 +25,7 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from onnx_graph import FLOAT, INT64, Graph, quantise_per_channel  # noqa: E402
+from common.onnx_graph import FLOAT, INT64, Graph, quantise_per_channel  # noqa: E402
 
 FORMS = {
     "minilm": ["f32", "dyn", "wq", "ortdyn", "qdq", "qdqw", "qdqfull", "batch"],
@@ -41,15 +41,6 @@ class FloatGraph(Graph):
 
     def __init__(self, name: str):
         super().__init__(name, int8=False)
-
-    def scalar(self, value) -> str:
-        """A constant without axes: Graph.const would make it [1], which some readers refuse."""
-        array = np.array(value)
-        key = ("scalar", array.dtype.str, array.tobytes())
-        if key not in self._constants:
-            self._constants[key] = self.fresh("s")
-            self.initializers.append(numpy_helper.from_array(array, self._constants[key]))
-        return self._constants[key]
 
     def gelu(self, x: str) -> str:
         e = self.op("Erf", [self.op("Div", [x, self.f32(2.0**0.5)])])

@@ -16,7 +16,7 @@ struct Case {
     grey: Option<String>,
 }
 
-/// The formula of `models/recipes/resize_reference.py`.
+/// The formula of `models/recipes/references/resize.py`.
 fn picture(width: u32, height: u32) -> Picture {
     let value = |x: u32, y: u32, c: u32| ((x * x * 3 + y * 29 + c * 85 + (x ^ y) * 11) / 2) as u8;
     Picture::from_fn(width, height, |x, y| [0, 1, 2].map(|c| value(x, y, c))).unwrap()

@@ -1,0 +1,1 @@
+"""The emotion bundle: speech and text students, label-guided fusion."""

@@ -1,0 +1,97 @@
+"""The emotion bundle (LE-MER): speech, words, and their label-guided fusion.
+
+Stages:
+  prepare   unpack the sets, fix the vocabulary's rows, compute mels and frozen frames
+  teacher   features of the teachers (MPNet, Whisper base) and their soft labels
+  train     both students on the published labels; speech once a fold and once on everyone
+  distil    both students with the teachers' soft labels
+  export    quantise and write int8 and fp32 encoders of every fold and the final bundle
+  fuse      train and write the fusion heads of every fold and the final bundle
+  evaluate  `demeanor eval` of every fold and of MELD's dev part
+  card      the shipped bundle's manifest and card, from what `evaluate` measured
+"""
+
+import json
+from pathlib import Path
+
+from common.stages import Places
+from emotion import bundle, card, fusion, speech, text
+
+DATA = "folder with ravdess/, tess/, emodb/, text.tar.xz"
+EVERYONE = [None, *bundle.FOLDS]
+
+
+def prepare(at: Places) -> None:
+    text.prepare(at.data, at.work)
+    speech.prepare(at.data, at.work)
+    speech.fold_tables(at.data, at.work)
+
+
+def teacher(at: Places) -> None:
+    text.teacher(at.data, at.work)
+    speech.teacher(at.data, at.work)
+
+
+def train(at: Places) -> None:
+    text.train(at.data, at.work)
+    for fold in EVERYONE:
+        speech.train(at.data, at.work, fold)
+
+
+def distil(at: Places) -> None:
+    text.distil(at.data, at.work)
+    for fold in EVERYONE:
+        speech.distil(at.data, at.work, fold)
+    speech.evaluate(at.data, at.work)
+
+
+def folder(at: Places, fold, int8: bool) -> Path:
+    """Where a bundle lies; the final int8 one is the one that ships."""
+    name = "final" if fold is None else f"fold{fold}"
+    path = at.work / "bundles" / name / ("int8" if int8 else "fp32")
+    path = at.out if fold is None and int8 else path
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def export(at: Places) -> None:
+    for fold in EVERYONE:
+        for int8 in (True, False):
+            text.export(at.work, folder(at, fold, int8), int8)
+            speech.export(at.work, fold, folder(at, fold, int8), int8)
+
+
+def fuse(at: Places) -> None:
+    for fold in EVERYONE:
+        fusion.train(at.data, at.work, fold)
+        for int8 in (True, False):
+            fusion.export(at.work, fold, folder(at, fold, int8))
+    fusion.evaluate(at.data, at.work)
+
+
+def evaluate(at: Places) -> None:
+    temperature = card.temperatures(at.work)
+    for fold in EVERYONE:
+        for int8 in (True, False):
+            bundle.write_manifest(folder(at, fold, int8), temperature, int8)
+    (at.work / "metrics").mkdir(exist_ok=True)
+    for name, arguments in card.measurements(at.work, lambda fold, int8: folder(at, fold, int8)).items():
+        report = at.work / "metrics" / f"{name}.json"
+        if not report.exists():
+            report.write_text(json.dumps(at.evaluate("emotion", *arguments)))
+
+
+def write_card(at: Places) -> None:
+    card.write(at.work, at.out)
+
+
+STAGES = {
+    "prepare": prepare,
+    "teacher": teacher,
+    "train": train,
+    "distil": distil,
+    "export": export,
+    "fuse": fuse,
+    "evaluate": evaluate,
+    "card": write_card,
+}

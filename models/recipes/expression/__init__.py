@@ -1,0 +1,1 @@
+"""The expression bundle: a face detector and what faces show."""

@@ -1,0 +1,1 @@
+"""Vectors and pictures that the tests compare with."""

@@ -1,0 +1,35 @@
+"""What the tests in Rust compare with, written into tests/data.
+
+Stages:
+  pictures          the drawn faces that tests look at
+  faces             what Python finds in them with the networks that ship
+  fusion            the label-guided heads in plain numpy, float64
+  mel               log-mel rows of a made signal
+  resize            crops resampled by Pillow
+  text_guided_unit  a tiny unit with its weights, and ONNX Runtime's outputs
+  wordpiece         strings of our own and the teacher's tokenizer's ids (`--work`: where emotion was prepared)
+  wordpiece_sweep   every Unicode character by the teacher's tokenizer
+"""
+
+import importlib
+
+from common.stages import REPO
+
+OUT = REPO / "tests" / "data"
+
+
+def writer(module: str):
+    """`write` of references/MODULE.py: each needs packages of its own, so it is imported when it runs."""
+    return lambda at: importlib.import_module(f"references.{module}").write(at)
+
+
+STAGES = {
+    "pictures": writer("draw_face"),
+    "faces": writer("faces"),
+    "fusion": writer("fusion"),
+    "mel": writer("mel"),
+    "resize": writer("resize"),
+    "text_guided_unit": writer("text_guided_unit"),
+    "wordpiece": writer("wordpiece"),
+    "wordpiece_sweep": writer("wordpiece_sweep"),
+}

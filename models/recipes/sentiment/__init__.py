@@ -1,0 +1,1 @@
+"""The sentiment bundle: a picture with its words."""
