@@ -3,7 +3,7 @@
 
 use super::catalogue::{Entry, Precision, Setting, find};
 use super::given::Tensor;
-use super::text_guided::{self, SelfUnit, TextGuidedUnit};
+use super::text_guided::{self, Unit};
 use super::{Fusion, FusionError, Rows, Scratch, Simplex};
 use std::fmt;
 
@@ -110,14 +110,15 @@ impl Function {
         weights: Vec<Tensor<'_>>,
         settings: &[(&str, f64)],
     ) -> Result<Box<dyn Call>, FusionError> {
-        let heads = || settings.iter().find(|(name, _)| *name == "heads");
-        let heads = || heads().map_or(0, |(_, value)| *value as usize);
+        let heads = || {
+            let found = settings.iter().find(|(name, _)| *name == "heads");
+            found.map_or(0, |(_, value)| *value as usize)
+        };
         Ok(match self {
             Function::Catalogue(entry, precision) => {
                 Box::new(Fusion::of(entry, precision, weights, settings)?)
             }
-            Function::Unit(None) => Box::new(SelfUnit::of(heads(), &weights)?),
-            Function::Unit(Some(pi)) => Box::new(TextGuidedUnit::of(heads(), pi, &weights)?),
+            Function::Unit(pi) => Box::new(Unit::new(heads(), pi, &weights)?),
         })
     }
 }
