@@ -101,7 +101,7 @@ fn parse_analyze(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Long("expressions-only") => options.session.tasks = Some(expressions()?),
             Long("annotate") => options.annotate = Some(parser.value()?.into()),
             Long("models") => options.session.models = Some(parser.value()?.into()),
-            Long("threads") => options.threads = Some(threads(&mut parser)?),
+            Long("threads") => options.session.threads = threads(&mut parser)?,
             Long("json") => json = true,
             Short('h') | Long("help") => return Ok(Command::Print(ANALYZE.into())),
             other => return Err(other.unexpected()),

@@ -31,8 +31,6 @@ pub struct Options {
     pub history: Vec<String>,
     /// Which bundles and tasks answer, and how.
     pub session: session::Options,
-    /// Workers of the kernels; one when `None`.
-    pub threads: Option<usize>,
     /// Where to draw what was seen in the one image.
     pub annotate: Option<PathBuf>,
 }
@@ -87,7 +85,6 @@ impl Analysis<'_> {
 /// # Errors
 /// The first file's error when files failed; the output's; a bundle that is refused.
 pub fn analyze(options: &Options, sink: &mut dyn Sink) -> Result<bool, Error> {
-    crate::kernels::set_threads(options.threads.unwrap_or(1));
     if let Some(path) = &options.annotate {
         annotate::check(path)?;
         if options.files.len() != 1 || options.files[0].is_dir() {

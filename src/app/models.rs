@@ -46,7 +46,7 @@ fn loaded(bundle: &Bundle) -> Result<Vec<Loaded>, Error> {
         .own_files()
         .filter(|f| f.precision != Precision::None)
     {
-        let model = Model::load(bundle, &file.name)?;
+        let model = Model::load(bundle, &file.name, 1)?;
         models.push(Loaded {
             file: file.name.clone(),
             audit: model.audit().clone(),

@@ -13,21 +13,6 @@ pub const MAX_THREADS: usize = 8;
 /// Turns of waiting before a worker sleeps: some tenths of a millisecond.
 const AWAKE: usize = 1 << 13;
 
-/// How many share the large kernels where a model is told nothing else.
-static THREADS: AtomicUsize = AtomicUsize::new(1);
-
-/// How many workers (1 to [`MAX_THREADS`]) share the large kernels of models that are loaded
-/// from now on and are told nothing else; 1 until this is called.
-pub fn set_threads(threads: usize) {
-    THREADS.store(threads.clamp(1, MAX_THREADS), Ordering::Relaxed);
-}
-
-/// What [`set_threads`] was given last.
-#[must_use]
-pub fn threads() -> usize {
-    THREADS.load(Ordering::Relaxed)
-}
-
 /// A job as the workers see it: its lifetime is forgotten, see [`Pool::run`].
 type Job = &'static (dyn Fn(usize) + Sync);
 

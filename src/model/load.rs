@@ -118,14 +118,15 @@ impl Model {
     ///
     /// # Errors
     /// A file that is missing, refused, or claims more than it does.
-    pub(crate) fn load(bundle: &Bundle, file: &str) -> Result<Model, ModelError> {
+    pub(crate) fn load(bundle: &Bundle, file: &str, threads: usize) -> Result<Model, ModelError> {
         let missing = || ModelError::Refused {
             name: file.into(),
             what: "is not in the bundle".into(),
         };
         let onnx = bundle.bytes(file).ok_or_else(missing)?;
         let claim = bundle.manifest.file(file).map(|f| f.precision);
-        Model::open(file, onnx)?.check_claim(claim)
+        let model = Model::open(file, onnx)?.check_claim(claim)?;
+        Ok(model.with_threads(threads))
     }
 
     /// A model in memory.
@@ -206,7 +207,7 @@ impl Model {
                 outputs,
                 engine: Arc::new(engine),
                 audit,
-                threads: kernels::threads(),
+                threads: 1,
             })
         }));
         let loaded = loaded.unwrap_or_else(|_| Err("the engine broke on it".into()));
@@ -230,7 +231,7 @@ impl Model {
     }
 
     /// The same model with `threads` workers (1 to [`kernels::MAX_THREADS`]) for its large
-    /// steps; the process's number unless this is called.
+    /// steps; one unless this is called.
     pub(crate) fn with_threads(self, threads: usize) -> Model {
         let threads = threads.clamp(1, kernels::MAX_THREADS);
         Model { threads, ..self }

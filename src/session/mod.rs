@@ -113,6 +113,8 @@ pub struct Options {
     pub evidence: bool,
     /// Every head answers, ablations too: what `eval` compares.
     pub every_head: bool,
+    /// Workers that share the large steps of a model, 1 to [`MAX_THREADS`](crate::kernels::MAX_THREADS).
+    pub threads: usize,
 }
 
 impl Default for Options {
@@ -129,6 +131,7 @@ impl Default for Options {
             faces: Faces::Find,
             evidence: false,
             every_head: false,
+            threads: 1,
         }
     }
 }
@@ -204,7 +207,7 @@ impl Session {
         let slots = found.into_iter().map(|bundle| Slot { bundle, task: None });
         let mut session = Session {
             slots: slots.collect(),
-            trunks: Trunks::default(),
+            trunks: Trunks::new(options.threads),
             history: History::new(HistoryLimits::default()),
             nearest: HashMap::new(),
             options,

@@ -1,7 +1,7 @@
 //! A task: the trunks and heads that a manifest names, with what it remembers over time.
 
 use super::explain;
-use super::heads::{self, Given, Head, Reply};
+use super::heads::{self, Given, Head, Reply, Size};
 use super::observation::{Observation, Scene};
 use super::trunks::{Encoding, Handle, MIN_SAMPLES, Trunks, timed};
 use super::{Faces, Nearest, Options};
@@ -98,7 +98,8 @@ impl Task {
                 0 => manifest.labels.len(),
                 own => own,
             };
-            let loaded = heads::load(bundle, head, classes)?;
+            let threads = options.threads;
+            let loaded = heads::load(bundle, head, Size { classes, threads })?;
             if let Some(lacking) = head.explain.values().find(|o| !loaded.gives(o)) {
                 return Err(ModelError::Refused {
                     name: bundle.name(),

@@ -69,8 +69,8 @@ impl Encoding {
 pub(super) struct Handle(usize);
 
 /// Every trunk that is loaded.
-#[derive(Default)]
 pub(super) struct Trunks {
+    threads: usize,
     speech: Vec<SpeechTrunk>,
     text: Vec<TextTrunk>,
     image: Vec<ImageTrunk>,
@@ -78,6 +78,17 @@ pub(super) struct Trunks {
 }
 
 impl Trunks {
+    /// None yet; each model will have `threads` workers.
+    pub fn new(threads: usize) -> Trunks {
+        Trunks {
+            threads,
+            speech: Vec::new(),
+            text: Vec::new(),
+            image: Vec::new(),
+            face: Vec::new(),
+        }
+    }
+
     /// Another observation: what was encoded of the last one is forgotten.
     pub fn next(&mut self) {
         self.speech.iter_mut().for_each(|t| t.last = None);
@@ -95,6 +106,7 @@ impl Trunks {
         bundle: &Bundle,
         wanted: &manifest::Speech,
     ) -> Result<Handle, ModelError> {
+        let threads = self.threads;
         let sha256 = sha256(&bundle.manifest, &wanted.file);
         let max_samples = (wanted.max_seconds * SAMPLE_RATE as f32) as usize;
         let same = |t: &SpeechTrunk| t.sha256 == sha256 && t.max_samples == max_samples;
@@ -102,7 +114,7 @@ impl Trunks {
             Ok(SpeechTrunk {
                 max_samples,
                 mel: Mel::new(),
-                model: Model::load(bundle, &wanted.file)?.expect(&["mel"], &[])?,
+                model: Model::load(bundle, &wanted.file, threads)?.expect(&["mel"], &[])?,
                 last: None,
                 sha256: sha256.clone(),
             })
@@ -114,6 +126,7 @@ impl Trunks {
         bundle: &Bundle,
         wanted: &manifest::Text,
     ) -> Result<Handle, ModelError> {
+        let threads = self.threads;
         let sha256 = [&wanted.file, &wanted.vocab].map(|f| sha256(&bundle.manifest, f));
         shared(
             &mut self.text,
@@ -121,7 +134,8 @@ impl Trunks {
             || {
                 Ok(TextTrunk {
                     tokenizer: tokenizer(bundle, &wanted.vocab)?,
-                    model: Model::load(bundle, &wanted.file)?.expect(&["ids", "types"], &[])?,
+                    model: Model::load(bundle, &wanted.file, threads)?
+                        .expect(&["ids", "types"], &[])?,
                     last: None,
                     sha256: sha256.clone(),
                 })
@@ -134,6 +148,7 @@ impl Trunks {
         bundle: &Bundle,
         wanted: &manifest::Image,
     ) -> Result<Handle, ModelError> {
+        let threads = self.threads;
         let sha256 = sha256(&bundle.manifest, &wanted.file);
         let same = |t: &ImageTrunk| t.sha256 == sha256 && t.side == wanted.side;
         shared(&mut self.image, same, || {
@@ -141,7 +156,7 @@ impl Trunks {
                 side: wanted.side,
                 resizer: Resizer::new(),
                 pixels: Vec::new(),
-                model: Model::load(bundle, &wanted.file)?.expect(&["pixels"], &[])?,
+                model: Model::load(bundle, &wanted.file, threads)?.expect(&["pixels"], &[])?,
                 last: None,
                 sha256: sha256.clone(),
             })
@@ -153,10 +168,11 @@ impl Trunks {
         bundle: &Bundle,
         wanted: &manifest::Face,
     ) -> Result<Handle, ModelError> {
+        let threads = self.threads;
         let sha256 = sha256(&bundle.manifest, &wanted.file);
         let same = |t: &FaceTrunk| t.sha256 == sha256 && t.wanted == *wanted;
         shared(&mut self.face, same, || {
-            let model = Model::load(bundle, &wanted.file)?;
+            let model = Model::load(bundle, &wanted.file, threads)?;
             Ok(FaceTrunk {
                 wanted: wanted.clone(),
                 resizer: Resizer::new(),

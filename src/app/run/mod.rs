@@ -80,7 +80,6 @@ pub struct Options {
 /// output that went away, or a part that does not come to its end.
 pub fn run(options: &Options, mut sink: Box<dyn Sink>) -> Result<bool, Error> {
     let config = Config::read(&options.config)?;
-    crate::kernels::set_threads(options.threads.unwrap_or(1));
     let profile = board::choose(options.board.as_deref())?;
     let sources = sources(options, &config, &profile)?;
     let gate = CaptureGate::open(&config, &profile, signals::press_flag())?;
@@ -97,6 +96,7 @@ pub fn run(options: &Options, mut sink: Box<dyn Sink>) -> Result<bool, Error> {
             explain: options.explain || config.decision.explain,
             forget: config.text.forget,
             voice: config.notice.setting.allows_biometrics(),
+            threads: options.threads.unwrap_or(1),
             ..session::Options::default()
         },
         camera,

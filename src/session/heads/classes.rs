@@ -1,6 +1,6 @@
 //! `classes`: logits over classes, calibrated by a temperature.
 
-use super::{Given, Head, Reply};
+use super::{Given, Head, Reply, Size};
 use crate::decision::softmax;
 use crate::model::{self, Bundle, Model, ModelError, Output, manifest};
 
@@ -19,11 +19,11 @@ struct Classes {
 pub(super) fn load(
     bundle: &Bundle,
     head: &manifest::Head,
-    classes: usize,
+    size: Size,
 ) -> Result<Box<dyn Head>, ModelError> {
     let mut model = None;
     if let Some(file) = &head.file {
-        let loaded = Model::load(bundle, file)?.expect_outputs(&[LOGITS])?;
+        let loaded = Model::load(bundle, file, size.threads)?.expect_outputs(&[LOGITS])?;
         if loaded.arity() != head.reads.len() {
             let (takes, reads) = (loaded.arity(), head.reads.len());
             return Err(loaded.refused(format!(
@@ -37,7 +37,7 @@ pub(super) fn load(
         name: head.file.clone().unwrap_or_else(|| head.name.clone()),
         model,
         temperature: head.temperature,
-        classes,
+        classes: size.classes,
     }))
 }
 

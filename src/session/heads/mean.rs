@@ -1,7 +1,7 @@
 //! `mean`: the mean of other heads' probabilities. The simplest joint answer, kept as a
 //! yardstick for fusion.
 
-use super::{Given, Head, Reply};
+use super::{Given, Head, Reply, Size};
 use crate::model::{Bundle, ModelError, manifest};
 
 struct Mean {
@@ -11,9 +11,11 @@ struct Mean {
 pub(super) fn load(
     _: &Bundle,
     _: &manifest::Head,
-    classes: usize,
+    size: Size,
 ) -> Result<Box<dyn Head>, ModelError> {
-    Ok(Box::new(Mean { classes }))
+    Ok(Box::new(Mean {
+        classes: size.classes,
+    }))
 }
 
 impl Head for Mean {

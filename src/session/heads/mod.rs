@@ -46,10 +46,19 @@ impl Reply {
     }
 }
 
-/// A kind of head: its name in manifests, and how one is loaded for so many classes.
+/// A kind of head: its name in manifests, and how one is loaded.
 pub(super) struct Kind {
     pub name: &'static str,
-    load: fn(&Bundle, &manifest::Head, usize) -> Result<Box<dyn Head>, ModelError>,
+    load: fn(&Bundle, &manifest::Head, Size) -> Result<Box<dyn Head>, ModelError>,
+}
+
+/// What a manifest does not say of a head itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    /// Classes that it tells apart.
+    pub classes: usize,
+    /// Workers that share the large steps of its model.
+    pub threads: usize,
 }
 
 /// Every kind of this build.
@@ -76,7 +85,7 @@ pub(super) static KINDS: &[Kind] = &[
 pub(super) fn load(
     bundle: &Bundle,
     head: &manifest::Head,
-    classes: usize,
+    size: Size,
 ) -> Result<Box<dyn Head>, ModelError> {
     let kind = KINDS.iter().find(|k| k.name == head.kind).ok_or_else(|| {
         let known: Vec<&str> = KINDS.iter().map(|k| k.name).collect();
@@ -90,5 +99,5 @@ pub(super) fn load(
             ),
         }
     })?;
-    (kind.load)(bundle, head, classes)
+    (kind.load)(bundle, head, size)
 }
