@@ -5,12 +5,54 @@
 //! of compute. An event carries scores, never sound, words of others or identity.
 
 use crate::model::manifest::Trunk;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Name and version of the event's layout.
 pub const SCHEMA: &str = "demeanor.event/1";
+/// The layout as JSON Schema (draft 2020-12).
+pub const JSON_SCHEMA: &str = include_str!("event.schema.json");
+
+/// What is written beside an answer or a state: which, when and where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Counts what this process writes, from 1, in order.
+    pub seq: u64,
+    /// UTC by the machine's clock; only of what is live.
+    pub time: Option<Timestamp>,
+    /// Which device; only of what is live.
+    pub device: Option<Arc<str>>,
+}
+
+impl Stamp {
+    /// The object with the stamp behind its `schema`.
+    pub fn on(&self, mut object: Value) -> Value {
+        if let Value::Object(fields) = &mut object {
+            let device = self.device.as_deref().map(|device| json!(device));
+            let time = self.time.map(|time| json!(format!("{time:.3}")));
+            let stamps = [
+                ("device", device),
+                ("time", time),
+                ("seq", Some(json!(self.seq))),
+            ];
+            for (name, value) in stamps {
+                if let Some(value) = value {
+                    fields.shift_insert(1, name.into(), value);
+                }
+            }
+        }
+        object
+    }
+}
+
+/// The time by the machine's clock; `None` where it is set beyond the year 9999.
+pub fn now() -> Option<Timestamp> {
+    Timestamp::try_from(SystemTime::now()).ok()
+}
 
 /// Which inputs an answer rests on; at least one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,7 +172,7 @@ impl Face {
 }
 
 /// Samples that never arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gap {
     /// Stream time of the hole, in seconds.
     pub at: f64,
@@ -138,9 +180,14 @@ pub struct Gap {
     pub seconds: f64,
 }
 
+impl Gap {
+    fn to_json(&self) -> Value {
+        json!({ "at": milli(self.at), "seconds": milli(self.seconds) })
+    }
+}
+
 /// A token or a stretch of sound that speaks for the chosen class.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Salient {
     /// A piece of the text.
     Token {
@@ -159,33 +206,38 @@ pub enum Salient {
 }
 
 /// Why: the rows of G_t and G_s that are most similar to the chosen class.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Explanation {
     /// Salient tokens, strongest first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<Salient>,
     /// Salient frames, strongest first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub frames: Vec<Salient>,
 }
 
 impl Explanation {
+    fn to_json(&self) -> Value {
+        let mut rows = Map::new();
+        for (name, salient) in [("tokens", &self.tokens), ("frames", &self.frames)] {
+            if !salient.is_empty() {
+                let of: Vec<Value> = salient.iter().map(Salient::to_json).collect();
+                rows.insert(name.into(), json!(of));
+            }
+        }
+        Value::Object(rows)
+    }
+}
+
+impl Salient {
     /// Three decimals: nobody reads more of a similarity or a time.
-    fn rounded(&self) -> Explanation {
-        let short = |x: f32| milli(f64::from(x)) as f32;
-        let row = |salient: &Salient| match salient {
-            Salient::Token { token, similarity } => Salient::Token {
-                token: token.clone(),
-                similarity: short(*similarity),
-            },
-            Salient::Frame { at, similarity } => Salient::Frame {
-                at: milli(*at),
-                similarity: short(*similarity),
-            },
-        };
-        Explanation {
-            tokens: self.tokens.iter().map(row).collect(),
-            frames: self.frames.iter().map(row).collect(),
+    fn to_json(&self) -> Value {
+        let short = |x: f32| milli(f64::from(x));
+        match self {
+            Salient::Token { token, similarity } => {
+                json!({ "token": token, "similarity": short(*similarity) })
+            }
+            Salient::Frame { at, similarity } => {
+                json!({ "at": milli(*at), "similarity": short(*similarity) })
+            }
         }
     }
 }
@@ -267,12 +319,44 @@ impl Event {
         if let Some(face) = &self.face {
             event.insert("face".into(), face.to_json());
         }
-        event.insert("gaps".into(), json!(self.gaps));
+        let gaps: Vec<Value> = self.gaps.iter().map(Gap::to_json).collect();
+        event.insert("gaps".into(), json!(gaps));
         event.insert("notes".into(), json!(self.notes));
         if let Some(explain) = &self.explain {
-            event.insert("explain".into(), json!(explain.rounded()));
+            event.insert("explain".into(), explain.to_json());
         }
         Value::Object(event)
+    }
+}
+
+/// Somebody came into sight, or went out of it. Nobody is recognised: the numbers are those of
+/// [`Face::id`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Faces {
+    /// The file or device.
+    pub source: String,
+    /// Stream time in seconds; `None` for an image without one.
+    pub at: Option<f64>,
+    /// Faces that are in sight now.
+    pub ids: Vec<u32>,
+    /// Those that have just come.
+    pub came: Vec<u32>,
+    /// Those that have just gone.
+    pub left: Vec<u32>,
+}
+
+impl Faces {
+    /// The change as one JSON object.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "schema": SCHEMA,
+            "task": "faces",
+            "source": self.source,
+            "start": self.at.map(milli),
+            "count": self.ids.len(),
+            "ids": self.ids,
+            "change": { "came": self.came, "left": self.left },
+        })
     }
 }
 
@@ -390,15 +474,18 @@ pub struct StateChange {
     pub state: State,
     /// In words; may be empty.
     pub detail: String,
+    /// When it came to be so, which may be long before a reader hears of it.
+    pub time: Option<Timestamp>,
 }
 
 impl StateChange {
-    /// A change of `source`.
+    /// A change of `source` that has just come.
     pub fn new(source: impl Into<String>, state: State, detail: impl Into<String>) -> StateChange {
         StateChange {
             source: source.into(),
             state,
             detail: detail.into(),
+            time: now(),
         }
     }
 
@@ -440,4 +527,53 @@ fn milli(value: f64) -> f64 {
 fn decimals(value: f64, places: i32) -> f64 {
     let unit = 10f64.powi(places);
     (value * unit).round() / unit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_decimals_that_mean_something() {
+        let event = Event {
+            start: Some(0.1 + 0.2),
+            gaps: vec![Gap {
+                at: 1.0 / 3.0,
+                seconds: 0.1 + 0.2,
+            }],
+            explain: Some(Explanation {
+                tokens: vec![Salient::Token {
+                    token: "x".into(),
+                    similarity: 0.527,
+                }],
+                frames: vec![Salient::Frame {
+                    at: 2.0 / 3.0,
+                    similarity: -0.1,
+                }],
+            }),
+            ..Event::default()
+        };
+        let text = event.to_json().to_string();
+        for part in [
+            "\"start\":0.3,",
+            "{\"at\":0.333,\"seconds\":0.3}",
+            "{\"token\":\"x\",\"similarity\":0.527}",
+            "{\"at\":0.667,\"similarity\":-0.1}",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn a_stamp_stands_behind_the_schema() {
+        let stamp = Stamp {
+            seq: 7,
+            time: "2026-11-26T17:05:48.123456Z".parse().ok(),
+            device: Some("door".into()),
+        };
+        let text = stamp.on(Faces::default().to_json()).to_string();
+        let begins = "{\"schema\":\"demeanor.event/1\",\"seq\":7,\
+                      \"time\":\"2026-11-26T17:05:48.123Z\",\"device\":\"door\",\"task\":\"faces\"";
+        assert!(text.starts_with(begins), "{text}");
+    }
 }

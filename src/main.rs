@@ -4,7 +4,7 @@
 use demeanor::Error;
 use demeanor::app::{analyze, bench, devices, doctor, eval, fusion, models, run};
 use demeanor::cli::{self, Command};
-use demeanor::sink::{Format, Writer};
+use demeanor::sink::{Fanout, Format, Writer};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -60,10 +60,10 @@ fn dispatch() -> Result<bool, Error> {
             .map(|()| true)
             .map_err(Error::Output),
         Command::Analyze { options, json } => {
-            analyze::analyze(&options, &mut Writer::new(out, format(json)))
+            analyze::analyze(&options, &mut Fanout::new(Writer::new(out, format(json))))
         }
         Command::Run { options, json } => {
-            run::run(&options, Box::new(Writer::new(out, format(json))))
+            run::run(&options, Fanout::new(Writer::new(out, format(json))))
         }
         Command::Eval(options) => eval::eval(&options, &mut out),
         Command::Bench(options) => bench::bench(&options, &mut out),

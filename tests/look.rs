@@ -270,7 +270,7 @@ impl Live {
             let left = end.saturating_duration_since(Instant::now());
             let line = self.lines.recv_timeout(left);
             let line = line.unwrap_or_else(|_| panic!("it never came: {:?}", self.events));
-            self.events.push(serde_json::from_str(&line).expect(&line));
+            self.events.push(event(&line));
             if self.events.last().is_some_and(&wanted) {
                 return self.events.last().unwrap();
             }

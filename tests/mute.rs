@@ -42,7 +42,7 @@ impl Running {
         let (sender, events) = mpsc::channel();
         std::thread::spawn(move || {
             for line in out.lines().map_while(Result::ok) {
-                let _ = sender.send(serde_json::from_str(&line).expect(&line));
+                let _ = sender.send(event(&line));
             }
         });
         Running {
@@ -364,9 +364,7 @@ impl Flooded {
 
 fn parsed(text: &str) -> Vec<Value> {
     let lines = text.lines().filter(|line| !line.is_empty());
-    lines
-        .map(|line| serde_json::from_str(line).expect(line))
-        .collect()
+    lines.map(event).collect()
 }
 
 fn has_record(log: &PathBuf, record: &str) -> bool {

@@ -27,7 +27,7 @@ use crate::service::ledger::Ledger;
 use crate::service::metrics::{Machine, Metrics};
 use crate::service::progress::{Progress, Stage};
 use crate::session::{self, Tasks};
-use crate::sink::Sink;
+use crate::sink::Fanout;
 use capture::Capture;
 use gate::CaptureGate;
 pub(crate) use gate::line;
@@ -78,7 +78,7 @@ pub struct Options {
 /// # Errors
 /// A config without notice, a source that fails for good, a bundle that is refused, an
 /// output that went away, or a part that does not come to its end.
-pub fn run(options: &Options, mut sink: Box<dyn Sink>) -> Result<bool, Error> {
+pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
     let config = Config::read(&options.config)?;
     let profile = board::choose(options.board.as_deref())?;
     let sources = sources(options, &config, &profile)?;
@@ -113,9 +113,10 @@ pub fn run(options: &Options, mut sink: Box<dyn Sink>) -> Result<bool, Error> {
         names.clone(),
         Grace::default(),
     );
+    let mut sink = sink.live(&config.device.name());
     let (heard, seen) = (sources.sound.name(), sources.camera_name());
     let inferring = Arc::clone(&shared);
-    let infer = move || worker.work(&inferring, sink.as_mut(), (&heard, &seen));
+    let infer = move || worker.work(&inferring, &mut sink, (&heard, &seen));
     let announce =
         |gate: &mut CaptureGate| announce(&config.notice, &profile.name, &names, gate, &shared);
     let thermal = profile.thermal_zone.clone();
