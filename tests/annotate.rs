@@ -3,8 +3,8 @@
 mod support;
 
 use demeanor::Error;
-use demeanor::app::annotate::{Page, annotate, check};
 use demeanor::event::{Attention, Event, Evidence, Face, Modality};
+use demeanor::testing::{Page, annotate, check};
 use demeanor::vision::{self, Picture};
 use std::fs;
 use std::path::Path;

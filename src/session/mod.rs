@@ -26,7 +26,7 @@ pub use task::UNSURE;
 pub use warm_up::Trial;
 
 use crate::Error;
-use crate::event::{Event, Face};
+use crate::event::{Event, Face, Faces};
 use crate::model::manifest::{Manifest, Trunk};
 use crate::model::{Bundle, ModelError, bundles};
 use crate::text::{History, HistoryLimits};
@@ -79,7 +79,7 @@ impl TryFrom<Vec<String>> for Tasks {
 
 /// Where faces are looked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Faces {
+pub enum FaceSearch {
     /// A detector finds them.
     #[default]
     Find,
@@ -108,7 +108,7 @@ pub struct Options {
     /// Sound that a gate takes for no speech is judged all the same.
     pub all_sounds: bool,
     /// Where faces are looked for.
-    pub faces: Faces,
+    pub faces: FaceSearch,
     /// Events carry what a page shows of their making.
     pub evidence: bool,
     /// Every head answers, ablations too: what `eval` compares.
@@ -128,7 +128,7 @@ impl Default for Options {
             forget: 60.0,
             voice: true,
             all_sounds: false,
-            faces: Faces::Find,
+            faces: FaceSearch::Find,
             evidence: false,
             every_head: false,
             threads: 1,
@@ -177,6 +177,9 @@ pub struct Session {
     trunks: Trunks,
     history: History,
     nearest: HashMap<String, Nearest>,
+    /// Numbers of the faces that were in sight at the last look.
+    in_sight: Vec<u32>,
+    change: Option<Faces>,
 }
 
 impl Session {
@@ -210,6 +213,8 @@ impl Session {
             trunks: Trunks::new(options.threads),
             history: History::new(HistoryLimits::default()),
             nearest: HashMap::new(),
+            in_sight: Vec::new(),
+            change: None,
             options,
         };
         session.restart();
@@ -243,6 +248,8 @@ impl Session {
         });
         self.trunks.restart();
         self.nearest.clear();
+        self.in_sight.clear();
+        self.change = None;
         for task in self.slots.iter_mut().filter_map(|s| s.task.as_mut()) {
             task.restart(&self.options);
         }
@@ -311,11 +318,41 @@ impl Session {
         if let Some(words) = observed.words {
             self.history.push(words, clock);
         }
+        if observed.is_look() {
+            self.watch(observed);
+        }
         // of what somebody said, the answer about the speaker comes first
         if observed.scene.is_none() || observed.at.is_some() {
             told.sort_by_key(|(late, _)| !late);
         }
         Ok(told.into_iter().flat_map(|(_, events)| events).collect())
+    }
+
+    /// Who came into sight or went out of it since this was asked last; looks of a stream tell.
+    /// A face that is lost for a few looks is still taken to be there.
+    pub fn faces_change(&mut self) -> Option<Faces> {
+        self.change.take()
+    }
+
+    fn watch(&mut self, look: &Observation<'_>) {
+        let Some(ids) = self.trunks.in_sight() else {
+            return;
+        };
+        let lacking = |among: &[u32], ids: &[u32]| -> Vec<u32> {
+            let lacking = ids.iter().filter(|id| !among.contains(id));
+            lacking.copied().collect()
+        };
+        let (came, left) = (lacking(&self.in_sight, &ids), lacking(&ids, &self.in_sight));
+        self.in_sight.clone_from(&ids);
+        if !came.is_empty() || !left.is_empty() {
+            self.change = Some(Faces {
+                source: look.scene.map_or(look.source, |s| s.source).to_owned(),
+                at: look.at.map(|at| at.as_secs_f64()),
+                ids,
+                came,
+                left,
+            });
+        }
     }
 
     /// Places of the tasks that look at an observation, those first whose answers others read.

@@ -4,7 +4,7 @@ use super::explain;
 use super::heads::{self, Given, Head, Reply, Size};
 use super::observation::{Observation, Scene};
 use super::trunks::{Encoding, Handle, MIN_SAMPLES, Trunks, timed};
-use super::{Faces, Nearest, Options};
+use super::{FaceSearch, Nearest, Options};
 use crate::decision::{Smoother, choose, top};
 use crate::event::{Attention, Event, Evidence, Explanation, Face, Gap, Latency, Modality};
 use crate::model::manifest::{self, Manifest, Trunk};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// A share of clipped samples that a reader should know of.
 const CLIPPING: f64 = 0.01;
-/// Faces of an image that are judged, the most certain ones.
+/// FaceSearch of an image that are judged, the most certain ones.
 const MAX_JUDGED: usize = 16;
 /// The label of an answer that no class is certain enough for.
 pub const UNSURE: &str = "unsure";
@@ -535,7 +535,7 @@ impl Task {
             decode: scene.decode,
             ..Latency::default()
         };
-        let whole = context.options.faces == Faces::Whole;
+        let whole = context.options.faces == FaceSearch::Whole;
         let found = match whole {
             true => Arc::new(vec![(the_whole(scene), 0)]),
             false => context

@@ -185,6 +185,11 @@ impl Trunks {
         })
     }
 
+    /// Numbers of the faces in sight; `None` without a detector.
+    pub fn in_sight(&self) -> Option<Vec<u32>> {
+        self.face.first().map(|t| t.tracker.ids())
+    }
+
     pub fn speech(&mut self, at: Handle) -> &mut SpeechTrunk {
         &mut self.speech[at.0]
     }

@@ -1,7 +1,7 @@
 //! An answer of each task about nothing, from made-up sound, words and pixels: what a service
 //! does before it says that it is ready, and how `doctor` tries the models.
 
-use super::{Faces, Observation, Scene, Session};
+use super::{FaceSearch, Observation, Scene, Session};
 use crate::Error;
 use crate::model::ModelError;
 use crate::model::manifest::Trunk;
@@ -109,7 +109,7 @@ impl Session {
         options.voice = true;
         let mut scores = Vec::new();
         // no face is in the image: it is searched, and then taken for one
-        for faces in [Faces::Find, Faces::Whole] {
+        for faces in [FaceSearch::Find, FaceSearch::Whole] {
             options.faces = faces;
             self.trunks.next();
             let mut context = Context {

@@ -10,7 +10,7 @@ use crate::event::Modality;
 use crate::fusion::{CATALOGUE, Precision};
 use crate::model::manifest::Trunk;
 use crate::model::{Bundle, Given, Model, ModelError};
-use crate::session::{self, Faces, Observation, Scene, Session, Tasks};
+use crate::session::{self, FaceSearch, Observation, Scene, Session, Tasks};
 use crate::signal::segment::{self, Utterance};
 use crate::vision::Picture;
 use std::path::Path;
@@ -107,8 +107,8 @@ impl Judge {
                 tasks: Some(Tasks::parse(&options.task).map_err(Error::Usage)?),
                 forget: 1e9,
                 faces: match options.detect {
-                    true => Faces::Find,
-                    false => Faces::Whole,
+                    true => FaceSearch::Find,
+                    false => FaceSearch::Whole,
                 },
                 every_head: true,
                 ..session::Options::default()

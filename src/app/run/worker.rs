@@ -140,7 +140,11 @@ impl Worker {
             scene: Some(decoded.scene(source)),
             ..Observation::default()
         };
-        out.events(&self.session.observe(&observed)?)
+        let events = self.session.observe(&observed)?;
+        if let Some(faces) = self.session.faces_change() {
+            out.sink.faces(&faces).map_err(Error::Output)?;
+        }
+        out.events(&events)
     }
 
     /// Decodes a frame, unless it is the one decoded last; a damaged one is told and left.
