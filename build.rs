@@ -66,7 +66,7 @@ fn bundles(root: &Path) -> Result<String, String> {
             table,
             "Embedded {{ manifest: include_str!({path:?}), files: &["
         );
-        for file in &parsed.files {
+        for file in parsed.files.iter().filter(|f| f.bundle.is_none()) {
             let path = folder.join(&file.name);
             check_hash(&path, &file.sha256)?;
             let _ = writeln!(table, "  ({:?}, include_bytes!({path:?})),", file.name);
@@ -108,7 +108,8 @@ fn chosen(found: Vec<Found>) -> Result<Vec<Found>, String> {
     let is_wanted = |(folder, _): &Found| wanted.contains(&name(folder).as_str());
     let (kept, left): (Vec<Found>, Vec<Found>) = found.into_iter().partition(is_wanted);
     for (folder, parsed) in &kept {
-        let lender = |(_, m): &&Found| parsed.shared.iter().any(|s| s.bundle == m.id);
+        let borrows = |id: &str| parsed.files.iter().any(|f| f.bundle.as_deref() == Some(id));
+        let lender = |(_, m): &&Found| borrows(&m.id);
         if let Some((lender, _)) = left.iter().find(lender) {
             let (borrower, lender) = (name(folder), name(lender));
             return Err(format!(

@@ -2,11 +2,10 @@
 
 mod help;
 
-use crate::app::answer::Tasks;
 use crate::app::{analyze, bench, doctor, eval, fusion, models, run};
 use crate::kernels::MAX_THREADS;
 use crate::model::Runner;
-use crate::model::manifest::Task;
+use crate::session::Tasks;
 use help::{ANALYZE, BENCH, DOCTOR, EVAL, FUSION, HELP, MODELS, RUN};
 use lexopt::prelude::*;
 use std::ffi::OsString;
@@ -90,17 +89,19 @@ fn parse_analyze(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Long("text") => options.text = Some(utf8(parser.value()?, "--text")?),
             Long("words") => options.words = Some(parser.value()?.into()),
             Long("history") => options.history.push(utf8(parser.value()?, "--history")?),
-            Long("explain") => options.manner.explain = true,
-            Long("smooth") => options.manner.smooth = within(&mut parser, "--smooth", 0.0, 3600.0)?,
+            Long("explain") => options.session.explain = true,
+            Long("smooth") => {
+                options.session.smooth = within(&mut parser, "--smooth", 0.0, 3600.0)?;
+            }
             Long("unsure-below") => {
-                options.manner.unsure_below =
+                options.session.unsure_below =
                     Some(within(&mut parser, "--unsure-below", 0.0, 1.0)? as f32);
             }
-            Long("tasks") => options.tasks = Some(tasks(&mut parser)?),
-            Long("expressions-only") => options.tasks = Some(Tasks::EXPRESSIONS),
+            Long("tasks") => options.session.tasks = Some(tasks(&mut parser)?),
+            Long("expressions-only") => options.session.tasks = Some(expressions()?),
             Long("annotate") => options.annotate = Some(parser.value()?.into()),
-            Long("models") => options.models = Some(parser.value()?.into()),
-            Long("threads") => options.threads = Some(threads(&mut parser)?),
+            Long("models") => options.session.models = Some(parser.value()?.into()),
+            Long("threads") => options.session.threads = threads(&mut parser)?,
             Long("json") => json = true,
             Short('h') | Long("help") => return Ok(Command::Print(ANALYZE.into())),
             other => return Err(other.unexpected()),
@@ -123,7 +124,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Long("audio") => options.audio = Some(utf8(parser.value()?, "--audio")?),
             Long("camera") => options.camera = Some(utf8(parser.value()?, "--camera")?),
             Long("tasks") => options.tasks = Some(tasks(&mut parser)?),
-            Long("expressions-only") => options.tasks = Some(Tasks::EXPRESSIONS),
+            Long("expressions-only") => options.tasks = Some(expressions()?),
             Long("text-stdin") => options.text_stdin = true,
             Long("board") => options.board = Some(parser.value()?.string()?),
             Long("explain") => options.explain = true,
@@ -143,7 +144,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
 }
 
 fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
-    let mut options = eval::Options::new(Task::Emotion, PathBuf::new());
+    let mut options = eval::Options::new("", PathBuf::new());
     let (mut task, mut data) = (None, None);
     while let Some(arg) = parser.next()? {
         match arg {
@@ -167,33 +168,9 @@ fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             other => return Err(other.unexpected()),
         }
     }
-    let names = Task::ALL.map(Task::name).join(", ");
-    let task = task.ok_or_else(|| format!("eval needs --task, one of {names}"))?;
-    let known = Task::ALL.into_iter().find(|t| t.name() == task);
-    options.task = known.ok_or_else(|| format!("--task {task}: this build answers {names}"))?;
+    options.task = task.ok_or("eval needs --task NAME; `demeanor models` lists the tasks")?;
     options.data = data.ok_or("eval needs --data FILE.csv")?;
-    fits(&options)?;
     Ok(Command::Eval(Box::new(options)))
-}
-
-/// Refuses an option of `eval` that its task would pass over.
-fn fits(options: &eval::Options) -> Result<(), Wrong> {
-    let task = options.task;
-    let misplaced = [
-        ("--train", options.train.is_some() && task == Task::Emotion),
-        (
-            "--fusion",
-            options.fusion.is_some() && task != Task::Sentiment,
-        ),
-        ("--detect", options.detect && task != Task::Expression),
-        ("--no-history", options.no_history && task != Task::Emotion),
-    ];
-    match misplaced.into_iter().find(|(_, wrong)| *wrong) {
-        Some((option, _)) => {
-            Err(format!("{option} does nothing for --task {}", task.name()).into())
-        }
-        None => Ok(()),
-    }
 }
 
 fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
@@ -254,6 +231,11 @@ fn compare(parser: &mut lexopt::Parser) -> Result<bench::Compare, Wrong> {
 fn tasks(parser: &mut lexopt::Parser) -> Result<Tasks, Wrong> {
     let text = utf8(parser.value()?, "--tasks")?;
     Tasks::parse(&text).map_err(|e| format!("--tasks: {e}").into())
+}
+
+/// What faces show, and nothing inferred from it.
+fn expressions() -> Result<Tasks, Wrong> {
+    Tasks::parse("expression").map_err(Wrong::from)
 }
 
 /// Workers of the kernels.
@@ -360,9 +342,9 @@ mod tests {
         else {
             panic!("not analyze");
         };
-        assert!(json && options.manner.explain && options.files.len() == 2);
+        assert!(json && options.session.explain && options.files.len() == 2);
         assert_eq!(
-            (options.manner.smooth, options.manner.unsure_below),
+            (options.session.smooth, options.session.unsure_below),
             (2.0, Some(0.5))
         );
     }
@@ -373,17 +355,9 @@ mod tests {
             ("dance", "`dance` is no command"),
             ("analyze", "needs a FILE"),
             ("analyze x --smooth -1", "--smooth"),
-            ("analyze x --tasks dance", "`dance` is no task"),
             ("run", "--config"),
             ("eval --data x", "--task"),
-            ("eval --task sarcasm --data x", "sarcasm"),
             ("eval --task emotion --data x --map calm", "FROM=TO"),
-            ("eval --task emotion --data x --train y", "--train"),
-            ("eval --task sentiment --data x --detect", "--detect"),
-            (
-                "eval --task expression --data x --no-history",
-                "--no-history",
-            ),
             ("models --colour", "--colour"),
             ("doctor rpi4", "rpi4"),
             ("bench --dim N", "NAME=VALUE"),

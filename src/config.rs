@@ -1,13 +1,14 @@
 //! Configuration of `demeanor run`: a TOML file, unknown fields refused.
 
 use crate::Error;
-use crate::app::answer::Tasks;
 use crate::board::profile::{self, Format, Line, Profile};
 use crate::capture::CaptureError;
 use crate::capture::camera::CameraSpec;
 use crate::capture::child::{Command, Form};
+use crate::session::Tasks;
 use crate::vision::yuv::Layout;
 use serde::Deserialize;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use std::time::Duration;
 pub struct Config {
     /// What the people in front of the device were told. Nothing is captured without it.
     pub notice: Notice,
+    /// Which device this is.
+    #[serde(default)]
+    pub device: Device,
     /// Where sound comes from.
     #[serde(default)]
     pub audio: Audio,
@@ -90,6 +94,23 @@ impl Setting {
             Setting::Workplace => "workplace",
             Setting::Education => "education",
         }
+    }
+}
+
+/// Which device this is, among others whose events are collected.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Device {
+    /// The name in its events; the host's when it is left out.
+    pub name: Option<String>,
+}
+
+impl Device {
+    /// The name in events.
+    pub fn name(&self) -> String {
+        let host = || fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let name = self.name.clone().or_else(host).unwrap_or_default();
+        name.trim().to_owned()
     }
 }
 

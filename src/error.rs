@@ -46,6 +46,9 @@ pub enum Error {
         /// What is wrong, with the line.
         what: String,
     },
+    /// The end was asked for, and something did not come to it.
+    #[error("{0}; the run was ended without it")]
+    Unfinished(String),
     /// The doctor found something that does not work.
     #[error(
         "{failed} {checks} failed; the report says what to do about {it}",

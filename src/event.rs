@@ -4,11 +4,55 @@
 //! not know. Times are seconds of stream time (0 = first sample), latencies milliseconds
 //! of compute. An event carries scores, never sound, words of others or identity.
 
+use crate::model::manifest::Trunk;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Name and version of the event's layout.
 pub const SCHEMA: &str = "demeanor.event/1";
+/// The layout as JSON Schema (draft 2020-12).
+pub const JSON_SCHEMA: &str = include_str!("event.schema.json");
+
+/// What is written beside an answer or a state: which, when and where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Counts what this process writes, from 1, in order.
+    pub seq: u64,
+    /// UTC by the machine's clock; only of what is live.
+    pub time: Option<Timestamp>,
+    /// Which device; only of what is live.
+    pub device: Option<Arc<str>>,
+}
+
+impl Stamp {
+    /// The object with the stamp behind its `schema`.
+    pub fn on(&self, mut object: Value) -> Value {
+        if let Value::Object(fields) = &mut object {
+            let device = self.device.as_deref().map(|device| json!(device));
+            let time = self.time.map(|time| json!(format!("{time:.3}")));
+            let stamps = [
+                ("device", device),
+                ("time", time),
+                ("seq", Some(json!(self.seq))),
+            ];
+            for (name, value) in stamps {
+                if let Some(value) = value {
+                    fields.shift_insert(1, name.into(), value);
+                }
+            }
+        }
+        object
+    }
+}
+
+/// The time by the machine's clock; `None` where it is set beyond the year 9999.
+pub fn now() -> Option<Timestamp> {
+    Timestamp::try_from(SystemTime::now()).ok()
+}
 
 /// Which inputs an answer rests on; at least one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +68,17 @@ pub struct Modality {
 }
 
 impl Modality {
+    /// What of this the other does not hold.
+    #[must_use]
+    pub fn without(self, other: &Modality) -> Modality {
+        Modality {
+            speech: self.speech && !other.speech,
+            text: self.text && !other.text,
+            image: self.image && !other.image,
+            face: self.face && !other.face,
+        }
+    }
+
     /// The name used in events: `speech+text`, `image+text`, `face`, …
     pub fn name(self) -> String {
         let parts = [
@@ -117,7 +172,7 @@ impl Face {
 }
 
 /// Samples that never arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gap {
     /// Stream time of the hole, in seconds.
     pub at: f64,
@@ -125,9 +180,14 @@ pub struct Gap {
     pub seconds: f64,
 }
 
+impl Gap {
+    fn to_json(&self) -> Value {
+        json!({ "at": milli(self.at), "seconds": milli(self.seconds) })
+    }
+}
+
 /// A token or a stretch of sound that speaks for the chosen class.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Salient {
     /// A piece of the text.
     Token {
@@ -146,42 +206,69 @@ pub enum Salient {
 }
 
 /// Why: the rows of G_t and G_s that are most similar to the chosen class.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Explanation {
     /// Salient tokens, strongest first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<Salient>,
     /// Salient frames, strongest first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub frames: Vec<Salient>,
 }
 
 impl Explanation {
+    fn to_json(&self) -> Value {
+        let mut rows = Map::new();
+        for (name, salient) in [("tokens", &self.tokens), ("frames", &self.frames)] {
+            if !salient.is_empty() {
+                let of: Vec<Value> = salient.iter().map(Salient::to_json).collect();
+                rows.insert(name.into(), json!(of));
+            }
+        }
+        Value::Object(rows)
+    }
+}
+
+impl Salient {
     /// Three decimals: nobody reads more of a similarity or a time.
-    fn rounded(&self) -> Explanation {
-        let short = |x: f32| milli(f64::from(x)) as f32;
-        let row = |salient: &Salient| match salient {
-            Salient::Token { token, similarity } => Salient::Token {
-                token: token.clone(),
-                similarity: short(*similarity),
-            },
-            Salient::Frame { at, similarity } => Salient::Frame {
-                at: milli(*at),
-                similarity: short(*similarity),
-            },
-        };
-        Explanation {
-            tokens: self.tokens.iter().map(row).collect(),
-            frames: self.frames.iter().map(row).collect(),
+    fn to_json(&self) -> Value {
+        let short = |x: f32| milli(f64::from(x));
+        match self {
+            Salient::Token { token, similarity } => {
+                json!({ "token": token, "similarity": short(*similarity) })
+            }
+            Salient::Frame { at, similarity } => {
+                json!({ "at": milli(*at), "similarity": short(*similarity) })
+            }
         }
     }
 }
 
-/// One answer about one utterance.
-#[derive(Debug, Clone, PartialEq)]
+/// Where the words looked in the image: `[tokens, patches]`, rows sum to 1.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Attention {
+    /// Weights, row-major; exact zeros where a token did not look.
+    pub weights: Vec<f32>,
+    /// Patches on a side of the image.
+    pub side: usize,
+}
+
+/// What an answer was made from: for pages and reports, never written out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Evidence {
+    /// The words as the text trunk saw them; `[CLS]` first, `[SEP]` last.
+    pub tokens: Vec<String>,
+    /// Where the tokens looked.
+    pub attention: Option<Attention>,
+    /// Scores of every head that could answer, by its name.
+    pub heads: Vec<(String, Vec<f32>)>,
+    /// Mean row of each trunk that ran.
+    pub pooled: Vec<(Trunk, Vec<f32>)>,
+}
+
+/// One answer about one observation.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Event {
     /// The task's name.
-    pub task: &'static str,
+    pub task: String,
     /// The file or device.
     pub source: String,
     /// Start of the utterance in seconds; `None` for words without sound or time.
@@ -208,6 +295,8 @@ pub struct Event {
     pub notes: Vec<String>,
     /// Salient tokens and frames, when asked for.
     pub explain: Option<Explanation>,
+    /// What it was made from, when asked for.
+    pub evidence: Evidence,
 }
 
 impl Event {
@@ -230,18 +319,186 @@ impl Event {
         if let Some(face) = &self.face {
             event.insert("face".into(), face.to_json());
         }
-        event.insert("gaps".into(), json!(self.gaps));
+        let gaps: Vec<Value> = self.gaps.iter().map(Gap::to_json).collect();
+        event.insert("gaps".into(), json!(gaps));
         event.insert("notes".into(), json!(self.notes));
         if let Some(explain) = &self.explain {
-            event.insert("explain".into(), json!(explain.rounded()));
+            event.insert("explain".into(), explain.to_json());
         }
         Value::Object(event)
     }
 }
 
-/// A change of a source: it went away, came back, ended. `schema` is the event's.
-pub fn state_json(source: &str, state: &str, detail: &str) -> Value {
-    json!({ "schema": SCHEMA, "task": "state", "source": source, "state": state, "detail": detail })
+/// Somebody came into sight, or went out of it. Nobody is recognised: the numbers are those of
+/// [`Face::id`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Faces {
+    /// The file or device.
+    pub source: String,
+    /// Stream time in seconds; `None` for an image without one.
+    pub at: Option<f64>,
+    /// Faces that are in sight now.
+    pub ids: Vec<u32>,
+    /// Those that have just come.
+    pub came: Vec<u32>,
+    /// Those that have just gone.
+    pub left: Vec<u32>,
+}
+
+impl Faces {
+    /// The change as one JSON object.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "schema": SCHEMA,
+            "task": "faces",
+            "source": self.source,
+            "start": self.at.map(milli),
+            "count": self.ids.len(),
+            "ids": self.ids,
+            "change": { "came": self.came, "left": self.left },
+        })
+    }
+}
+
+/// What a source, the lamp, the button or a part of the service is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// The notice: visitors or customers.
+    Public,
+    /// The notice: people who agreed to take part.
+    Research,
+    /// The notice: care, for medical reasons.
+    Medical,
+    /// The notice: safety reasons.
+    Safety,
+    /// The notice: employees; voices and faces are not judged.
+    Workplace,
+    /// The notice: pupils or students; voices and faces are not judged.
+    Education,
+    /// The lamp is lit.
+    On,
+    /// The lamp blinks: muted.
+    Blinking,
+    /// The lamp is dark: the run is over.
+    Off,
+    /// A source is read, or about to be.
+    Capturing,
+    /// A source is closed, or a press of the button closed it.
+    Muted,
+    /// A press of the button opened the sources.
+    Unmuted,
+    /// A source went away and is tried again.
+    Lost,
+    /// A source gives nothing more.
+    Ended,
+    /// A source or the lamp failed for good.
+    Failed,
+    /// Work was left out, since answers came too slowly.
+    Skipped,
+    /// The audit log or the metrics cannot be written.
+    Failing,
+    /// They are written again.
+    Recovered,
+    /// A stage makes no progress; the service manager is not fed.
+    Resting,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [State; 19] = [
+        State::Public,
+        State::Research,
+        State::Medical,
+        State::Safety,
+        State::Workplace,
+        State::Education,
+        State::On,
+        State::Blinking,
+        State::Off,
+        State::Capturing,
+        State::Muted,
+        State::Unmuted,
+        State::Lost,
+        State::Ended,
+        State::Failed,
+        State::Skipped,
+        State::Failing,
+        State::Recovered,
+        State::Resting,
+    ];
+
+    /// The word used in events and in the audit log.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Public => "public",
+            State::Research => "research",
+            State::Medical => "medical",
+            State::Safety => "safety",
+            State::Workplace => "workplace",
+            State::Education => "education",
+            State::On => "on",
+            State::Blinking => "blinking",
+            State::Off => "off",
+            State::Capturing => "capturing",
+            State::Muted => "muted",
+            State::Unmuted => "unmuted",
+            State::Lost => "lost",
+            State::Ended => "ended",
+            State::Failed => "failed",
+            State::Skipped => "skipped",
+            State::Failing => "failing",
+            State::Recovered => "recovered",
+            State::Resting => "resting",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for State {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// A change of a source: it went away, came back, ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateChange {
+    /// The file or device, or `notice`, `indicator`, `button`, `audit`, `metrics`, `watchdog`.
+    pub source: String,
+    /// What it is now.
+    pub state: State,
+    /// In words; may be empty.
+    pub detail: String,
+    /// When it came to be so, which may be long before a reader hears of it.
+    pub time: Option<Timestamp>,
+}
+
+impl StateChange {
+    /// A change of `source` that has just come.
+    pub fn new(source: impl Into<String>, state: State, detail: impl Into<String>) -> StateChange {
+        StateChange {
+            source: source.into(),
+            state,
+            detail: detail.into(),
+            time: now(),
+        }
+    }
+
+    /// The change as one JSON object; `schema` is the events'.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "schema": SCHEMA,
+            "task": "state",
+            "source": self.source,
+            "state": self.state,
+            "detail": self.detail,
+        })
+    }
 }
 
 fn scores_json(scores: &[(String, f32)]) -> Value {
@@ -270,4 +527,53 @@ fn milli(value: f64) -> f64 {
 fn decimals(value: f64, places: i32) -> f64 {
     let unit = 10f64.powi(places);
     (value * unit).round() / unit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_decimals_that_mean_something() {
+        let event = Event {
+            start: Some(0.1 + 0.2),
+            gaps: vec![Gap {
+                at: 1.0 / 3.0,
+                seconds: 0.1 + 0.2,
+            }],
+            explain: Some(Explanation {
+                tokens: vec![Salient::Token {
+                    token: "x".into(),
+                    similarity: 0.527,
+                }],
+                frames: vec![Salient::Frame {
+                    at: 2.0 / 3.0,
+                    similarity: -0.1,
+                }],
+            }),
+            ..Event::default()
+        };
+        let text = event.to_json().to_string();
+        for part in [
+            "\"start\":0.3,",
+            "{\"at\":0.333,\"seconds\":0.3}",
+            "{\"token\":\"x\",\"similarity\":0.527}",
+            "{\"at\":0.667,\"similarity\":-0.1}",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn a_stamp_stands_behind_the_schema() {
+        let stamp = Stamp {
+            seq: 7,
+            time: "2026-11-26T17:05:48.123456Z".parse().ok(),
+            device: Some("door".into()),
+        };
+        let text = stamp.on(Faces::default().to_json()).to_string();
+        let begins = "{\"schema\":\"demeanor.event/1\",\"seq\":7,\
+                      \"time\":\"2026-11-26T17:05:48.123Z\",\"device\":\"door\",\"task\":\"faces\"";
+        assert!(text.starts_with(begins), "{text}");
+    }
 }

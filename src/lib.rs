@@ -19,22 +19,37 @@
     warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
-pub mod app;
+mod app;
 pub mod board;
 pub mod capture;
-pub mod cli;
-pub mod config;
+mod cli;
+mod config;
 pub mod decision;
 pub mod error;
 pub mod event;
 pub mod fusion;
 pub mod kernels;
 pub mod model;
-pub mod service;
+mod program;
+mod service;
+pub mod session;
 pub mod signal;
-pub mod sink;
+mod sink;
 pub mod tasks;
 pub mod text;
 pub mod vision;
 
+pub use capture::{AudioChunk, Source, camera::Frame, open_audio};
 pub use error::Error;
+pub use event::{Event, Explanation, Face, Faces, Latency, Modality};
+pub use model::{Bundle, ModelError, bundles};
+pub use program::main;
+pub use session::{FaceSearch, Observation, Options as SessionOptions, Scene, Session, Tasks};
+pub use signal::segment::{SegmentConfig, Segmenter, Utterance};
+pub use vision::Picture;
+
+/// What the project's own tests reach inside for.
+#[doc(hidden)]
+pub mod testing {
+    pub use crate::app::annotate::{Page, annotate, check};
+}

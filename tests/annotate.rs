@@ -3,9 +3,8 @@
 mod support;
 
 use demeanor::Error;
-use demeanor::app::annotate::{Page, annotate, check};
-use demeanor::event::{Event, Face, Latency, Modality};
-use demeanor::tasks::sentiment::Attention;
+use demeanor::event::{Attention, Event, Evidence, Face, Modality};
+use demeanor::testing::{Page, annotate, check};
 use demeanor::vision::{self, Picture};
 use std::fs;
 use std::path::Path;
@@ -22,16 +21,13 @@ const EXPRESSIONS: [&str; 8] = [
     "contempt",
 ];
 
-fn event(task: &'static str, scores: &[(&str, f32)], face: Option<Face>) -> Event {
+fn event(task: &str, scores: &[(&str, f32)], face: Option<Face>) -> Event {
     let best = scores.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
     Event {
-        task,
+        task: task.into(),
         source: "a <b> & c.jpg".into(),
-        start: None,
-        end: None,
         label: best.0.into(),
         scores: scores.iter().map(|(l, p)| (l.to_string(), *p)).collect(),
-        smoothed: None,
         modality: Modality {
             text: face.is_none(),
             image: face.is_none(),
@@ -39,17 +35,27 @@ fn event(task: &'static str, scores: &[(&str, f32)], face: Option<Face>) -> Even
             ..Modality::default()
         },
         bundle: format!("{task}-bundle@1.0.0"),
-        latency: Latency::default(),
         face,
-        gaps: Vec::new(),
         notes: vec!["a note about it".into()],
-        explain: None,
+        ..Event::default()
     }
 }
 
 fn felt() -> Event {
     let scores = [("positive", 0.812), ("neutral", 0.125), ("negative", 0.063)];
     event("sentiment", &scores, None)
+}
+
+/// The same with what its tokens looked at.
+fn felt_by(tokens: Vec<String>, attention: Attention) -> Event {
+    Event {
+        evidence: Evidence {
+            tokens,
+            attention: Some(attention),
+            ..Evidence::default()
+        },
+        ..felt()
+    }
 }
 
 fn face(id: u32, place: [f32; 4]) -> Event {
@@ -85,14 +91,11 @@ fn attention() -> Attention {
 /// Writes the page of two faces and words, and returns it.
 fn written(folder: &Folder, name: &str, picture: &Picture) -> Vec<u8> {
     let path = folder.path(name);
-    let (tokens, attention) = (tokens(), attention());
     let page = Page {
         picture,
         words: "goodness <script>alert('x')</script> é ☺",
-        tokens: &tokens,
-        attention: Some(&attention),
         events: &[
-            felt(),
+            felt_by(tokens(), attention()),
             face(1, [80.0, 60.0, 160.0, 120.0]),
             face(2, [-20.0, 200.0, 60.0, 900.0]),
         ],
@@ -245,28 +248,23 @@ fn whatever_there_is_to_show_is_shown() {
         face(1, [f32::NAN, f32::INFINITY, -5.0, 1e30]),
         face(2, [5000.0, 5000.0, 10.0, 10.0]),
     ];
-    let (tokens, short) = (
-        tokens(),
-        Attention {
-            weights: vec![0.5; 7],
-            side: 3,
-        },
-    );
+    let short = Attention {
+        weights: vec![0.5; 7],
+        side: 3,
+    };
     let broken = Attention {
         weights: vec![f32::NAN; 45],
         side: 3,
     };
     let long = vec!["pneumonoultramicroscopic".repeat(9); 5];
-    let whole = attention();
-    let nothing: (&[String], Option<&Attention>) = (&[], None);
-    for (at, (picture, events, (tokens, attention))) in [
-        (drawn(1, 1), &[][..], nothing),
-        (drawn(48, 48), &many[..1], nothing),
-        (drawn(3000, 20), &many[..], nothing),
-        (drawn(20, 3000), &strange[..], nothing),
-        (drawn(400, 300), &[felt()][..], (&tokens[..], Some(&short))),
-        (drawn(400, 300), &[felt()][..], (&tokens[..], Some(&broken))),
-        (drawn(400, 300), &[felt()][..], (&long[..], Some(&whole))),
+    for (at, (picture, events)) in [
+        (drawn(1, 1), &[][..]),
+        (drawn(48, 48), &many[..1]),
+        (drawn(3000, 20), &many[..]),
+        (drawn(20, 3000), &strange[..]),
+        (drawn(400, 300), &[felt_by(tokens(), short)][..]),
+        (drawn(400, 300), &[felt_by(tokens(), broken)][..]),
+        (drawn(400, 300), &[felt_by(long, attention())][..]),
     ]
     .into_iter()
     .enumerate()
@@ -274,8 +272,6 @@ fn whatever_there_is_to_show_is_shown() {
         let page = Page {
             picture: &picture,
             words: &"word ".repeat(200 * at),
-            tokens,
-            attention,
             events,
         };
         for name in ["p.html", "p.png"] {
@@ -296,8 +292,6 @@ fn other_files_and_folders_that_are_not_there_are_refused() {
     let page = Page {
         picture: &picture,
         words: "",
-        tokens: &[],
-        attention: None,
         events: &[],
     };
     for name in ["out.jpg", "out", "html", "out.html.txt"] {
@@ -338,8 +332,6 @@ fn a_full_disk_is_said() {
     let page = Page {
         picture: &picture,
         words: "",
-        tokens: &[],
-        attention: None,
         events: &[felt()],
     };
     let error = annotate(&path, &page).unwrap_err();

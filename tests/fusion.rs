@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use demeanor::fusion::{CLASSES, CrossAttentionFusion, FusionOutput, LabelAttentionFusion, Rows};
+use demeanor::fusion::{CLASSES, FusionOutput, LabelGuided, Rows};
 use demeanor::kernels::{self, Level};
 use serde_json::Value;
 
@@ -63,12 +63,10 @@ fn heads_agree_with_numpy() {
         let temperature = case["temperature"].as_f64().unwrap() as f32;
         let (text, speech) = (Rows::new(&text, d).unwrap(), Rows::new(&speech, d).unwrap());
 
-        let cross =
-            CrossAttentionFusion::new(&w, &labels[0], &labels[1], &classifier, &bias).unwrap();
+        let labels = labels.each_ref().map(Vec::as_slice);
+        let cross = LabelGuided::learnt(&w, labels, &classifier, &bias).unwrap();
         compare(&cross.run(text, speech).unwrap(), case, "cross");
-        let label =
-            LabelAttentionFusion::new(&labels[0], &labels[1], &classifier, &bias, temperature)
-                .unwrap();
+        let label = LabelGuided::by_labels(labels, &classifier, &bias, temperature).unwrap();
         compare(&label.run(text, speech).unwrap(), case, "label");
     }
 }

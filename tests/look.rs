@@ -170,7 +170,7 @@ fn a_black_frame_shows_no_face_and_is_answered_by_the_words() {
     let ran = demeanor(&["analyze", &black, "--text", "I am so happy"]);
     let events = ran.events();
     assert!(of(&events, "expression").is_empty(), "{}", ran.out);
-    assert_eq!(of(&events, "sentiment")[0]["modality"], "image+text");
+    assert_eq!(of(&events, "sentiment")[0]["modality"], "text");
     assert_eq!(of(&events, "emotion")[0]["modality"], "text");
 }
 
@@ -212,7 +212,7 @@ fn tasks_are_chosen_by_name() {
     let events = demeanor(&words).events();
     assert_eq!(events.len(), 2);
     assert_eq!(of(&events, "sentiment")[0]["modality"], "text");
-    demeanor(&["analyze", "--text", "x", "--tasks", "mood"]).is_error("`mood` is no task");
+    demeanor(&["analyze", "--text", "x", "--tasks", "mood"]).is_error("no bundle answers `mood`");
 }
 
 fn config(folder: &Folder, setting: &str, camera: &str) -> String {
@@ -270,7 +270,7 @@ impl Live {
             let left = end.saturating_duration_since(Instant::now());
             let line = self.lines.recv_timeout(left);
             let line = line.unwrap_or_else(|_| panic!("it never came: {:?}", self.events));
-            self.events.push(serde_json::from_str(&line).expect(&line));
+            self.events.push(event(&line));
             if self.events.last().is_some_and(&wanted) {
                 return self.events.last().unwrap();
             }

@@ -1,5 +1,7 @@
 //! What leaves the process: a syscall trace of `run` with sound, pictures and words shows that
 //! no media is written anywhere and that no socket is made.
+//!
+//! Without strace nothing is traced and nothing fails, unless `DEMEANOR_REQUIRE_STRACE` is set.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
@@ -29,7 +31,13 @@ struct Call {
 fn trace(args: &[&str], input: &[u8]) -> Option<(Vec<Call>, String)> {
     use std::io::Write;
     let usable = Command::new("strace").args(["-V"]).output();
-    if usable.is_err() || std::env::var_os("DEMEANOR_RUNNER").is_some() {
+    let is_emulated = std::env::var_os("DEMEANOR_RUNNER").is_some();
+    if usable.is_err() || is_emulated {
+        let is_required = std::env::var_os("DEMEANOR_REQUIRE_STRACE").is_some();
+        assert!(
+            is_emulated || !is_required,
+            "DEMEANOR_REQUIRE_STRACE is set, and there is no strace (package strace)"
+        );
         eprintln!("no strace here (package strace), or emulation: nothing was traced");
         return None;
     }

@@ -119,3 +119,81 @@ fn a_missing_microphone_is_one_sentence() {
     // without the feature `mic` the sentence says how to get one
     ran.is_error("microphone");
 }
+
+#[test]
+fn what_is_live_has_a_number_a_time_and_a_device() {
+    let folder = Folder::new();
+    let config = folder.file("run.toml", format!("{NOTICE}[device]\nname = \"door\"\n"));
+    let args = ["run", "--config", &config, "--audio", &sample_path()];
+    let ran = demeanor(&args);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let now = jiff::Timestamp::now();
+    for (n, event) in ran.events().iter().enumerate() {
+        assert_eq!(event["seq"], n + 1);
+        assert_eq!(event["device"], "door");
+        let time = event["time"].as_str().unwrap();
+        assert_eq!((time.len(), &time[19..20], &time[23..]), (24, ".", "Z"));
+        let time: jiff::Timestamp = time.parse().unwrap();
+        assert!(now.duration_since(time).as_secs() < 600);
+    }
+    // a recording is no live device
+    let ran = demeanor(&["analyze", &sample_path(), "--json", "--explain"]);
+    for (n, event) in ran.events().iter().enumerate() {
+        assert_eq!(event["seq"], n + 1);
+        assert!(event["time"].is_null() && event["device"].is_null());
+    }
+}
+
+/// Sound through a pipe, `rounds` times the sample, and what it was answered.
+fn answers_of(rounds: usize, config: &str) -> Vec<serde_json::Value> {
+    let mut sound = std::fs::read(sample_path()).unwrap();
+    // as a pipe has it: no length
+    sound[4..8].fill(0xff);
+    sound[40..44].fill(0xff);
+    let samples = sound[44..].repeat(rounds - 1);
+    sound.extend(samples);
+    let args = ["run", "--config", config, "--audio", "-"];
+    let ran = demeanor_with(&args, &sound);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let events = ran.events();
+    answers(&events).into_iter().cloned().collect()
+}
+
+#[test]
+fn looks_at_a_camera_push_no_utterance_out() {
+    let folder = Folder::new();
+    let alone = folder.file("alone.toml", NOTICE);
+    let wanted = answers_of(20, &alone);
+    assert!(wanted.len() >= 40, "{} answers", wanted.len());
+    let face = repo("tests/data/pictures/face.jpg");
+    let script = folder.file("camera.sh", format!("while cat {face:?}; do :; done"));
+    let camera = format!("[camera]\ncommand = [\"sh\", {script:?}]\nevery = 0.001\n");
+    let flooded = folder.file("flooded.toml", format!("{NOTICE}{camera}"));
+    let got = answers_of(20, &flooded);
+    let starts = |events: &[serde_json::Value]| -> Vec<serde_json::Value> {
+        let of = |event: &serde_json::Value| event["start"].clone();
+        events.iter().map(of).collect()
+    };
+    assert_eq!(starts(&got), starts(&wanted));
+}
+
+#[test]
+fn a_log_or_a_page_that_is_no_file_of_ours_is_refused() {
+    let folder = Folder::new();
+    let target = folder.file("target", "precious");
+    let link = folder.path("link");
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let link = link.to_str().unwrap();
+    for section in ["audit", "metrics"] {
+        for (path, is) in [("/dev/null", "a device"), (link, "a symbolic link")] {
+            let config = format!("{NOTICE}[{section}]\nfile = {path:?}\n");
+            let config = folder.file("run.toml", config);
+            let args = ["run", "--config", &config, "--audio", &sample_path()];
+            let ran = demeanor(&args);
+            ran.is_error(&format!("{path}: it is {is} and no regular file"));
+            ran.is_error(&format!("[{section}] file"));
+            assert!(ran.out.is_empty(), "{}", ran.out);
+        }
+    }
+    assert_eq!(std::fs::read_to_string(target).unwrap(), "precious");
+}

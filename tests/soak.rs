@@ -79,7 +79,7 @@ struct Sampled {
 fn read_events(out: ChildStdout) -> (Vec<f64>, usize) {
     let (mut latencies, mut lost) = (Vec::new(), 0);
     for line in BufReader::new(out).lines().map_while(Result::ok) {
-        let event: serde_json::Value = serde_json::from_str(&line).expect(&line);
+        let event = event(&line);
         if event["task"] == "emotion" {
             latencies.extend(event["latency_ms"]["total"].as_f64());
         }

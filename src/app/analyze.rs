@@ -1,21 +1,17 @@
-//! `demeanor analyze`: what recordings, pictures and words express.
+//! `demeanor analyze`: what recordings, images and words express.
 
 use super::annotate::{self, Page};
-use super::answer::{Answerer, Manner, Tasks};
-use super::pictures::{Look, Pictures};
 use crate::Error;
 use crate::capture::camera::FrameSource;
 use crate::capture::either::{Either, open_either};
 use crate::capture::images::ImageSource;
 use crate::capture::text::{TextLine, open_text};
 use crate::capture::{AudioSource, CaptureError, Source};
-use crate::event::Event;
+use crate::session::{self, Observation, Scene, Session};
 use crate::signal::segment::{self, SegmentConfig, Segmenter, Utterance};
 use crate::signal::{SAMPLE_RATE, duration_of};
 use crate::sink::Sink;
 use crate::tasks::pair::{Pair, Pairing};
-use crate::vision::Picture;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,7 +21,7 @@ const MAX_WHOLE: usize = 120 * SAMPLE_RATE as usize;
 /// What to analyse.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Recordings (WAV, Ogg/Opus), pictures (JPEG, PNG), folders of pictures, or `-`.
+    /// Recordings (WAV, Ogg/Opus), images (JPEG, PNG), folders of images, or `-`.
     pub files: Vec<PathBuf>,
     /// The words of every file, or words alone when there is no file.
     pub text: Option<String>,
@@ -33,127 +29,38 @@ pub struct Options {
     pub words: Option<PathBuf>,
     /// What was said before, oldest first.
     pub history: Vec<String>,
-    /// Bundle folder; the embedded one when `None`.
-    pub models: Option<PathBuf>,
-    /// Which tasks; emotion of sound and words, and all of pictures, when `None`.
-    pub tasks: Option<Tasks>,
-    /// How answers are to be given.
-    pub manner: Manner,
-    /// Workers of the kernels; one when `None`.
-    pub threads: Option<usize>,
-    /// Where to draw what was seen in the one picture.
+    /// Which bundles and tasks answer, and how.
+    pub session: session::Options,
+    /// Where to draw what was seen in the one image.
     pub annotate: Option<PathBuf>,
 }
 
-/// The models, loaded when the first file asks for them.
-struct Tools<'a> {
+/// The session, and where its answers go.
+struct Analysis<'a> {
     options: &'a Options,
-    answerer: Option<Answerer>,
-    pictures: Option<Pictures>,
+    session: Session,
+    sink: &'a mut dyn Sink,
 }
 
-impl<'a> Tools<'a> {
-    fn new(options: &'a Options) -> Self {
-        Tools {
-            options,
-            answerer: None,
-            pictures: None,
-        }
-    }
-
-    /// What is asked of sound and words: emotion, unless tasks were named.
-    fn of_words(&self) -> Tasks {
-        self.options.tasks.unwrap_or(Tasks::EMOTION)
-    }
-
-    /// What is asked of pictures: everything, unless tasks were named.
-    fn of_pictures(&self) -> Tasks {
-        self.options.tasks.unwrap_or(Tasks::ALL)
-    }
-
-    fn answerer(&mut self) -> Result<&mut Answerer, Error> {
-        let (models, manner) = (self.options.models.as_deref(), &self.options.manner);
-        loaded(&mut self.answerer, || {
-            Answerer::load(models, manner.clone())
-        })
-    }
-
-    fn pictures(&mut self) -> Result<&mut Pictures, Error> {
-        let tasks = self.of_pictures();
-        if tasks.emotion {
-            self.answerer()?;
-        }
-        let trunk = self.answerer.as_ref().map(Answerer::text);
-        let (models, manner) = (self.options.models.as_deref(), &self.options.manner);
-        loaded(&mut self.pictures, || {
-            Pictures::load(models, manner, tasks, trunk)
-        })
-    }
-
+impl Analysis<'_> {
     /// Another file: the dialogue before is forgotten but for what was given.
     fn restart(&mut self) {
-        if let Some(answerer) = &mut self.answerer {
-            answerer.restart();
-        }
-        if let Some(pictures) = &mut self.pictures {
-            pictures.restart();
+        self.session.restart();
+        for utterance in &self.options.history {
+            self.session.remember(utterance);
         }
     }
 
-    /// Answers about sound and words, whatever was asked of them.
-    fn answer<W: Write>(
-        &mut self,
-        sink: &mut Sink<W>,
-        source: &str,
-        pair: &Pair,
-        now: f64,
-    ) -> Result<bool, Error> {
-        let mut any = false;
-        if self.of_words().emotion
-            && let Some(event) = self.answerer()?.answer(source, pair, now, None)?
-        {
-            sink.event(&event).map_err(Error::Output)?;
-            any = true;
-        }
-        let words = pair.text.as_deref().filter(|_| self.of_words().sentiment);
-        if let Some(words) = words
-            && let Some(felt) = self
-                .pictures()?
-                .sentiment(source, None, Some(words), None)?
-        {
-            sink.event(&felt.event).map_err(Error::Output)?;
-            any = true;
-        }
-        Ok(any)
-    }
-
-    /// Answers about a picture, and draws them if that was asked for.
-    fn look<W: Write>(
-        &mut self,
-        sink: &mut Sink<W>,
-        source: &str,
-        picture: &Picture,
-        decode: f64,
-    ) -> Result<bool, Error> {
-        let words = self.options.text.as_deref();
-        let pictures = self.pictures()?;
-        let felt = pictures.sentiment(source, Some((picture, decode)), words, None)?;
-        let look = pictures.look(source, picture, decode, None)?;
-        let emotion = self.emotion(source, words, &look)?;
-        let (tokens, attention, felt) = match felt {
-            Some(felt) => (felt.tokens, felt.attention, Some(felt.event)),
-            None => (Vec::new(), None, None),
-        };
-        let events: Vec<Event> = felt.into_iter().chain(look.events).chain(emotion).collect();
+    /// Answers, and tells whether anything was recognised.
+    fn observe(&mut self, observed: &Observation<'_>) -> Result<bool, Error> {
+        let events = self.session.observe(observed)?;
         for event in &events {
-            sink.event(event).map_err(Error::Output)?;
+            self.sink.event(event).map_err(Error::Output)?;
         }
-        if let Some(path) = &self.options.annotate {
+        if let (Some(path), Some(scene)) = (&self.options.annotate, &observed.scene) {
             let page = Page {
-                picture,
-                words: words.unwrap_or_default(),
-                tokens: &tokens,
-                attention: attention.as_ref(),
+                picture: scene.image,
+                words: observed.words.unwrap_or_default(),
                 events: &events,
             };
             annotate::annotate(path, &page)?;
@@ -161,43 +68,15 @@ impl<'a> Tools<'a> {
         Ok(!events.is_empty())
     }
 
-    /// Emotion from the words and the nearest face.
-    fn emotion(
-        &mut self,
-        source: &str,
-        words: Option<&str>,
-        look: &Look,
-    ) -> Result<Option<Event>, Error> {
-        let (Some(answerer), Some(pictures)) = (&mut self.answerer, &self.pictures) else {
-            return Ok(None);
-        };
-        if !self.options.tasks.unwrap_or(Tasks::ALL).emotion {
-            return Ok(None);
-        }
-        let face = look.nearest();
-        let share = face.and_then(|f| pictures.as_emotion(f, answerer.labels()));
-        let pair = Pair {
-            utterance: None,
-            text: words.map(String::from),
-        };
-        let event = answerer.answer(source, &pair, 0.0, share.as_deref())?;
-        Ok(event.map(|event| Event {
-            face: face.map(|f| f.face).filter(|_| event.modality.face),
-            ..event
-        }))
+    fn pair(&mut self, source: &str, pair: &Pair, now: f64) -> Result<bool, Error> {
+        self.observe(&Observation {
+            source,
+            at: Some(Duration::from_secs_f64(now.max(0.0))),
+            utterance: pair.utterance.as_ref(),
+            words: pair.text.as_deref(),
+            scene: None,
+        })
     }
-}
-
-/// What is there, or made now.
-fn loaded<T>(
-    place: &mut Option<T>,
-    load: impl FnOnce() -> Result<T, Error>,
-) -> Result<&mut T, Error> {
-    let made = match place.take() {
-        Some(there) => there,
-        None => load()?,
-    };
-    Ok(place.insert(made))
 }
 
 /// Answers about every file, in order. A file that cannot be read is reported and the
@@ -205,22 +84,30 @@ fn loaded<T>(
 ///
 /// # Errors
 /// The first file's error when files failed; the output's; a bundle that is refused.
-pub fn analyze<W: Write>(options: &Options, sink: &mut Sink<W>) -> Result<bool, Error> {
-    crate::kernels::set_threads(options.threads.unwrap_or(1));
-    check(options)?;
-    let mut tools = Tools::new(options);
+pub fn analyze(options: &Options, sink: &mut dyn Sink) -> Result<bool, Error> {
+    if let Some(path) = &options.annotate {
+        annotate::check(path)?;
+        if options.files.len() != 1 || options.files[0].is_dir() {
+            let what = "--annotate draws one image; name one FILE";
+            return Err(Error::Usage(what.into()));
+        }
+    }
+    let session = Session::open(session::Options {
+        evidence: options.annotate.is_some(),
+        ..options.session.clone()
+    })?;
+    let mut analysis = Analysis {
+        options,
+        session,
+        sink,
+    };
     if options.files.is_empty() {
-        recall(&mut tools)?;
-        let pair = Pair {
-            utterance: None,
-            text: options.text.clone(),
-        };
-        return tools.answer(sink, "text", &pair, 0.0);
+        return words_alone(&mut analysis);
     }
     let (mut recognised, mut failure) = (false, None);
     for file in &options.files {
-        tools.restart();
-        match file_events(file, &mut tools, sink) {
+        analysis.restart();
+        match file_events(file, &mut analysis) {
             Ok(any) => recognised |= any,
             Err(error @ Error::Output(_)) => return Err(error),
             Err(error) => {
@@ -235,84 +122,71 @@ pub fn analyze<W: Write>(options: &Options, sink: &mut Sink<W>) -> Result<bool, 
     failure.map_or(Ok(recognised), Err)
 }
 
-/// What cannot be done is said before a model is loaded.
-fn check(options: &Options) -> Result<(), Error> {
-    let usage = |what: &str| Err(Error::Usage(what.into()));
-    if let Some(path) = &options.annotate {
-        annotate::check(path)?;
-        if options.files.len() != 1 || options.files[0].is_dir() {
-            return usage("--annotate draws one picture; name one FILE");
-        }
+fn words_alone(analysis: &mut Analysis<'_>) -> Result<bool, Error> {
+    if !analysis.session.listens() {
+        let tasks = analysis.session.tasks().join(", ");
+        return Err(Error::Usage(format!(
+            "{tasks} is seen in images; name a FILE"
+        )));
     }
-    let faces_only = options.tasks == Some(Tasks::EXPRESSIONS);
-    if faces_only && options.files.is_empty() {
-        return usage("expressions are seen in pictures; name a FILE");
+    analysis.restart();
+    let words = analysis.options.text.as_deref().unwrap_or_default();
+    let recognised = analysis.observe(&Observation::of_words("text", words))?;
+    if !recognised {
+        log::warn!("the text holds no word that a model knows; nothing to answer");
     }
-    Ok(())
+    Ok(recognised)
 }
 
-/// What was said before goes into the dialogue.
-fn recall(tools: &mut Tools<'_>) -> Result<(), Error> {
-    if tools.options.history.is_empty() {
-        return Ok(());
-    }
-    let history = &tools.options.history;
-    let answerer = tools.answerer()?;
-    history
-        .iter()
-        .for_each(|utterance| answerer.remember(utterance, 0.0));
-    Ok(())
-}
-
-fn file_events<W: Write>(
-    file: &Path,
-    tools: &mut Tools<'_>,
-    sink: &mut Sink<W>,
-) -> Result<bool, Error> {
+fn file_events(file: &Path, analysis: &mut Analysis<'_>) -> Result<bool, Error> {
     let name = file
         .file_name()
         .unwrap_or(file.as_os_str())
         .to_string_lossy()
         .into_owned();
-    recall(tools)?;
     let opened = open_either(file)?;
     let path = file.display();
-    let wrong = match &opened {
-        Either::Pictures(_) => None,
-        Either::Sound(_) if tools.options.annotate.is_some() => {
-            Some(format!("--annotate draws pictures, and {path} is none"))
+    match opened {
+        Either::Pictures(source) => image_events(source, &name, analysis),
+        Either::Sound(_) if analysis.options.annotate.is_some() => Err(Error::Usage(format!(
+            "--annotate draws images, and {path} is none"
+        ))),
+        Either::Sound(_) if !analysis.session.listens() => {
+            let tasks = analysis.session.tasks().join(", ");
+            Err(Error::Usage(format!(
+                "{tasks} is seen in images, and {path} is a recording"
+            )))
         }
-        Either::Sound(_) if tools.of_words() == Tasks::EXPRESSIONS => Some(format!(
-            "expressions are seen in pictures, and {path} is a recording"
-        )),
-        Either::Sound(_) => None,
-    };
-    match (wrong, opened) {
-        (Some(wrong), _) => Err(Error::Usage(wrong)),
-        (None, Either::Pictures(source)) => picture_events(source, &name, tools, sink),
-        (None, Either::Sound(source)) => sound_events(file, source, &name, tools, sink),
+        Either::Sound(source) => sound_events(file, source, &name, analysis),
     }
 }
 
-/// Every picture of a file, folder or pipe.
-fn picture_events<W: Write>(
+/// Every image of a file, folder or pipe.
+fn image_events(
     mut source: ImageSource,
     name: &str,
-    tools: &mut Tools<'_>,
-    sink: &mut Sink<W>,
+    analysis: &mut Analysis<'_>,
 ) -> Result<bool, Error> {
     let (mut recognised, mut failure) = (false, None);
     while let Some(frame) = wait(&mut source)? {
         let start = Instant::now();
         match frame.decode() {
-            Ok(picture) => {
+            Ok(image) => {
                 let decode = start.elapsed().as_secs_f64() * 1e3;
                 let of = Path::new(&*frame.name).file_name();
                 let name = of.map_or(name.into(), |n| n.to_string_lossy());
                 // no photograph of a folder shows what another one does
-                tools.restart();
-                recall(tools)?;
-                recognised |= tools.look(sink, &name, &picture, decode)?;
+                analysis.restart();
+                recognised |= analysis.observe(&Observation {
+                    source: &name,
+                    words: analysis.options.text.as_deref(),
+                    scene: Some(Scene {
+                        source: &name,
+                        image: &image,
+                        decode: Some(decode),
+                    }),
+                    ..Observation::default()
+                })?;
             }
             // the others of a folder are still looked at
             Err(error) => {
@@ -331,31 +205,25 @@ fn picture_events<W: Write>(
     failure.map_or(Ok(recognised), |e| Err(e.into()))
 }
 
-fn sound_events<W: Write>(
+fn sound_events(
     file: &Path,
     mut source: Box<dyn AudioSource>,
     name: &str,
-    tools: &mut Tools<'_>,
-    sink: &mut Sink<W>,
+    analysis: &mut Analysis<'_>,
 ) -> Result<bool, Error> {
-    let lines = words_of(file, tools.options)?;
+    let lines = words_of(file, analysis.options)?;
     let timed = lines.iter().any(|line| line.start.is_some());
     let recognised = if lines.is_empty() || timed {
         utterances(source.as_mut(), lines, |pair, now| {
-            tools.answer(sink, name, pair, now)
+            analysis.pair(name, pair, now)
         })?
     } else {
-        let text = lines
-            .into_iter()
-            .map(|l| l.text)
-            .collect::<Vec<_>>()
-            .join(" ");
-        let utterance = whole(file, source.as_mut())?;
+        let lines: Vec<String> = lines.into_iter().map(|l| l.text).collect();
         let pair = Pair {
-            utterance,
-            text: Some(text),
+            utterance: whole(file, source.as_mut())?,
+            text: Some(lines.join(" ")),
         };
-        tools.answer(sink, name, &pair, 0.0)?
+        analysis.pair(name, &pair, 0.0)?
     };
     for warning in source.report().warnings {
         log::warn!("{warning}");
@@ -418,17 +286,15 @@ fn utterances(
         match wait(source)? {
             Some(chunk) => {
                 now = (chunk.start + duration_of(chunk.samples.len() as u64)).as_secs_f64();
-                segmenter
-                    .push(&chunk)
-                    .into_iter()
-                    .for_each(|u| pairing.utterance(u));
+                for utterance in segmenter.push(&chunk) {
+                    pairing.utterance(utterance);
+                }
             }
             None => {
                 ended = true;
-                segmenter
-                    .finish()
-                    .into_iter()
-                    .for_each(|u| pairing.utterance(u));
+                if let Some(utterance) = segmenter.finish() {
+                    pairing.utterance(utterance);
+                }
             }
         }
         // words of the past are there to be claimed; words of the future would be cut off

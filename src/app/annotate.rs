@@ -13,7 +13,6 @@ mod view;
 
 use crate::Error;
 use crate::event::Event;
-use crate::tasks::sentiment::Attention;
 use crate::vision::Picture;
 use std::io;
 use std::path::Path;
@@ -25,12 +24,8 @@ pub struct Page<'a> {
     pub picture: &'a Picture,
     /// Its words; empty if there are none.
     pub words: &'a str,
-    /// The words as the text trunk saw them, a row of `attention` each; `[CLS]` first,
-    /// `[SEP]` last.
-    pub tokens: &'a [String],
-    /// Where the tokens looked.
-    pub attention: Option<&'a Attention>,
-    /// The answers; one about a face is drawn where the face is.
+    /// The answers; one about a face is drawn where the face is. The first whose evidence
+    /// tells where its tokens looked is drawn with it.
     pub events: &'a [Event],
 }
 

@@ -10,7 +10,6 @@ mod machine;
 mod models;
 
 use crate::Error;
-use crate::app::answer::Tasks;
 use crate::board;
 use crate::capture::camera::CameraSpec;
 use crate::config::Config;
@@ -64,35 +63,35 @@ impl Verdict {
 /// A check with its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Check {
-    name: &'static str,
+    name: String,
     verdict: Verdict,
     /// What was found, and what to do if it is not well.
     finding: String,
 }
 
 impl Check {
-    fn new(name: &'static str, verdict: Verdict, finding: impl Display) -> Check {
+    fn new(name: &str, verdict: Verdict, finding: impl Display) -> Check {
         let finding = finding.to_string();
         Check {
-            name,
+            name: name.into(),
             verdict,
             finding,
         }
     }
 
-    fn ok(name: &'static str, finding: impl Display) -> Check {
+    fn ok(name: &str, finding: impl Display) -> Check {
         Check::new(name, Verdict::Ok, finding)
     }
 
-    fn skipped(name: &'static str, why: impl Display) -> Check {
+    fn skipped(name: &str, why: impl Display) -> Check {
         Check::new(name, Verdict::Skipped, why)
     }
 
-    fn warning(name: &'static str, finding: impl Display) -> Check {
+    fn warning(name: &str, finding: impl Display) -> Check {
         Check::new(name, Verdict::Warning, finding)
     }
 
-    fn failed(name: &'static str, finding: impl Display) -> Check {
+    fn failed(name: &str, finding: impl Display) -> Check {
         Check::new(name, Verdict::Failed, finding)
     }
 }
@@ -108,7 +107,7 @@ struct Report<'a, W> {
 impl<W: Write> Report<'_, W> {
     fn add(&mut self, check: Check) -> Result<(), Error> {
         if !self.json {
-            let (mark, name) = (check.verdict.mark(), check.name);
+            let (mark, name) = (check.verdict.mark(), &check.name);
             writeln!(self.out, "{mark:<5} {name:<10}  {}", check.finding)
                 .and_then(|()| self.out.flush())
                 .map_err(Error::Output)?;
@@ -173,7 +172,7 @@ pub fn doctor(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     report.add(devices::button(config, &board))?;
     // without a config any task may be asked for
     let looks = sources.is_none_or(|s| s.camera != CameraSpec::None);
-    let tasks = config.and_then(|c| c.decision.tasks).unwrap_or(Tasks::ALL);
+    let tasks = config.and_then(|c| c.decision.tasks.as_ref());
     let models = options.models.as_deref();
     report.add(models::bundles(models))?;
     let loaded = models::try_each(models, tasks, looks, &mut report)?;

@@ -1,8 +1,8 @@
 //! `demeanor models`: which bundles there are, verified, and what multiplies in them.
 
 use crate::Error;
-use crate::model::manifest::Role;
-use crate::model::{Audit, Bundle, Placed, bundles, load_role};
+use crate::model::manifest::Precision;
+use crate::model::{Audit, Bundle, Model, Placement, bundles};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ pub fn models(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
         print(bundle, &loaded, out).map_err(Error::Output)?;
         if options.plan {
             for model in &loaded {
-                print_plan(bundle, model, out).map_err(Error::Output)?;
+                print_plan(model, out).map_err(Error::Output)?;
             }
         }
     }
@@ -35,30 +35,30 @@ pub fn models(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
 
 /// A model of a bundle, loaded.
 struct Loaded {
-    role: Role,
+    file: String,
     audit: Audit,
-    placed: Vec<Placed>,
+    placed: Vec<Placement>,
 }
 
 fn loaded(bundle: &Bundle) -> Result<Vec<Loaded>, Error> {
     let mut models = Vec::new();
-    for file in &bundle.manifest.files {
-        if let Some(model) = load_role(bundle, file.role)? {
-            models.push(Loaded {
-                role: file.role,
-                audit: model.audit().clone(),
-                placed: model.placed(),
-            });
-        }
+    for file in bundle
+        .own_files()
+        .filter(|f| f.precision != Precision::None)
+    {
+        let model = Model::load(bundle, &file.name, 1)?;
+        models.push(Loaded {
+            file: file.name.clone(),
+            audit: model.audit().clone(),
+            placed: model.placed(),
+        });
     }
     Ok(models)
 }
 
 /// One line a step: the kernel, the nodes it stands for, and why tract runs it if it does.
-fn print_plan(bundle: &Bundle, model: &Loaded, out: &mut impl Write) -> io::Result<()> {
-    let Some((name, _)) = bundle.bytes(model.role) else {
-        return Ok(());
-    };
+fn print_plan(model: &Loaded, out: &mut impl Write) -> io::Result<()> {
+    let name = &model.file;
     let nodes = |tract: bool| -> usize {
         let placed = model.placed.iter().filter(|p| p.tract.is_some() == tract);
         placed.map(|p| p.nodes.len()).sum()
@@ -90,7 +90,7 @@ fn print(bundle: &Bundle, models: &[Loaded], out: &mut impl Write) -> io::Result
         out,
         "{}  task {}  {:.1} MB",
         bundle.name(),
-        manifest.task().name(),
+        manifest.task,
         bundle.size() as f64 / 1e6
     )?;
     writeln!(out, "  {}", manifest.summary)?;
@@ -100,17 +100,14 @@ fn print(bundle: &Bundle, models: &[Loaded], out: &mut impl Write) -> io::Result
         manifest.labels.join(", "),
         manifest.licence
     )?;
-    for Loaded { role, audit, .. } in models {
-        let Some((name, bytes)) = bundle.bytes(*role) else {
-            continue;
-        };
+    for Loaded { file, audit, .. } in models {
+        let bytes = bundle.bytes(file).unwrap_or_default();
         writeln!(
             out,
-            "  {name:<18} {:>6.2} MB  products: {} integer, {} float, {} ours",
+            "  {file:<18} {:>6.2} MB  products: {} integer, {} float",
             bytes.len() as f64 / 1e6,
             audit.integer,
-            audit.float.len(),
-            audit.fused.len()
+            audit.float.len()
         )?;
     }
     for metric in &manifest.metrics {

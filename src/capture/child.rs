@@ -3,7 +3,7 @@
 //!
 //! The program is started without a shell, in a process group of its own, with nothing on its
 //! standard input. What it says on standard error goes to the log. When it ends, stalls or
-//! writes what is no picture, its whole group is ended (SIGTERM, and SIGKILL a second later)
+//! writes what is no picture, its whole group is ended (SIGTERM, and SIGKILL right after it)
 //! and it is started again after a growing wait ([`Patience`]); so it is when the source is
 //! dropped. If we are killed outright, it dies of its next write.
 
@@ -29,10 +29,10 @@ use crate::vision::yuv::Layout;
 use notes::Notes;
 use stream::Assembler;
 
-/// Time to end by itself after SIGTERM.
-const GRACE: Duration = Duration::from_secs(1);
+/// Time to end by itself after SIGTERM: a press of the button is obeyed within 200 ms.
+const GRACE: Duration = Duration::from_millis(100);
 /// Time for a program that closed its output to say how it ended.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+const LAST_WORDS: Duration = Duration::from_millis(50);
 /// Pause between two looks at a program that is about to end.
 const LOOK: Duration = Duration::from_millis(5);
 /// Bytes read at a time: what a pipe holds.

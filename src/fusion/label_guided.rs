@@ -5,8 +5,8 @@
 //!
 //! ```text
 //! G_t[i,c] = ⟨H_t[i], L_t[c]⟩ / (‖H_t[i]‖·‖L_t[c]‖)      [n, K]; G_s likewise [m, K]
-//! A_r      = rowsoftmax(H_t·W·H_sᵀ)                      [n, m]   CrossAttentionFusion
-//! A_l      = rowsoftmax(G_t·G_sᵀ / T)                    [n, m]   LabelAttentionFusion
+//! A_r      = rowsoftmax(H_t·W·H_sᵀ)                      [n, m]   learnt
+//! A_l      = rowsoftmax(G_t·G_sᵀ / T)                    [n, m]   by labels
 //! H'       = A·H_s                                       [n, d]   A is A_r or A_l
 //! v        = mean over rows of [H_t, H']                 [2d]
 //! logits   = C·v + b                                     [K]
@@ -23,6 +23,8 @@
 //! time. There is no padding in this runtime and hence no mask: every row
 //! counts, and `n` is the number of type-0 tokens.
 
+use super::given::Given;
+use super::operator::{Operator, Scratch};
 use super::{CLASSES, FusionError, FusionOutput, Rows};
 use crate::kernels::{self, AttendScratch, Kernels, all_finite, largest_magnitude, unit_rows};
 
@@ -30,8 +32,7 @@ use crate::kernels::{self, AttendScratch, Kernels, all_finite, largest_magnitude
 const LARGEST_SCORE: f64 = 1e38;
 
 /// Memory that a head works in. Keep one per thread: it grows to the longest
-/// input, after which [`run_into`](CrossAttentionFusion::run_into) allocates
-/// nothing.
+/// input, after which [`run_into`](LabelGuided::run_into) allocates nothing.
 #[derive(Debug, Default)]
 pub struct Workspace {
     /// Queries `[n, d]`, or `[n, K]` for label attention.
@@ -43,110 +44,51 @@ pub struct Workspace {
     attend: AttendScratch,
 }
 
-/// The head with learned attention, `A_r`; shape `d` is that of its weights.
+/// A label-guided head; shape `d` is that of its weights.
 ///
-/// Trained with the constraint that ties `A_r` to `A_l` it is the shipped head
-/// of the emotion task.
+/// The one with learnt attention, trained with the constraint that ties `A_r` to `A_l`, is the
+/// shipped head of the emotion task.
 #[derive(Clone, Debug)]
-pub struct CrossAttentionFusion {
+pub struct LabelGuided {
     head: Head,
-    /// `W` `[d, d]`.
-    w: Vec<f32>,
+    attention: Attention,
 }
 
-impl CrossAttentionFusion {
-    /// Takes the weights of the ONNX function of the same name, row-major:
-    /// `w` `[d, d]`, `label_text` and `label_speech` `[4, d]`, `classifier`
-    /// `[4, 2d]`, `bias` `[4]`; `d` follows from `label_text`.
+/// Where `A` comes from.
+#[derive(Clone, Debug)]
+enum Attention {
+    /// `A_r`: `W` `[d, d]`.
+    Learnt(Vec<f32>),
+    /// `A_l`: the temperature `T`.
+    Labels(f32),
+}
+
+impl LabelGuided {
+    /// Takes the weights of the ONNX function `CrossAttentionFusion`, row-major: `w` `[d, d]`,
+    /// `labels` of text and of speech `[4, d]` each, `classifier` `[4, 2d]`, `bias` `[4]`; `d`
+    /// follows from the labels.
     ///
     /// # Errors
     /// If a shape does not fit `d` or a value is not finite.
-    pub fn new(
+    pub fn learnt(
         w: &[f32],
-        label_text: &[f32],
-        label_speech: &[f32],
+        labels: [&[f32]; 2],
         classifier: &[f32],
         bias: &[f32],
     ) -> Result<Self, FusionError> {
-        let head = Head::new(label_text, label_speech, classifier, bias)?;
-        let w = checked("w", w, head.width * head.width)?;
-        Ok(CrossAttentionFusion { head, w })
+        let head = Head::new(labels, classifier, bias)?;
+        let attention = Attention::Learnt(checked("w", w, head.width * head.width)?);
+        Ok(LabelGuided { head, attention })
     }
 
-    /// The same head on other kernels than those of [`kernels::active`].
-    #[must_use]
-    pub fn with_kernels(mut self, kernels: Kernels) -> Self {
-        self.head.kernels = kernels;
-        self
-    }
-
-    /// Bytes of weights that one run reads.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.head.bytes() + size_of_val(self.w.as_slice())
-    }
-
-    /// Fuses `text` `[n, d]` with `speech` `[m, d]`, attention included.
-    ///
-    /// # Errors
-    /// If a modality is empty, of another width or not finite, or if the
-    /// result would not be.
-    pub fn run(&self, text: Rows<'_>, speech: Rows<'_>) -> Result<FusionOutput, FusionError> {
-        let mut out = FusionOutput::default();
-        self.run_into(text, speech, true, &mut Workspace::default(), &mut out)?;
-        Ok(out)
-    }
-
-    /// As [`run`](Self::run), into memory of the caller's; `attention` asks
-    /// for `A_r` as well.
-    ///
-    /// # Errors
-    /// As [`run`](Self::run); `out` is then unspecified.
-    pub fn run_into(
-        &self,
-        text: Rows<'_>,
-        speech: Rows<'_>,
-        attention: bool,
-        work: &mut Workspace,
-        out: &mut FusionOutput,
-    ) -> Result<(), FusionError> {
-        let head = &self.head;
-        let largest_key = head.begin(text, speech, attention, work, out)?;
-        let d = head.width;
-        resize(&mut work.queries, text.rows() * d);
-        head.kernels
-            .gemm(text, matrix(&self.w, d), &mut work.queries);
-        let largest_query = f64::from(largest_magnitude(&work.queries));
-        let largest_score = largest_query * f64::from(largest_key) * d as f64;
-        if largest_score.is_nan() || largest_score >= LARGEST_SCORE {
-            return Err(FusionError::Overflow);
-        }
-        let weights = attention.then_some(&mut out.attention[..]);
-        let queries = matrix(&work.queries, d);
-        let mean = &mut work.v[d..];
-        head.kernels
-            .attend_mean(queries, speech, mean, &mut work.attend, weights);
-        head.classify(&work.v, &mut out.logits)
-    }
-}
-
-/// The head whose attention follows from the labels alone, `A_l`.
-#[derive(Clone, Debug)]
-pub struct LabelAttentionFusion {
-    head: Head,
-    temperature: f32,
-}
-
-impl LabelAttentionFusion {
-    /// Takes the weights of the ONNX function of the same name, shaped as for
-    /// [`CrossAttentionFusion::new`], and the softmax temperature `T`.
+    /// Takes the weights of the ONNX function `LabelAttentionFusion`, shaped as for
+    /// [`learnt`](Self::learnt), and the softmax temperature `T`.
     ///
     /// # Errors
     /// If a shape does not fit, a value is not finite or `T` is not in
     /// `1e-3..=1e3`.
-    pub fn new(
-        label_text: &[f32],
-        label_speech: &[f32],
+    pub fn by_labels(
+        labels: [&[f32]; 2],
         classifier: &[f32],
         bias: &[f32],
         temperature: f32,
@@ -154,8 +96,22 @@ impl LabelAttentionFusion {
         if !(1e-3..=1e3).contains(&temperature) {
             return Err(FusionError::Temperature { value: temperature });
         }
-        let head = Head::new(label_text, label_speech, classifier, bias)?;
-        Ok(LabelAttentionFusion { head, temperature })
+        let head = Head::new(labels, classifier, bias)?;
+        let attention = Attention::Labels(temperature);
+        Ok(LabelGuided { head, attention })
+    }
+
+    pub(super) fn cross(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+        let (labels, classifier, bias) = weights(given)?;
+        let head = LabelGuided::learnt(given.plain("w")?, labels, classifier, bias)?;
+        Ok(Box::new(head.with_kernels(given.kernels)))
+    }
+
+    pub(super) fn label(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+        let (labels, classifier, bias) = weights(given)?;
+        let temperature = given.setting("temperature") as f32;
+        let head = LabelGuided::by_labels(labels, classifier, bias, temperature)?;
+        Ok(Box::new(head.with_kernels(given.kernels)))
     }
 
     /// The same head on other kernels than those of [`kernels::active`].
@@ -165,25 +121,18 @@ impl LabelAttentionFusion {
         self
     }
 
-    /// Bytes of weights that one run reads.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.head.bytes()
-    }
-
-    /// Fuses `text` `[n, d]` with `speech` `[m, d]`, attention included.
+    /// Fuses `text` `[n, d]` with `speech` `[m, d]`.
     ///
     /// # Errors
     /// If a modality is empty, of another width or not finite, or if the
     /// result would not be.
     pub fn run(&self, text: Rows<'_>, speech: Rows<'_>) -> Result<FusionOutput, FusionError> {
         let mut out = FusionOutput::default();
-        self.run_into(text, speech, true, &mut Workspace::default(), &mut out)?;
+        self.run_into(text, speech, &mut Workspace::default(), &mut out)?;
         Ok(out)
     }
 
-    /// As [`run`](Self::run), into memory of the caller's; `attention` asks
-    /// for `A_l` as well.
+    /// As [`run`](Self::run), into memory of the caller's.
     ///
     /// # Errors
     /// As [`run`](Self::run); `out` is then unspecified.
@@ -191,24 +140,96 @@ impl LabelAttentionFusion {
         &self,
         text: Rows<'_>,
         speech: Rows<'_>,
-        attention: bool,
         work: &mut Workspace,
         out: &mut FusionOutput,
     ) -> Result<(), FusionError> {
-        let head = &self.head;
-        head.begin(text, speech, attention, work, out)?;
-        work.queries.clear();
-        let tempered = out.g_text.iter().map(|g| g / self.temperature);
-        work.queries.extend(tempered);
-        transpose(matrix(&out.g_speech, CLASSES), &mut work.keys_t);
-        let weights = attention.then_some(&mut out.attention[..]);
-        let queries = matrix(&work.queries, CLASSES);
-        let keys_t = matrix(&work.keys_t, speech.rows());
-        let mean = &mut work.v[head.width..];
-        head.kernels
-            .label_attend_mean(queries, keys_t, speech, mean, &mut work.attend, weights);
-        head.classify(&work.v, &mut out.logits)
+        let FusionOutput {
+            logits,
+            attention,
+            g_text,
+            g_speech,
+        } = out;
+        self.fuse(text, speech, work, [logits, attention, g_text, g_speech])
     }
+
+    fn fuse(
+        &self,
+        text: Rows<'_>,
+        speech: Rows<'_>,
+        work: &mut Workspace,
+        [logits, attention, g_text, g_speech]: [&mut Vec<f32>; 4],
+    ) -> Result<(), FusionError> {
+        let head = &self.head;
+        let d = head.width;
+        let largest_key = head.begin(text, speech, work, [g_text, g_speech])?;
+        resize(attention, text.rows() * speech.rows());
+        match &self.attention {
+            Attention::Learnt(w) => {
+                resize(&mut work.queries, text.rows() * d);
+                head.kernels.gemm(text, matrix(w, d), &mut work.queries);
+                let largest_query = f64::from(largest_magnitude(&work.queries));
+                let largest_score = largest_query * f64::from(largest_key) * d as f64;
+                if largest_score.is_nan() || largest_score >= LARGEST_SCORE {
+                    return Err(FusionError::Overflow);
+                }
+                let (queries, mean) = (matrix(&work.queries, d), &mut work.v[d..]);
+                head.kernels
+                    .attend_mean(queries, speech, mean, &mut work.attend, Some(attention));
+            }
+            Attention::Labels(temperature) => {
+                work.queries.clear();
+                work.queries.extend(g_text.iter().map(|g| g / temperature));
+                transpose(matrix(g_speech, CLASSES), &mut work.keys_t);
+                let queries = matrix(&work.queries, CLASSES);
+                let keys_t = matrix(&work.keys_t, speech.rows());
+                let (mean, scratch) = (&mut work.v[d..], &mut work.attend);
+                head.kernels.label_attend_mean(
+                    queries,
+                    keys_t,
+                    speech,
+                    mean,
+                    scratch,
+                    Some(attention),
+                );
+            }
+        }
+        head.classify(&work.v, logits)
+    }
+}
+
+impl Operator for LabelGuided {
+    fn run(
+        &self,
+        _kernels: &Kernels,
+        inputs: &[Rows<'_>],
+        work: &mut Scratch,
+        out: &mut [Vec<f32>],
+    ) -> Result<(), FusionError> {
+        let ([text, speech], [logits, attention, g_text, g_speech]) = (inputs, out) else {
+            return Err(FusionError::Inputs {
+                wanted: 2,
+                found: inputs.len(),
+            });
+        };
+        let out = [logits, attention, g_text, g_speech];
+        self.fuse(*text, *speech, &mut work.label_guided, out)
+    }
+
+    fn bytes(&self) -> usize {
+        let learnt = match &self.attention {
+            Attention::Learnt(w) => size_of_val(w.as_slice()),
+            Attention::Labels(_) => 0,
+        };
+        self.head.bytes() + learnt
+    }
+}
+
+/// Labels of text and speech, classifier and bias.
+type Weights<'a> = ([&'a [f32]; 2], &'a [f32], &'a [f32]);
+
+fn weights<'a>(given: &Given<'a>) -> Result<Weights<'a>, FusionError> {
+    let labels = [given.plain("label_text")?, given.plain("label_speech")?];
+    Ok((labels, given.plain("classifier")?, given.plain("bias")?))
 }
 
 /// What both heads share: labels, classifier and the width they fix.
@@ -229,8 +250,7 @@ struct Head {
 
 impl Head {
     fn new(
-        label_text: &[f32],
-        label_speech: &[f32],
+        [label_text, label_speech]: [&[f32]; 2],
         classifier: &[f32],
         bias: &[f32],
     ) -> Result<Self, FusionError> {
@@ -252,32 +272,24 @@ impl Head {
         4 * (labels + self.classifier.len() + self.bias.len())
     }
 
-    /// Checks the input, sizes the output, and computes what does not depend
-    /// on the attention: `G_t`, `G_s` and the text half of `v`. Returns the
-    /// largest magnitude in `speech`.
+    /// Checks the input and computes what does not depend on the attention: `G_t`, `G_s` and the
+    /// text half of `v`. Returns the largest magnitude in `speech`.
     fn begin(
         &self,
         text: Rows<'_>,
         speech: Rows<'_>,
-        attention: bool,
         work: &mut Workspace,
-        out: &mut FusionOutput,
+        [g_text, g_speech]: [&mut Vec<f32>; 2],
     ) -> Result<f32, FusionError> {
         self.largest_of("text", text)?;
         let largest = self.largest_of("speech", speech)?;
-        let (n, m) = (text.rows(), speech.rows());
-        resize(&mut out.attention, if attention { n * m } else { 0 });
-        resize(&mut out.g_text, n * CLASSES);
-        resize(&mut out.g_speech, m * CLASSES);
-        resize(&mut work.v, 2 * self.width);
-        self.kernels
-            .row_cosine(text, matrix(&self.label_text, self.width), &mut out.g_text);
-        self.kernels.row_cosine(
-            speech,
-            matrix(&self.label_speech, self.width),
-            &mut out.g_speech,
-        );
-        self.kernels.column_mean(text, &mut work.v[..self.width]);
+        let (k, d) = (&self.kernels, self.width);
+        resize(g_text, text.rows() * CLASSES);
+        resize(g_speech, speech.rows() * CLASSES);
+        resize(&mut work.v, 2 * d);
+        k.row_cosine(text, matrix(&self.label_text, d), g_text);
+        k.row_cosine(speech, matrix(&self.label_speech, d), g_speech);
+        k.column_mean(text, &mut work.v[..d]);
         Ok(largest)
     }
 

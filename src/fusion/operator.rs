@@ -1,5 +1,6 @@
 //! One trait for every operator, and the wrapper that checks what goes in and comes out.
 
+use super::call::Call;
 use super::catalogue::{Entry, Precision, find};
 use super::given::{Given, Sum, Tensor};
 use super::projection::ProjectionScratch;
@@ -16,8 +17,8 @@ pub struct Scratch {
     pub(super) floats: [Vec<f32>; 8],
     pub(super) complex: [Vec<realfft::num_complex::Complex32>; 3],
     pub(super) places: Vec<usize>,
-    pub(super) label_guided: super::Workspace,
-    pub(super) answer: super::FusionOutput,
+    pub(super) label_guided: super::label_guided::Workspace,
+    pub(super) unit: super::text_guided::Workspace,
 }
 
 /// A fusion operator with its weights. Its inputs are checked before it is called: number,
@@ -80,6 +81,26 @@ impl Fusion {
         kernels: Kernels,
     ) -> Result<Fusion, FusionError> {
         let (entry, precision) = find(name).ok_or(FusionError::Unknown)?;
+        Fusion::made(entry, precision, weights, settings, kernels)
+    }
+
+    /// The operator of a registry's entry, on the process's kernels.
+    pub(super) fn of(
+        entry: &'static Entry,
+        precision: Precision,
+        weights: Vec<Tensor<'_>>,
+        settings: &[(&str, f64)],
+    ) -> Result<Fusion, FusionError> {
+        Fusion::made(entry, precision, weights, settings, *kernels::active())
+    }
+
+    fn made(
+        entry: &'static Entry,
+        precision: Precision,
+        weights: Vec<Tensor<'_>>,
+        settings: &[(&str, f64)],
+        kernels: Kernels,
+    ) -> Result<Fusion, FusionError> {
         let given = Given::new(entry, precision, weights, settings, kernels)?;
         let operator = (entry.build)(&given)?;
         Ok(Fusion {
@@ -145,8 +166,17 @@ impl Fusion {
         work: &mut Scratch,
         out: &mut Vec<Vec<f32>>,
     ) -> Result<(), FusionError> {
-        self.check(inputs)?;
         out.resize_with(self.entry.outputs.len(), Vec::new);
+        self.run_into(inputs, work, out)
+    }
+
+    fn run_into(
+        &self,
+        inputs: &[Rows<'_>],
+        work: &mut Scratch,
+        out: &mut [Vec<f32>],
+    ) -> Result<(), FusionError> {
+        self.check(inputs)?;
         self.operator.run(&self.kernels, inputs, work, out)?;
         if out.iter().all(|values| all_finite(values)) {
             Ok(())
@@ -156,15 +186,30 @@ impl Fusion {
     }
 
     fn check(&self, inputs: &[Rows<'_>]) -> Result<(), FusionError> {
+        let sizes: [[usize; 2]; 4] =
+            std::array::from_fn(|i| inputs.get(i).map_or([0; 2], |r| [r.rows(), r.cols()]));
+        self.fit(&sizes[..inputs.len().min(4)])?;
+        for (port, rows) in self.entry.inputs.iter().zip(inputs) {
+            if !all_finite(rows.data()) {
+                return Err(FusionError::NotFinite {
+                    modality: port.name,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// All letters, once inputs of these sizes fit the weights.
+    fn fit(&self, inputs: &[[usize; 2]]) -> Result<Sizes, FusionError> {
         let ports = self.entry.inputs;
         if inputs.len() != ports.len() {
             let (wanted, found) = (ports.len(), inputs.len());
             return Err(FusionError::Inputs { wanted, found });
         }
         let mut sizes = self.sizes.clone();
-        for (port, rows) in ports.iter().zip(inputs) {
+        for (port, dims) in ports.iter().zip(inputs) {
             let name = port.name;
-            let learnt = sizes.learn(port.shape, &[rows.rows(), rows.cols()]);
+            let learnt = sizes.learn(port.shape, dims);
             learnt.map_err(|(axis, wanted, found)| FusionError::Shape {
                 name,
                 axis,
@@ -184,18 +229,40 @@ impl Fusion {
                 });
             }
         }
-        for (port, rows) in ports.iter().zip(inputs) {
-            if rows.rows() == 0 {
+        for (port, [rows, _]) in ports.iter().zip(inputs) {
+            if *rows == 0 {
                 return Err(FusionError::Empty {
                     modality: port.name,
                 });
             }
-            if !all_finite(rows.data()) {
-                return Err(FusionError::NotFinite {
-                    modality: port.name,
-                });
-            }
         }
-        Ok(())
+        Ok(sizes)
+    }
+}
+
+impl Call for Fusion {
+    fn shapes(&self, inputs: &[[usize; 2]]) -> Result<Vec<Vec<usize>>, FusionError> {
+        let sizes = self.fit(inputs)?;
+        let ports = self.entry.outputs.iter();
+        let shapes = ports.map(|port| sizes.values(port.shape).ok_or(FusionError::Overflow));
+        shapes.collect()
+    }
+
+    fn run(
+        &self,
+        inputs: &[Rows<'_>],
+        work: &mut Scratch,
+        out: &mut [Vec<f32>],
+    ) -> Result<(), FusionError> {
+        self.run_into(inputs, work, out)
+    }
+
+    fn is_integer(&self) -> bool {
+        self.precision == Precision::Int8
+    }
+
+    fn macs(&self, inputs: &[[usize; 2]]) -> u64 {
+        let sizes = self.fit(inputs).ok();
+        sizes.and_then(|s| self.entry.macs(&s)).unwrap_or(0) as u64
     }
 }

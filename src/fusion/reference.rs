@@ -380,7 +380,7 @@ fn labelled(
     let mut logits = product(&vec![v], &weight(given, "classifier")?).concat();
     let bias = plain(given, "bias")?;
     logits.iter_mut().zip(&bias).for_each(|(l, b)| *l += b);
-    Ok(vec![logits, Vec::new(), flat(g_text), flat(g_speech)])
+    Ok(vec![logits, flat(attention), flat(g_text), flat(g_speech)])
 }
 
 pub(super) fn label_cross(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {

@@ -1,7 +1,7 @@
 //! The entries of the [`catalogue`](super::catalogue), one after the other.
 
 use super::catalogue::{Entry, Int8, Kind, Port, Setting, Weight};
-use super::{additive, bilinear, compact, cross, gated, inner, labelled, memory, mixing};
+use super::{additive, bilinear, compact, cross, gated, inner, label_guided, memory, mixing};
 use super::{reference, stages};
 
 const fn port(name: &'static str, shape: &'static [&'static str]) -> Port {
@@ -129,7 +129,7 @@ const ATTENTION_COST: &str = "The projections, 2·n·d² + 2·m·d·e of the pro
 const LABELLED: &[Port] = &[port("text", &["n", "d"]), port("speech", &["m", "d"])];
 const LABELLED_OUT: &[Port] = &[
     port("logits", &["4"]),
-    port("attention", &["0", "0"]),
+    port("attention", &["n", "m"]),
     port("g_text", &["n", "4"]),
     port("g_speech", &["m", "4"]),
 ];
@@ -559,7 +559,7 @@ pub static CATALOGUE: &[Entry] = &[
         when: "Speech and text of one utterance; training ties A to the labels' attention.",
         cost: "d² weights. The score matrix is never held.",
         usual: FRAMES,
-        build: labelled::LabelGuided::cross,
+        build: label_guided::LabelGuided::cross,
         reference: reference::label_cross,
     },
     Entry {
@@ -577,7 +577,7 @@ pub static CATALOGUE: &[Entry] = &[
             than the last point of accuracy.",
         cost: "No weights but the labels and the classifier.",
         usual: FRAMES,
-        build: labelled::LabelGuided::label,
+        build: label_guided::LabelGuided::label,
         reference: reference::label_label,
     },
     Entry {

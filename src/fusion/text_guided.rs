@@ -17,83 +17,36 @@
 //! that they have at run time. Scores, `π` and norms are f32: they are a twentieth of the
 //! arithmetic, and `π`'s zeros hang on differences that bytes would lose.
 
-use super::{FusionError, Rows, Simplex};
+use super::call::Call;
+use super::catalogue::Setting;
+use super::given::{Data, Tensor};
+use super::{FusionError, Rows, Scratch, Simplex};
 use crate::kernels::int8::{
     Activation, COLUMNS, Codes, Columns, PackedWeights, Quant, padded_depth,
 };
 use crate::kernels::{self, Kernels, all_finite};
+use std::borrow::Cow;
 
 /// ε of every layer norm.
 const EPSILON: f32 = 1e-5;
 
-/// Weights `[k, n]` of a linear map: signed bytes, one scale and bias a column.
-#[derive(Clone, Copy, Debug)]
-pub struct Map<'a> {
-    /// `[k, n]`, row-major.
-    pub weights: &'a [i8],
-    /// `[n]`.
-    pub scale: &'a [f32],
-    /// `[n]`.
-    pub bias: &'a [f32],
-}
+/// Attributes of the units' functions.
+pub(super) const SETTINGS: &[Setting] = &[Setting {
+    name: "heads",
+    whole: true,
+    least: 1.0,
+    most: 256.0,
+    // there is no usual one: 0 heads are refused
+    usual: 0.0,
+    letter: None,
+}];
 
-/// Weights of a layer norm, `[d]` each.
-#[derive(Clone, Copy, Debug)]
-pub struct Norm<'a> {
-    /// Factor.
-    pub gamma: &'a [f32],
-    /// Summand.
-    pub beta: &'a [f32],
-}
-
-/// Weights of self-attention.
-#[derive(Clone, Copy, Debug)]
-pub struct SelfWeights<'a> {
-    /// `[d, 3d]`: queries, keys, values.
-    pub query_key_value: Map<'a>,
-    /// `[d, d]`.
-    pub out: Map<'a>,
-    /// After the residual.
-    pub norm: Norm<'a>,
-}
-
-/// Weights of the attention from words to patches.
-#[derive(Clone, Copy, Debug)]
-pub struct GuideWeights<'a> {
-    /// `[d, d]`, of the words.
-    pub query: Map<'a>,
-    /// `[d, 2d]`, of the patches: keys, values.
-    pub key_value: Map<'a>,
-    /// `[d, d]`.
-    pub out: Map<'a>,
-    /// After the residual.
-    pub norm: Norm<'a>,
-}
-
-/// Weights of the feed-forward part.
-#[derive(Clone, Copy, Debug)]
-pub struct FeedWeights<'a> {
-    /// `[d, f]`.
-    pub up: Map<'a>,
-    /// `[f, d]`.
-    pub down: Map<'a>,
-    /// After the residual.
-    pub norm: Norm<'a>,
-}
-
-/// MVCN's unit: words attend to themselves, then to patches.
+/// A unit of MVCN: rows attend to themselves, then to patches if it is text-guided.
 #[derive(Clone, Debug)]
-pub struct TextGuidedUnit {
-    plain: SelfUnit,
-    guide: Attend,
-    pi: Simplex,
-}
-
-/// The same unit without the picture: words, or patches, attend to themselves.
-#[derive(Clone, Debug)]
-pub struct SelfUnit {
+pub struct Unit {
     kernels: Kernels,
     own: Attend,
+    guide: Option<(Attend, Simplex)>,
     up: Columns,
     down: Columns,
     norm: Affine,
@@ -134,83 +87,82 @@ struct Attend {
     norm: Affine,
 }
 
-impl SelfUnit {
-    /// Takes the weights of the ONNX function `SelfUnit`; `d` follows from the first norm, `f`
-    /// from the bias of `up`.
+impl Unit {
+    /// Takes the weights of the ONNX function `SelfUnit`, or with `pi`, which maps the scores of
+    /// a token over the patches to weights, of `TextGuidedUnit`, in the function's order: a map
+    /// is `[k, n]` of signed bytes, a scale and a bias a column.
     ///
     /// # Errors
-    /// A shape that does not fit, a value that is not finite, or heads that do not divide `d`.
+    /// A weight that is missing, of another shape or type or not finite; heads that do not divide
+    /// the width.
     pub fn new(
         heads: usize,
-        own: &SelfWeights<'_>,
-        feed: &FeedWeights<'_>,
+        pi: Option<Simplex>,
+        weights: &[Tensor<'_>],
     ) -> Result<Self, FusionError> {
+        let first = weights.first().and_then(|w| w.dims.first());
         let kernels = *kernels::active();
-        let (d, f) = (own.norm.gamma.len(), feed.up.bias.len());
-        let parts = own.query_key_value.split(d, 3, "self")?;
-        Ok(SelfUnit {
-            own: Attend::new(&kernels, heads, parts, (own.out, "self_out"), own.norm)?,
-            up: feed.up.pack(&kernels, (d, f), "up")?,
-            down: feed.down.pack(&kernels, (f, d), "down")?,
-            norm: Affine::new(feed.norm, d)?,
+        let mut weights = Weights {
+            left: weights.iter(),
             kernels,
-        })
-    }
-
-    /// Columns `d` of its rows.
-    #[must_use]
-    pub fn width(&self) -> usize {
-        self.norm.gamma.len()
-    }
-
-    /// Multiply-accumulates for `n` rows.
-    #[must_use]
-    pub fn macs(&self, n: usize) -> u64 {
-        let (d, f) = (self.width(), self.up.bias.len() * COLUMNS);
-        (n * (4 * d * d + 2 * d * f) + 2 * n * n * d) as u64
-    }
-
-    /// `y` `[n, d]` of `x` `[n, d]`, at least one row, finite.
-    ///
-    /// # Errors
-    /// Rows of another width, none, or an output of another length.
-    pub fn run_into(
-        &self,
-        x: Rows<'_>,
-        work: &mut Workspace,
-        y: &mut [f32],
-    ) -> Result<(), FusionError> {
-        self.check(x, y)?;
-        let mut fused = std::mem::take(&mut work.fused);
-        resize(&mut fused, x.data().len());
-        self.own.run(
-            &self.kernels,
-            (x, x),
-            Simplex::Softmax,
-            work,
-            &mut fused,
-            None,
-        );
-        self.feed(&fused, work, y);
-        work.fused = fused;
-        Ok(())
-    }
-
-    fn check(&self, x: Rows<'_>, y: &[f32]) -> Result<(), FusionError> {
-        check_rows(x, self.width(), "text")?;
-        if y.len() == x.data().len() {
-            return Ok(());
+            heads,
+            d: first.copied().unwrap_or(0),
+        };
+        let own = weights.map("self")?.split(weights.d)?;
+        let own = weights.attend(own, "self_out")?;
+        let guide = match pi {
+            Some(pi) => {
+                let query = weights.map("query")?;
+                let [key, value] = weights.map("key_value")?.split(weights.d)?;
+                Some((weights.attend([query, key, value], "guide_out")?, pi))
+            }
+            None => None,
+        };
+        let (d, up, down) = (weights.d, weights.map("up")?, weights.map("down")?);
+        let f = up.bias.len();
+        let unit = Unit {
+            own,
+            guide,
+            up: up.pack(&kernels, (d, f))?,
+            down: down.pack(&kernels, (f, d))?,
+            norm: weights.norm()?,
+            kernels,
+        };
+        match weights.left.next() {
+            Some(_) => Err(FusionError::TooMany { name: "the unit" }),
+            None => Ok(unit),
         }
-        Err(FusionError::Width {
-            modality: "output",
-            wanted: x.data().len(),
-            found: y.len(),
-        })
+    }
+
+    /// Checks the sizes of the inputs: tokens, and patches if it reads some.
+    fn fit(&self, inputs: &[[usize; 2]]) -> Result<(), FusionError> {
+        let modalities: &[&'static str] = match self.guide {
+            Some(_) => &["text", "picture"],
+            None => &["text"],
+        };
+        if inputs.len() != modalities.len() {
+            let (wanted, found) = (modalities.len(), inputs.len());
+            return Err(FusionError::Inputs { wanted, found });
+        }
+        let wanted = self.norm.gamma.len();
+        for ([rows, found], modality) in inputs.iter().zip(modalities) {
+            if *rows == 0 {
+                return Err(FusionError::Empty { modality });
+            }
+            if *found != wanted {
+                return Err(FusionError::Width {
+                    modality,
+                    wanted,
+                    found: *found,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// `y = LN(x + down(ReLU(up(x))))`.
     fn feed(&self, x: &[f32], work: &mut Workspace, y: &mut [f32]) {
-        let (k, d) = (&self.kernels, self.width());
+        let (k, d) = (&self.kernels, self.norm.gamma.len());
         let rows = Rows::of_whole(x, d);
         let job = self.up.job(Activation::Relu, None);
         resize(&mut work.hidden, rows.rows() * self.up.weights.n());
@@ -225,111 +177,199 @@ impl SelfUnit {
     }
 }
 
-impl TextGuidedUnit {
-    /// Takes the weights of the ONNX function of the same name; `pi` maps the scores of a
-    /// token over the patches to weights.
-    ///
-    /// # Errors
-    /// A shape that does not fit, a value that is not finite, or heads that do not divide `d`.
-    pub fn new(
-        heads: usize,
-        pi: Simplex,
-        own: &SelfWeights<'_>,
-        guide: &GuideWeights<'_>,
-        feed: &FeedWeights<'_>,
-    ) -> Result<Self, FusionError> {
-        let plain = SelfUnit::new(heads, own, feed)?;
-        let (kernels, d) = (plain.kernels, plain.width());
-        let [key, value] = guide.key_value.split(d, 2, "key_value")?;
-        let query = (guide.query.owned(), "query");
-        let parts = [query, key, value];
-        let guide = Attend::new(&kernels, heads, parts, (guide.out, "guide_out"), guide.norm)?;
-        Ok(TextGuidedUnit { plain, guide, pi })
+impl Call for Unit {
+    fn shapes(&self, inputs: &[[usize; 2]]) -> Result<Vec<Vec<usize>>, FusionError> {
+        self.fit(inputs)?;
+        let mut shapes = vec![inputs[0].to_vec()];
+        shapes.extend(inputs.get(1).map(|patches| vec![inputs[0][0], patches[0]]));
+        Ok(shapes)
     }
 
-    /// The same unit on other kernels than those of [`kernels::active`], which packed its
-    /// weights: both must pack alike.
-    #[must_use]
-    pub fn with_kernels(mut self, kernels: Kernels) -> Self {
-        self.plain.kernels = kernels;
-        self
-    }
-
-    /// Columns `d` of its rows.
-    #[must_use]
-    pub fn width(&self) -> usize {
-        self.plain.width()
-    }
-
-    /// Multiply-accumulates for `n` tokens and `p` patches.
-    #[must_use]
-    pub fn macs(&self, n: usize, p: usize) -> u64 {
-        let d = self.width();
-        self.plain.macs(n) + (2 * n * d * d + 2 * p * d * d + 2 * n * p * d) as u64
-    }
-
-    /// `y` `[n, d]` of tokens `x` `[n, d]` and `patches` `[p, d]`, at least one row each,
-    /// finite. `attention` `[n, p]` gets the weights, a mean over the heads: rows sum to 1.
-    ///
-    /// # Errors
-    /// Rows of another width, none, or an output of another length.
-    pub fn run_into(
+    /// `y` `[n, d]` of tokens `x` `[n, d]` and patches `[p, d]`; for these also the weights
+    /// `[n, p]`, a mean over the heads: rows sum to 1.
+    fn run(
         &self,
-        x: Rows<'_>,
-        patches: Rows<'_>,
-        work: &mut Workspace,
-        y: &mut [f32],
-        attention: &mut [f32],
+        inputs: &[Rows<'_>],
+        work: &mut Scratch,
+        out: &mut [Vec<f32>],
     ) -> Result<(), FusionError> {
-        self.plain.check(x, y)?;
-        check_rows(patches, self.width(), "picture")?;
-        if attention.len() != x.rows() * patches.rows() {
-            return Err(FusionError::Width {
-                modality: "attention",
-                wanted: x.rows() * patches.rows(),
-                found: attention.len(),
-            });
-        }
-        let k = &self.plain.kernels;
+        let (x, work, k) = (inputs[0], &mut work.unit, &self.kernels);
+        let (y, attention) = out.split_at_mut(1);
+        let y = &mut y[0];
+        resize(y, x.data().len());
         let mut fused = std::mem::take(&mut work.fused);
         resize(&mut fused, y.len());
-        self.plain
-            .own
+        self.own
             .run(k, (x, x), Simplex::Softmax, work, &mut fused, None);
-        let words = Rows::of_whole(&fused, self.width());
-        self.guide
-            .run(k, (words, patches), self.pi, work, y, Some(attention));
-        fused.copy_from_slice(y);
-        self.plain.feed(&fused, work, y);
+        if let (Some((guide, pi)), [_, patches]) = (&self.guide, inputs) {
+            let weights = &mut attention[0];
+            resize(weights, x.rows() * patches.rows());
+            let words = Rows::of_whole(&fused, x.cols());
+            guide.run(k, (words, *patches), *pi, work, y, Some(weights));
+            fused.copy_from_slice(y);
+        }
+        self.feed(&fused, work, y);
         work.fused = fused;
         Ok(())
     }
+
+    fn is_integer(&self) -> bool {
+        true
+    }
+
+    fn macs(&self, inputs: &[[usize; 2]]) -> u64 {
+        let ([n, d], f) = (inputs[0], self.up.bias.len() * COLUMNS);
+        let guide = |[p, _]: &[usize; 2]| 2 * n * d * d + 2 * p * d * d + 2 * n * p * d;
+        let own = n * (4 * d * d + 2 * d * f) + 2 * n * n * d;
+        (own + inputs.get(1).map_or(0, guide)) as u64
+    }
+
+    /// The scores of one head over the tokens.
+    fn scratch(&self, inputs: &[[usize; 2]]) -> usize {
+        let n = inputs.first().map_or(0, |[n, _]| *n);
+        n.saturating_mul(n).saturating_mul(size_of::<f32>())
+    }
 }
 
-impl Attend {
-    fn new(
-        kernels: &Kernels,
-        heads: usize,
-        parts: [(OwnedMap, &'static str); 3],
-        (out, name): (Map<'_>, &'static str),
-        norm: Norm<'_>,
+/// The weights of a function, taken one after the other.
+struct Weights<'w, 'a> {
+    left: std::slice::Iter<'w, Tensor<'a>>,
+    kernels: Kernels,
+    heads: usize,
+    d: usize,
+}
+
+/// Weights `[k, n]` of a linear map, with a scale and a bias for each of `n` columns.
+struct Map<'a> {
+    name: &'static str,
+    weights: Cow<'a, [i8]>,
+    scale: &'a [f32],
+    bias: &'a [f32],
+}
+
+impl<'a> Weights<'_, 'a> {
+    fn next(&mut self, name: &'static str) -> Result<Data<'a>, FusionError> {
+        let tensor = self.left.next().ok_or(FusionError::Missing { name })?;
+        Ok(tensor.data)
+    }
+
+    fn floats(&mut self, name: &'static str) -> Result<&'a [f32], FusionError> {
+        match self.next(name)? {
+            Data::F32(x) if all_finite(x) => Ok(x),
+            Data::F32(_) => Err(FusionError::WeightNotFinite { name }),
+            _ => Err(FusionError::Element {
+                name,
+                wanted: "float",
+            }),
+        }
+    }
+
+    fn map(&mut self, name: &'static str) -> Result<Map<'a>, FusionError> {
+        let Data::I8(weights) = self.next(name)? else {
+            return Err(FusionError::Element {
+                name,
+                wanted: "int8",
+            });
+        };
+        Ok(Map {
+            name,
+            weights: Cow::Borrowed(weights),
+            scale: self.floats(name)?,
+            bias: self.floats(name)?,
+        })
+    }
+
+    fn norm(&mut self) -> Result<Affine, FusionError> {
+        let (gamma, beta) = (self.floats("gamma")?, self.floats("beta")?);
+        check_len("gamma", gamma.len(), self.d)?;
+        check_len("beta", beta.len(), self.d)?;
+        Ok(Affine {
+            gamma: gamma.to_vec(),
+            beta: beta.to_vec(),
+        })
+    }
+
+    /// An attention of these queries, keys and values; its last map and norm come next.
+    fn attend(
+        &mut self,
+        [query, key, value]: [Map<'_>; 3],
+        out: &'static str,
     ) -> Result<Attend, FusionError> {
-        let d = norm.gamma.len();
+        let (heads, d) = (self.heads, self.d);
         if heads == 0 || !d.is_multiple_of(heads) {
             return Err(FusionError::Heads { heads, width: d });
         }
-        let pack = |(map, name): &(OwnedMap, &'static str)| map.view().pack(kernels, (d, d), name);
-        let [query, key, value] = &parts;
+        let (out, kernels) = (self.map(out)?, self.kernels);
+        let pack = |map: Map<'_>| map.pack(&kernels, (d, d));
         Ok(Attend {
             heads,
             query: pack(query)?,
             key: pack(key)?,
             value: pack(value)?,
-            out: out.pack(kernels, (d, d), name)?,
-            norm: Affine::new(norm, d)?,
+            out: pack(out)?,
+            norm: self.norm()?,
         })
     }
+}
 
+impl<'a> Map<'a> {
+    /// `[d, N·d]` as `N` maps `[d, d]`.
+    fn split<const N: usize>(self, d: usize) -> Result<[Map<'a>; N], FusionError> {
+        let (name, wide) = (self.name, N * d);
+        check_len(name, self.weights.len(), d * wide)?;
+        check_len(name, self.scale.len(), wide)?;
+        check_len(name, self.bias.len(), wide)?;
+        Ok(std::array::from_fn(|block| {
+            let columns = block * d..(block + 1) * d;
+            let rows = self.weights.chunks_exact(wide.max(1));
+            let weights = rows.flat_map(|row| &row[columns.clone()]).copied();
+            Map {
+                name,
+                weights: weights.collect(),
+                scale: &self.scale[columns.clone()],
+                bias: &self.bias[columns],
+            }
+        }))
+    }
+
+    fn pack(&self, kernels: &Kernels, (k, n): (usize, usize)) -> Result<Columns, FusionError> {
+        let (name, found, wanted) = (self.name, self.weights.len(), k * n);
+        check_len(name, found, wanted)?;
+        check_len(name, self.scale.len(), n)?;
+        check_len(name, self.bias.len(), n)?;
+        let panels = |values: &[f32]| -> Vec<[f32; COLUMNS]> {
+            let panel = |chunk: &[f32]| {
+                let mut panel = [0.0; COLUMNS];
+                panel[..chunk.len()].copy_from_slice(chunk);
+                panel
+            };
+            values.chunks(COLUMNS).map(panel).collect()
+        };
+        let weights = PackedWeights::new(kernels.level(), &self.weights, k, n);
+        Ok(Columns {
+            weights: weights.ok_or(FusionError::Weight {
+                name,
+                wanted,
+                found,
+            })?,
+            scales: panels(self.scale),
+            bias: panels(self.bias),
+        })
+    }
+}
+
+fn check_len(name: &'static str, found: usize, wanted: usize) -> Result<(), FusionError> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(FusionError::Weight {
+        name,
+        wanted,
+        found,
+    })
+}
+
+impl Attend {
     /// `y = LN(x + out(concat_h[π(Q_h·K_hᵀ/√d_h)·V_h]))`; `weights` gets the mean of π.
     fn run(
         &self,
@@ -424,137 +464,10 @@ impl Attend {
 }
 
 impl Affine {
-    fn new(norm: Norm<'_>, d: usize) -> Result<Affine, FusionError> {
-        Ok(Affine {
-            gamma: checked("gamma", norm.gamma, d)?.to_vec(),
-            beta: checked("beta", norm.beta, d)?.to_vec(),
-        })
-    }
-
     fn apply(&self, k: &Kernels, x: &[f32], y: &mut [f32]) {
         let affine = (self.gamma.as_slice(), self.beta.as_slice());
         k.layer_norm(Rows::of_whole(x, self.gamma.len()), affine, EPSILON, y);
     }
-}
-
-/// A block of columns of a map.
-struct OwnedMap {
-    weights: Vec<i8>,
-    scale: Vec<f32>,
-    bias: Vec<f32>,
-}
-
-impl OwnedMap {
-    fn view(&self) -> Map<'_> {
-        Map {
-            weights: &self.weights,
-            scale: &self.scale,
-            bias: &self.bias,
-        }
-    }
-}
-
-impl Map<'_> {
-    fn owned(&self) -> OwnedMap {
-        OwnedMap {
-            weights: self.weights.to_vec(),
-            scale: self.scale.to_vec(),
-            bias: self.bias.to_vec(),
-        }
-    }
-
-    /// `[d, N·d]` as `N` maps `[d, d]`.
-    fn split<const N: usize>(
-        &self,
-        d: usize,
-        blocks: usize,
-        name: &'static str,
-    ) -> Result<[(OwnedMap, &'static str); N], FusionError> {
-        let wide = blocks * d;
-        check_len(name, self.weights.len(), d * wide)?;
-        check_len(name, self.scale.len(), wide)?;
-        check_len(name, self.bias.len(), wide)?;
-        Ok(std::array::from_fn(|block| {
-            let columns = block * d..(block + 1) * d;
-            let rows = self.weights.chunks_exact(wide.max(1));
-            let map = OwnedMap {
-                weights: rows
-                    .flat_map(|row| &row[columns.clone()])
-                    .copied()
-                    .collect(),
-                scale: self.scale[columns.clone()].to_vec(),
-                bias: self.bias[columns].to_vec(),
-            };
-            (map, name)
-        }))
-    }
-
-    fn pack(
-        &self,
-        kernels: &Kernels,
-        (k, n): (usize, usize),
-        name: &'static str,
-    ) -> Result<Columns, FusionError> {
-        check_len(name, self.weights.len(), k * n)?;
-        let panels = |values: &[f32]| -> Result<Vec<[f32; COLUMNS]>, FusionError> {
-            let panel = |chunk: &[f32]| {
-                let mut panel = [0.0; COLUMNS];
-                panel[..chunk.len()].copy_from_slice(chunk);
-                panel
-            };
-            Ok(checked(name, values, n)?
-                .chunks(COLUMNS)
-                .map(panel)
-                .collect())
-        };
-        let weights = PackedWeights::new(kernels.level(), self.weights, k, n);
-        Ok(Columns {
-            weights: weights.ok_or(FusionError::Weight {
-                name,
-                wanted: k * n,
-                found: self.weights.len(),
-            })?,
-            scales: panels(self.scale)?,
-            bias: panels(self.bias)?,
-        })
-    }
-}
-
-fn check_len(name: &'static str, found: usize, wanted: usize) -> Result<(), FusionError> {
-    if found == wanted {
-        return Ok(());
-    }
-    Err(FusionError::Weight {
-        name,
-        wanted,
-        found,
-    })
-}
-
-fn checked<'a>(
-    name: &'static str,
-    values: &'a [f32],
-    wanted: usize,
-) -> Result<&'a [f32], FusionError> {
-    check_len(name, values.len(), wanted)?;
-    if all_finite(values) {
-        return Ok(values);
-    }
-    Err(FusionError::WeightNotFinite { name })
-}
-
-fn check_rows(x: Rows<'_>, d: usize, modality: &'static str) -> Result<(), FusionError> {
-    if x.rows() == 0 {
-        return Err(FusionError::Empty { modality });
-    }
-    if x.cols() != d {
-        return Err(FusionError::Width {
-            modality,
-            wanted: d,
-            found: x.cols(),
-        });
-    }
-    Ok(())
 }
 
 /// Rows as codes of the range that they have.

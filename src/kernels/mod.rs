@@ -45,7 +45,7 @@ use std::sync::OnceLock;
 use int8::*;
 pub use isa::{ISA_VARIABLE, IsaError, Level};
 pub use panels::{PANEL, PackedFloats};
-pub use pool::{MAX_THREADS, set_threads, share, threads};
+pub use pool::{MAX_THREADS, share};
 pub use rows::{Rows, ShapeError, all_finite, largest_magnitude, unit_rows};
 
 /// Query rows that share one pass over the keys.

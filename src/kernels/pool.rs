@@ -13,21 +13,6 @@ pub const MAX_THREADS: usize = 8;
 /// Turns of waiting before a worker sleeps: some tenths of a millisecond.
 const AWAKE: usize = 1 << 13;
 
-/// How many share the large kernels.
-static THREADS: AtomicUsize = AtomicUsize::new(1);
-
-/// Lets `threads` workers (1 to [`MAX_THREADS`]) share the large kernels; 1 until this is
-/// called. Fewer than before leaves the others asleep.
-pub fn set_threads(threads: usize) {
-    THREADS.store(threads.clamp(1, MAX_THREADS), Ordering::Relaxed);
-}
-
-/// How many workers share the large kernels.
-#[must_use]
-pub fn threads() -> usize {
-    THREADS.load(Ordering::Relaxed)
-}
-
 /// A job as the workers see it: its lifetime is forgotten, see [`Pool::run`].
 type Job = &'static (dyn Fn(usize) + Sync);
 
@@ -52,13 +37,13 @@ struct Pool {
     busy: Mutex<()>,
 }
 
-/// Runs `work(0..parts)`, on several workers if there are any and none is busy.
+/// Runs `work(0..parts)` on several workers, if there are any and none is busy.
 ///
 /// # Panics
 /// If a part does.
 pub fn share(parts: usize, work: &(dyn Fn(usize) + Sync)) {
     static POOL: OnceLock<Pool> = OnceLock::new();
-    if parts > 1 && threads() > 1 {
+    if parts > 1 {
         let pool = POOL.get_or_init(|| Pool::new(MAX_THREADS.min(cores()) - 1));
         if let Ok(_alone) = pool.busy.try_lock() {
             return pool.run(parts, work);
@@ -185,7 +170,6 @@ mod tests {
 
     #[test]
     fn every_part_runs_once_whoever_takes_it() {
-        set_threads(4);
         for parts in [1, 2, 3, 8, 100] {
             for _ in 0..200 {
                 let counts: Vec<AtomicUsize> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
@@ -199,7 +183,6 @@ mod tests {
 
     #[test]
     fn callers_beside_each_other_and_broken_parts() {
-        set_threads(4);
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

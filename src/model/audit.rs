@@ -16,8 +16,6 @@ pub struct Audit {
     pub integer: usize,
     /// Names of those accumulated in floats.
     pub float: Vec<String>,
-    /// Names of operators of ours (domain `demeanor`), float by design.
-    pub fused: Vec<String>,
 }
 
 impl Audit {
@@ -25,9 +23,7 @@ impl Audit {
     pub(super) fn of(model: &TypedModel) -> TractResult<Audit> {
         let mut audit = Audit::default();
         for node in model.nodes() {
-            if node.op_is::<super::ops::FusionOp>() {
-                audit.fused.push(node.name.clone());
-            } else if let Some(accumulator) = accumulator(model, node)? {
+            if let Some(accumulator) = accumulator(model, node)? {
                 if accumulator.is_float() {
                     audit.float.push(node.name.clone());
                 } else {
@@ -50,18 +46,14 @@ impl Audit {
         audit
     }
 
-    /// All products of the plan, ours included.
+    /// All products of the plan.
     pub fn total(&self) -> usize {
-        self.integer + self.float.len() + self.fused.len()
+        self.integer + self.float.len()
     }
 
     /// The first float product, if any: an int8 file has none.
     pub fn first_float(&self) -> Option<&str> {
-        self.float
-            .iter()
-            .chain(&self.fused)
-            .next()
-            .map(String::as_str)
+        self.float.first().map(String::as_str)
     }
 }
 

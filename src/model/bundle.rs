@@ -1,7 +1,7 @@
 //! A bundle: manifest and files, from the binary or from a folder, whole or refused.
 
 use super::ModelError;
-use super::manifest::{Manifest, Role, Shared, Task};
+use super::manifest::{self, Manifest};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -35,7 +35,7 @@ pub struct Bundle {
     pub manifest: Manifest,
     /// Where it came from.
     pub origin: Origin,
-    files: BTreeMap<Role, Content>,
+    files: BTreeMap<String, Content>,
 }
 
 /// Bytes of a file, not copied when another bundle uses it too.
@@ -55,8 +55,9 @@ impl Content {
 }
 
 /// Every bundle in `dir` (a bundle, or a folder of bundles), or in the binary when `None`.
+/// Each file is read and hashed once.
 ///
-/// A file that a bundle shares is looked for among these, then in the binary.
+/// A file of another bundle is looked for among these, then in the binary.
 ///
 /// # Errors
 /// The first bundle that cannot be read or is not what its manifest says.
@@ -68,8 +69,8 @@ pub fn bundles(dir: Option<&Path>) -> Result<Vec<Bundle>, ModelError> {
         Some(dir) => (folders(dir)?, embedded()?),
     };
     for at in 0..found.len() {
-        let shared = found[at].borrow(&found, &others)?;
-        found[at].files.extend(shared);
+        let borrowed = found[at].borrow(&found, &others)?;
+        found[at].files.extend(borrowed);
     }
     Ok(found)
 }
@@ -96,14 +97,9 @@ impl Bundle {
     ///
     /// # Errors
     /// No such bundle, or one that is refused.
-    pub fn find(task: Task, dir: Option<&Path>) -> Result<Bundle, ModelError> {
-        let found = bundles(dir)?
-            .into_iter()
-            .find(|b| b.manifest.task() == task);
-        found.ok_or_else(|| ModelError::Missing {
-            place: dir.map_or("this binary".into(), |d| d.display().to_string()),
-            task: task.name(),
-        })
+    pub fn find(task: &str, dir: Option<&Path>) -> Result<Bundle, ModelError> {
+        let found = bundles(dir)?.into_iter().find(|b| b.manifest.task == task);
+        found.ok_or_else(|| ModelError::missing(task, dir))
     }
 
     /// Opens a folder: reads the manifest, then every file, and compares the hashes.
@@ -121,11 +117,11 @@ impl Bundle {
             what,
         })?;
         let mut files = BTreeMap::new();
-        for file in &manifest.files {
+        for file in manifest.files.iter().filter(|f| f.bundle.is_none()) {
             let path = dir.join(&file.name);
             let bytes = read_limited(&path)?;
             check_hash(&path, &bytes, &file.sha256)?;
-            files.insert(file.role, Content::Read(bytes.into()));
+            files.insert(file.name.clone(), Content::Read(bytes.into()));
         }
         Ok(Bundle {
             manifest,
@@ -139,11 +135,9 @@ impl Bundle {
             path: "embedded manifest.toml".into(),
             what,
         })?;
-        let by_name: BTreeMap<_, _> = embedded.files.iter().copied().collect();
-        let files = manifest
-            .files
-            .iter()
-            .filter_map(|f| Some((f.role, Content::Embedded(by_name.get(f.name.as_str())?))))
+        let own = embedded.files.iter();
+        let files = own
+            .map(|(name, bytes)| ((*name).to_owned(), Content::Embedded(bytes)))
             .collect();
         Ok(Bundle {
             manifest,
@@ -158,19 +152,11 @@ impl Bundle {
     /// # Errors
     /// [`ModelError::Hash`] of the first file that is another than its manifest says.
     pub fn verify(&self) -> Result<(), ModelError> {
-        let content = |role| self.files.get(&role).map_or(&[][..], Content::bytes);
-        self.manifest.files.iter().try_for_each(|file| {
-            let path = Path::new(&file.name);
-            check_hash(path, content(file.role), &file.sha256)
-        })
-    }
-
-    /// The bundle was asked for what it is not for.
-    pub(crate) fn answers_another(&self, task: Task) -> ModelError {
-        ModelError::Missing {
-            place: self.name(),
-            task: task.name(),
+        for file in self.own_files() {
+            let content = self.bytes(&file.name).unwrap_or_default();
+            check_hash(Path::new(&file.name), content, &file.sha256)?;
         }
+        Ok(())
     }
 
     /// `id@version`, as events carry it.
@@ -178,54 +164,47 @@ impl Bundle {
         format!("{}@{}", self.manifest.id, self.manifest.version)
     }
 
-    /// Content of the file that plays `role`, own or shared, with its name.
-    pub fn bytes(&self, role: Role) -> Option<(&str, &[u8])> {
-        let manifest = &self.manifest;
-        let shared = || manifest.shared.iter().find(|s| s.role == role);
-        let name = manifest
-            .file(role)
-            .map(|f| f.name.as_str())
-            .or_else(|| shared().map(|s| s.bundle.as_str()))?;
-        Some((name, self.files.get(&role)?.bytes()))
+    /// Content of a file that the manifest lists, the bundle's own or another's.
+    pub fn bytes(&self, file: &str) -> Option<&[u8]> {
+        self.files.get(file).map(Content::bytes)
     }
 
-    /// SHA-256 of the file that plays `role`: two bundles with the same share a model.
-    pub fn sha256(&self, role: Role) -> Option<&str> {
-        let own = self.manifest.file(role).map(|f| &f.sha256);
-        let shared = self.manifest.shared.iter().find(|s| s.role == role);
-        Some(own.or(shared.map(|s| &s.sha256))?)
+    /// Files that lie in the bundle itself.
+    pub fn own_files(&self) -> impl Iterator<Item = &manifest::File> {
+        self.manifest.files.iter().filter(|f| f.bundle.is_none())
     }
 
     /// Size of the bundle's own files together, in bytes.
     pub fn size(&self) -> usize {
-        let own = |(role, _): &(&Role, &Content)| self.manifest.file(**role).is_some();
-        let files = self.files.iter().filter(own);
-        files.map(|(_, content)| content.bytes().len()).sum()
+        let sizes = self.own_files().filter_map(|f| self.bytes(&f.name));
+        sizes.map(<[u8]>::len).sum()
     }
 
-    /// What this bundle shares, from the bundle that has it.
+    /// The files that this bundle uses of others, from those that have them.
     fn borrow(
         &self,
         siblings: &[Bundle],
         others: &[Bundle],
-    ) -> Result<Vec<(Role, Content)>, ModelError> {
-        let content = |shared: &Shared| {
+    ) -> Result<Vec<(String, Content)>, ModelError> {
+        let mut borrowed = Vec::new();
+        for file in &self.manifest.files {
+            let Some(lender) = &file.bundle else {
+                continue;
+            };
             let mut holders = siblings.iter().chain(others);
             let found = holders.find_map(|b| {
-                let same = b.manifest.id == shared.bundle
-                    && b.manifest.file(shared.role)?.sha256 == shared.sha256;
-                same.then(|| b.files.get(&shared.role).cloned())?
+                let same =
+                    b.manifest.id == *lender && b.manifest.file(&file.name)?.sha256 == file.sha256;
+                same.then(|| b.files.get(&file.name).cloned())?
             });
-            found.map(|c| (shared.role, c)).ok_or_else(|| {
-                let role = format!("{:?}", shared.role).to_lowercase();
-                ModelError::Shared {
-                    name: self.name(),
-                    bundle: shared.bundle.clone(),
-                    role,
-                }
-            })
-        };
-        self.manifest.shared.iter().map(content).collect()
+            let content = found.ok_or_else(|| ModelError::Shared {
+                name: self.name(),
+                bundle: lender.clone(),
+                file: file.name.clone(),
+            })?;
+            borrowed.push((file.name.clone(), content));
+        }
+        Ok(borrowed)
     }
 }
 

@@ -5,6 +5,7 @@
 //! references to the function's own.
 
 use crate::fusion::catalogue::{DOMAIN, FUNCTIONS};
+use prost::Message;
 use std::collections::HashMap;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{
@@ -16,6 +17,11 @@ pub(super) const OPSET: i64 = 18;
 
 /// Calls within calls within calls; a file that nests deeper is going in circles.
 const DEEPEST: usize = 8;
+
+/// Nodes and bytes that opened functions may come to: what is called many times over at every
+/// depth grows beyond any memory.
+const MOST_NODES: usize = 1 << 15;
+const MOST_NODE_BYTES: usize = 1 << 26;
 
 /// The versions of a function or model: ONNX's operators and ours.
 pub(super) fn opsets() -> Vec<OperatorSetIdProto> {
@@ -189,7 +195,7 @@ pub(super) fn inline(proto: &mut ModelProto) -> Result<(), String> {
         }
         once(graph, &functions)?;
     }
-    Err("its functions call each other in circles".into())
+    Err("calls functions that call each other in circles".into())
 }
 
 /// By domain and name.
@@ -201,10 +207,24 @@ fn key(node: &NodeProto) -> (String, String) {
 
 /// Opens the calls of the graph, not those within them.
 fn once(graph: &mut GraphProto, functions: &Functions) -> Result<(), String> {
-    let mut nodes = Vec::new();
+    let (mut nodes, mut bytes) = (Vec::new(), 0);
     for (at, node) in std::mem::take(&mut graph.node).into_iter().enumerate() {
         match functions.get(&key(&node)) {
-            Some(function) => nodes.extend(opened(&node, function, at)?),
+            Some(function) => {
+                bytes += function
+                    .node
+                    .iter()
+                    .map(Message::encoded_len)
+                    .sum::<usize>();
+                if nodes.len() + function.node.len() > MOST_NODES || bytes > MOST_NODE_BYTES {
+                    return Err(format!(
+                        "calls functions within functions that come to more than {MOST_NODES} \
+                         nodes or {} MiB",
+                        MOST_NODE_BYTES >> 20
+                    ));
+                }
+                nodes.extend(opened(&node, function, at)?);
+            }
             None => nodes.push(node),
         }
     }

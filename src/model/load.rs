@@ -1,18 +1,19 @@
 //! From ONNX bytes to something that runs.
 
 use super::bundle::Bundle;
-use super::manifest::{Precision, Role};
-use super::plan::{Given, Placed, Plan, Spent};
-use super::{Audit, ModelError, functions, ops};
-use crate::kernels::all_finite;
+use super::manifest::Precision;
+use super::plan::{self, Given, Placement, Plan, PlanError, StepTiming};
+use super::tract::{Whole, sentence};
+use super::{Audit, ModelError};
+use crate::kernels::{self, all_finite};
 use bytes::Buf;
 use std::fs::File;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use tract_onnx::pb::ModelProto;
-use tract_onnx::tract_hir::internal::*;
+use tract_onnx::pb::{ModelProto, ValueInfoProto};
+use tract_onnx::pb::{tensor_proto::DataType, tensor_shape_proto::dimension, type_proto};
 
 /// What runs a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,92 +29,59 @@ pub enum Runner {
 #[derive(Debug)]
 enum Engine {
     Plan(Plan),
-    /// The plan, and why it is not ours.
-    Tract(Arc<TypedSimplePlan>, String),
+    Tract(Whole),
 }
 
 impl Engine {
-    /// A fusion head is one call of a kernel, which tract makes; everything else is planned
-    /// here if it can be. `again` reads the file once more, as planning takes the weights.
+    /// A plan, or tract for what cannot be planned. `again` reads the file once more, as planning
+    /// takes the weights.
     fn of(
         mut proto: ModelProto,
-        again: impl FnOnce() -> TractResult<ModelProto>,
+        again: impl FnOnce() -> Result<ModelProto, String>,
         runner: Runner,
-    ) -> TractResult<(Engine, Audit)> {
-        if runner == Runner::Tract {
-            functions::inline(&mut proto).map_err(TractError::msg)?;
-        }
-        let nodes = proto.graph.as_ref().map_or(&[][..], |g| &g.node);
-        let why = if runner == Runner::Tract {
-            "asked for".to_string()
-        } else if nodes.iter().any(ops::is_head) {
-            "a fusion head is one call".to_string()
-        } else {
-            match Plan::new(&mut proto) {
+    ) -> Result<(Engine, Audit), String> {
+        let why = match runner {
+            Runner::Tract => {
+                plan::check(&proto)?;
+                "asked for".to_string()
+            }
+            Runner::Ours => match Plan::new(&mut proto) {
                 Ok(plan) => {
                     let audit = Audit::of_plan(&plan);
                     return Ok((Engine::Plan(plan), audit));
                 }
-                Err(why) => {
+                Err(PlanError::Broken(what)) => return Err(what),
+                Err(PlanError::NotPlanned(why)) => {
                     proto = again()?;
                     why
                 }
-            }
+            },
         };
-        let model = ops::framework().model_for_proto_model(&proto)?;
-        // tract has its own copy of the weights by now
-        drop(proto);
-        let model = model.into_typed()?.into_decluttered()?.into_optimized()?;
-        let audit = Audit::of(&model)?;
-        Ok((Engine::Tract(TypedSimplePlan::new(model)?, why), audit))
+        let (whole, audit) = Whole::new(proto, why).map_err(|e| sentence(&e))?;
+        Ok((Engine::Tract(whole), audit))
     }
 
-    fn placed(&self) -> Vec<Placed> {
+    fn placed(&self) -> Vec<Placement> {
         match self {
             Engine::Plan(plan) => plan.report(),
-            Engine::Tract(_, why) => vec![Placed {
-                nodes: vec!["the whole model".into()],
-                kernel: "tract".into(),
-                tract: Some(why.clone()),
-            }],
+            Engine::Tract(whole) => whole.placed(),
         }
     }
 
     /// Runs; every output as its shape and floats.
-    fn run(&self, inputs: &[Input<'_>]) -> Result<Vec<Output>, String> {
+    fn run(&self, inputs: &[Input<'_>], threads: usize) -> Result<Vec<Output>, String> {
         match self {
-            Engine::Plan(plan) => plan.run(inputs, |outputs| {
+            Engine::Plan(plan) => plan.run(inputs, threads, |outputs| {
                 let owned = outputs.iter().map(|(dims, x)| Output::of(dims, x));
                 owned.collect()
             }),
-            Engine::Tract(plan, _) => run_tract(plan, inputs).map_err(|e| sentence(&e)),
+            Engine::Tract(whole) => whole.run(inputs).map_err(|e| sentence(&e)),
         }
     }
 }
 
-fn run_tract(plan: &Arc<TypedSimplePlan>, inputs: &[Input<'_>]) -> TractResult<Vec<Output>> {
-    let mut values = tvec!();
-    for (dims, given) in inputs {
-        let tensor = match given {
-            Given::Floats(x) => Tensor::from_shape(dims, x)?,
-            Given::Ints(x) => Tensor::from_shape(dims, x)?,
-            Given::Bytes(x) => Tensor::from_shape(dims, x)?,
-        };
-        values.push(tensor.into_tvalue());
-    }
-    let outputs = plan.run(values)?;
-    let floats = outputs.iter().map(|o| {
-        let plain = o.try_as_plain_ram()?;
-        Ok(Output::of(o.shape(), plain.as_slice::<f32>()?))
-    });
-    floats.collect()
-}
-
-/// Names of the inputs and outputs that are expected of a file.
-pub(super) type Interface<'a> = (&'a [&'a str], &'a [&'a str]);
-
 /// Shape and content of an input.
-type Input<'a> = (&'a [usize], Given<'a>);
+pub(crate) type Input<'a> = (&'a [usize], Given<'a>);
 
 /// An output of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,7 +93,7 @@ pub struct Output {
 }
 
 impl Output {
-    fn of(dims: &[usize], values: &[f32]) -> Output {
+    pub(crate) fn of(dims: &[usize], values: &[f32]) -> Output {
         Output {
             dims: dims.to_vec(),
             values: values.to_vec(),
@@ -135,62 +103,126 @@ impl Output {
 
 /// A runnable model.
 #[derive(Debug, Clone)]
-pub(super) struct Session {
+pub(crate) struct Model {
     name: String,
-    /// Names of the inputs.
-    inputs: Vec<String>,
+    inputs: Vec<Wanted>,
+    outputs: Vec<String>,
     engine: Arc<Engine>,
     audit: Audit,
+    /// Workers that share its large steps.
+    threads: usize,
 }
 
-impl Session {
-    pub(super) fn load(
-        bundle: &Bundle,
-        role: Role,
-        interfaces: &[Interface<'_>],
-    ) -> Result<Session, ModelError> {
+impl Model {
+    /// Loads a file that the bundle's manifest lists.
+    ///
+    /// # Errors
+    /// A file that is missing, refused, or claims more than it does.
+    pub(crate) fn load(bundle: &Bundle, file: &str, threads: usize) -> Result<Model, ModelError> {
         let missing = || ModelError::Refused {
-            name: format!("{role:?}"),
+            name: file.into(),
             what: "is not in the bundle".into(),
         };
-        let (name, onnx) = bundle.bytes(role).ok_or_else(missing)?;
-        let session = Session::open(name, onnx, interfaces)?;
-        let claim = bundle.manifest.file(role).map(|f| f.precision);
-        session.check_claim(claim)
+        let onnx = bundle.bytes(file).ok_or_else(missing)?;
+        let claim = bundle.manifest.file(file).map(|f| f.precision);
+        let model = Model::open(file, onnx)?.check_claim(claim)?;
+        Ok(model.with_threads(threads))
     }
 
-    /// A model with one of the interfaces that are expected.
-    pub(super) fn open(
+    /// A model in memory.
+    ///
+    /// # Errors
+    /// A file that is refused.
+    pub(crate) fn open(name: &str, onnx: &[u8]) -> Result<Model, ModelError> {
+        Model::of(name, || decode(onnx), Runner::Ours)
+    }
+
+    /// Refuses a file that takes other inputs, or lacks one of the outputs.
+    ///
+    /// # Errors
+    /// [`ModelError::Refused`], naming both.
+    pub(crate) fn expect(self, inputs: &[&str], outputs: &[&str]) -> Result<Model, ModelError> {
+        let takes: Vec<&str> = self.inputs.iter().map(|i| i.name.as_str()).collect();
+        if takes != inputs {
+            return Err(self.refused(format!("takes inputs {takes:?}, expected {inputs:?}")));
+        }
+        self.expect_outputs(outputs)
+    }
+
+    /// Refuses a file that lacks one of the outputs.
+    ///
+    /// # Errors
+    /// [`ModelError::Refused`], naming it.
+    pub(crate) fn expect_outputs(self, outputs: &[&str]) -> Result<Model, ModelError> {
+        match outputs.iter().find(|name| self.output(name).is_none()) {
+            Some(lacking) => Err(self.refused(format!(
+                "gives outputs {:?}, and `{lacking}` is none of them",
+                self.outputs
+            ))),
+            None => Ok(self),
+        }
+    }
+
+    /// How many inputs it takes.
+    pub(crate) fn arity(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// Names of its outputs.
+    pub(crate) fn outputs(&self) -> &[String] {
+        &self.outputs
+    }
+
+    /// Which of its outputs has this name.
+    pub(crate) fn output(&self, name: &str) -> Option<usize> {
+        self.outputs.iter().position(|o| o == name)
+    }
+
+    /// The model as refused for what it turned out to be.
+    pub(crate) fn refused(&self, what: String) -> ModelError {
+        ModelError::Refused {
+            name: self.name.clone(),
+            what,
+        }
+    }
+
+    /// A model that `read` reads.
+    fn of(
         name: &str,
-        onnx: &[u8],
-        expected: &[Interface<'_>],
-    ) -> Result<Session, ModelError> {
+        read: impl Fn() -> Result<ModelProto, String>,
+        runner: Runner,
+    ) -> Result<Model, ModelError> {
         // a malformed model is answered with an error, and now and then with a panic
         let loaded = catch_unwind(AssertUnwindSafe(|| {
-            let proto = decode(onnx)?;
-            let inputs = check_interface(&proto, expected)?;
-            let (engine, audit) = Engine::of(proto, || decode(onnx), Runner::Ours)?;
-            Ok((engine, audit, inputs))
+            let proto = read()?;
+            let graph = proto.graph.as_ref().ok_or("holds no graph")?;
+            let initial: Vec<&String> = graph.initializer.iter().map(|t| &t.name).collect();
+            let inputs = graph.input.iter().filter(|i| !initial.contains(&&i.name));
+            let inputs = inputs.map(wanted).collect::<Result<Vec<_>, String>>()?;
+            let outputs = graph.output.iter().map(|o| o.name.clone()).collect();
+            let (engine, audit) = Engine::of(proto, &read, runner)?;
+            Ok(Model {
+                name: name.into(),
+                inputs,
+                outputs,
+                engine: Arc::new(engine),
+                audit,
+                threads: 1,
+            })
         }));
-        let loaded = loaded.unwrap_or_else(|_| Err(format_err!("the engine broke on it")));
-        let (engine, audit, inputs) = loaded.map_err(|e| ModelError::Refused {
+        let loaded = loaded.unwrap_or_else(|_| Err("the engine broke on it".into()));
+        loaded.map_err(|what| ModelError::Refused {
             name: name.into(),
-            what: sentence(&e),
-        })?;
-        Ok(Session {
-            name: name.into(),
-            inputs,
-            engine: Arc::new(engine),
-            audit,
+            what,
         })
     }
 
     /// An int8 file holds no float product.
-    fn check_claim(self, claim: Option<Precision>) -> Result<Session, ModelError> {
+    fn check_claim(self, claim: Option<Precision>) -> Result<Model, ModelError> {
         match self.audit.first_float() {
             Some(first) if claim == Some(Precision::Int8) => Err(ModelError::NotInteger {
                 name: self.name.clone(),
-                float: self.audit.float.len() + self.audit.fused.len(),
+                float: self.audit.float.len(),
                 total: self.audit.total(),
                 first: first.into(),
             }),
@@ -198,22 +230,24 @@ impl Session {
         }
     }
 
+    /// The same model with `threads` workers (1 to [`kernels::MAX_THREADS`]) for its large
+    /// steps; one unless this is called.
+    pub(crate) fn with_threads(self, threads: usize) -> Model {
+        let threads = threads.clamp(1, kernels::MAX_THREADS);
+        Model { threads, ..self }
+    }
+
     /// What multiplies in it.
-    pub(super) fn audit(&self) -> &Audit {
+    pub(crate) fn audit(&self) -> &Audit {
         &self.audit
     }
 
     /// Which node runs where.
-    pub(super) fn placed(&self) -> Vec<Placed> {
+    pub(crate) fn placed(&self) -> Vec<Placement> {
         self.engine.placed()
     }
 
-    /// Whether it has an input of this name.
-    pub(super) fn reads(&self, name: &str) -> bool {
-        self.inputs.iter().any(|i| i == name)
-    }
-
-    pub(super) fn failed(&self, what: impl ToString) -> ModelError {
+    pub(crate) fn failed(&self, what: impl ToString) -> ModelError {
         ModelError::Run {
             name: self.name.clone(),
             what: what.to_string(),
@@ -221,57 +255,79 @@ impl Session {
     }
 
     /// Runs; infinite or undefined numbers never leave.
-    pub(super) fn run(&self, inputs: &[Input<'_>]) -> Result<Vec<Output>, ModelError> {
-        let run = || self.engine.run(inputs);
+    pub(crate) fn run(&self, inputs: &[Input<'_>]) -> Result<Vec<Output>, ModelError> {
+        self.check(inputs)?;
+        let run = || self.engine.run(inputs, self.threads);
         let outputs = catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err("the engine broke on it".into()))
             .map_err(|e| self.failed(e))?;
         if outputs.iter().any(|o| !all_finite(&o.values)) {
-            return Err(self.failed("answered with a number that is none"));
+            return Err(self.failed("returned NaN or infinity"));
         }
         Ok(outputs)
     }
 
-    /// Runs and hands out the content of `N` outputs.
-    pub(super) fn floats<const N: usize>(
-        &self,
-        inputs: &[Input<'_>],
-    ) -> Result<[Vec<f32>; N], ModelError> {
-        let outputs: Vec<Vec<f32>> = self.run(inputs)?.into_iter().map(|o| o.values).collect();
-        outputs
-            .try_into()
-            .map_err(|_| self.failed("answered with another number of outputs"))
+    /// Whether the inputs are of the types that the file declares.
+    fn check(&self, inputs: &[Input<'_>]) -> Result<(), ModelError> {
+        for (wanted, (_, given)) in self.inputs.iter().zip(inputs) {
+            let element = match given {
+                Given::Floats(_) => Element::Float,
+                Given::Ints(_) => Element::Int,
+                Given::Bytes(_) => Element::Byte,
+            };
+            if element != wanted.element {
+                let (name, wanted) = (&wanted.name, wanted.element.name());
+                let what = format!("takes {name} as {wanted}, {} was given", element.name());
+                return Err(self.failed(what));
+            }
+        }
+        Ok(())
     }
 }
 
 /// Any ONNX file, for measuring.
 #[derive(Debug)]
-pub struct OnnxFile {
-    session: Session,
-    inputs: Vec<Wanted>,
-    outputs: Vec<String>,
-}
+pub struct OnnxFile(Model);
 
 /// An input that a file wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// Name.
     pub name: String,
-    /// Each dimension: a number, or the name of one.
-    pub dims: Vec<Result<usize, String>>,
+    /// Each dimension.
+    pub dims: Vec<Dim>,
     /// Of what.
     pub element: Element,
 }
 
-/// What a tensor holds.
+/// A dimension of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dim {
+    /// Always this size.
+    Fixed(usize),
+    /// Free, under a name that may be empty.
+    Free(String),
+}
+
+/// What an input is given as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Element {
-    /// f32.
+    /// f32; half and double floats are made of it.
     Float,
-    /// i64.
+    /// i64; shorter integers and booleans are made of it.
     Int,
     /// u8.
     Byte,
+}
+
+impl Element {
+    fn name(self) -> &'static str {
+        match self {
+            Element::Float => "f32",
+            Element::Int => "int64",
+            Element::Byte => "uint8",
+        }
+    }
 }
 
 /// Content of an input, with its shape.
@@ -304,11 +360,11 @@ impl OnnxFile {
         let name = path.display().to_string();
         let read = || {
             let file = File::open(path).and_then(FileBuf::new);
-            let mut file = file.map_err(|e| format_err!("{e}"))?;
+            let mut file = file.map_err(|e| e.to_string())?;
             let proto = <ModelProto as prost::Message>::decode(&mut file);
-            proto.map_err(|e| format_err!("is no ONNX file ({e})"))
+            proto.map_err(|e| format!("is no ONNX file ({e})"))
         };
-        Self::of(&name, read, runner)
+        Model::of(&name, read, runner).map(OnnxFile)
     }
 
     /// A model in memory.
@@ -316,61 +372,33 @@ impl OnnxFile {
     /// # Errors
     /// A file that is refused.
     pub fn of_bytes(name: &str, onnx: &[u8], runner: Runner) -> Result<Self, ModelError> {
-        Self::of(name, || decode(onnx), runner)
+        Model::of(name, || decode(onnx), runner).map(OnnxFile)
     }
 
-    fn of(
-        name: &str,
-        read: impl Fn() -> TractResult<ModelProto>,
-        runner: Runner,
-    ) -> Result<Self, ModelError> {
-        let loaded = catch_unwind(AssertUnwindSafe(|| {
-            let proto = read()?;
-            let graph = proto.graph.as_ref();
-            let graph = graph.ok_or_else(|| format_err!("holds no graph"))?;
-            let initial: Vec<&String> = graph.initializer.iter().map(|t| &t.name).collect();
-            let wanted = graph.input.iter().filter(|i| !initial.contains(&&i.name));
-            let inputs = wanted.map(wants).collect();
-            let outputs = graph.output.iter().map(|o| o.name.clone()).collect();
-            let (engine, audit) = Engine::of(proto, &read, runner)?;
-            Ok((engine, audit, inputs, outputs))
-        }));
-        let loaded = loaded.unwrap_or_else(|_| Err(format_err!("the engine broke on it")));
-        let (engine, audit, inputs, outputs) = loaded.map_err(|e| ModelError::Refused {
-            name: name.into(),
-            what: sentence(&e),
-        })?;
-        let session = Session {
-            name: name.into(),
-            inputs: Vec::new(),
-            engine: Arc::new(engine),
-            audit,
-        };
-        Ok(OnnxFile {
-            session,
-            inputs,
-            outputs,
-        })
+    /// The same file with `threads` workers for its large steps.
+    #[must_use]
+    pub fn with_threads(self, threads: usize) -> Self {
+        OnnxFile(self.0.with_threads(threads))
     }
 
     /// What it wants.
     pub fn inputs(&self) -> &[Wanted] {
-        &self.inputs
+        &self.0.inputs
     }
 
     /// Names of what it makes.
     pub fn outputs(&self) -> &[String] {
-        &self.outputs
+        &self.0.outputs
     }
 
     /// Which node runs where.
-    pub fn placed(&self) -> Vec<Placed> {
-        self.session.engine.placed()
+    pub fn placed(&self) -> Vec<Placement> {
+        self.0.engine.placed()
     }
 
     /// Bytes of the arena, where the plan is ours.
     pub fn arena_bytes(&self) -> Option<usize> {
-        match &*self.session.engine {
+        match &*self.0.engine {
             Engine::Plan(plan) => Some(plan.arena_bytes()),
             Engine::Tract(..) => None,
         }
@@ -382,7 +410,7 @@ impl OnnxFile {
     /// The engine's.
     pub fn run(&self, inputs: &[Content]) -> Result<Vec<Output>, ModelError> {
         let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
-        self.session.run(&given)
+        self.0.run(&given)
     }
 
     /// Runs and throws the answer away: what a measurement wants.
@@ -390,24 +418,25 @@ impl OnnxFile {
     /// # Errors
     /// The engine's.
     pub fn run_only(&self, inputs: &[Content]) -> Result<(), ModelError> {
-        let given: TVec<Input<'_>> = inputs.iter().map(Content::given).collect();
-        let ran = match &*self.session.engine {
-            Engine::Plan(plan) => plan.run(&given, |_| ()),
-            Engine::Tract(plan, _) => run_tract(plan, &given)
-                .map(|_| ())
-                .map_err(|e| sentence(&e)),
+        let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
+        let ran = match &*self.0.engine {
+            Engine::Plan(plan) => plan.run(&given, self.0.threads, |_| ()),
+            Engine::Tract(whole) => whole.run(&given).map(|_| ()).map_err(|e| sentence(&e)),
         };
-        ran.map_err(|e| self.session.failed(e))
+        ran.map_err(|e| self.0.failed(e))
     }
 
     /// Runs and tells the time of each step; nothing where tract runs all.
     ///
     /// # Errors
     /// The engine's.
-    pub fn profile(&self, inputs: &[Content]) -> Result<Vec<Spent>, ModelError> {
+    pub fn profile(&self, inputs: &[Content]) -> Result<Vec<StepTiming>, ModelError> {
         let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
-        match &*self.session.engine {
-            Engine::Plan(plan) => plan.profile(&given).map_err(|e| self.session.failed(e)),
+        match &*self.0.engine {
+            Engine::Plan(plan) => {
+                let timings = plan.profile(&given, self.0.threads);
+                timings.map_err(|e| self.0.failed(e))
+            }
             Engine::Tract(..) => Ok(Vec::new()),
         }
     }
@@ -474,70 +503,42 @@ impl Buf for FileBuf {
     }
 }
 
-fn wants(input: &tract_onnx::pb::ValueInfoProto) -> Wanted {
-    use tract_onnx::pb::{tensor_proto::DataType, tensor_shape_proto::dimension, type_proto};
-    let tensor = input.r#type.as_ref().and_then(|t| t.value.as_ref());
+/// An input of a graph.
+fn wanted(input: &ValueInfoProto) -> Result<Wanted, String> {
     let (mut dims, mut element) = (Vec::new(), Element::Float);
-    if let Some(type_proto::Value::TensorType(tensor)) = tensor {
-        element = match DataType::try_from(tensor.elem_type) {
-            Ok(DataType::Int64) => Element::Int,
-            Ok(DataType::Uint8) => Element::Byte,
-            _ => Element::Float,
+    let value = input.r#type.as_ref().and_then(|t| t.value.as_ref());
+    if let Some(type_proto::Value::TensorType(tensor)) = value {
+        let kind = DataType::try_from(tensor.elem_type).unwrap_or(DataType::Undefined);
+        element = match kind {
+            DataType::Float | DataType::Double | DataType::Float16 => Element::Float,
+            DataType::Int64 | DataType::Int32 | DataType::Bool => Element::Int,
+            DataType::Uint8 => Element::Byte,
+            other => {
+                return Err(format!(
+                    "takes the input {:?} as {}; inputs are floats, int64, int32, bool or uint8",
+                    input.name,
+                    other.as_str_name()
+                ));
+            }
         };
         for dim in tensor.shape.iter().flat_map(|s| &s.dim) {
             dims.push(match &dim.value {
-                Some(dimension::Value::DimValue(n)) => {
-                    usize::try_from(*n).map_err(|_| n.to_string())
-                }
-                Some(dimension::Value::DimParam(name)) => Err(name.clone()),
-                None => Err(String::new()),
+                Some(dimension::Value::DimValue(n)) => match usize::try_from(*n) {
+                    Ok(size) => Dim::Fixed(size),
+                    Err(_) => Dim::Free(n.to_string()),
+                },
+                Some(dimension::Value::DimParam(name)) => Dim::Free(name.clone()),
+                None => Dim::Free(String::new()),
             });
         }
     }
-    Wanted {
+    Ok(Wanted {
         name: input.name.clone(),
         dims,
         element,
-    }
+    })
 }
 
-fn decode(onnx: &[u8]) -> TractResult<ModelProto> {
-    <ModelProto as prost::Message>::decode(onnx).map_err(|e| format_err!("is no ONNX file ({e})"))
-}
-
-/// Names of the inputs, if they and the outputs are one of the pairs that are expected.
-fn check_interface(proto: &ModelProto, expected: &[Interface<'_>]) -> TractResult<Vec<String>> {
-    let graph = proto
-        .graph
-        .as_ref()
-        .ok_or_else(|| format_err!("holds no graph"))?;
-    let inputs: Vec<&str> = graph.input.iter().map(|i| i.name.as_str()).collect();
-    let outputs: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
-    let known: Vec<&Interface<'_>> = expected.iter().filter(|e| e.0 == inputs).collect();
-    let wanted: Vec<&[&str]> = expected.iter().map(|e| e.0).collect();
-    ensure!(
-        !known.is_empty(),
-        "takes inputs {inputs:?}, expected {}",
-        either(&wanted)
-    );
-    let wanted: Vec<&[&str]> = known.iter().map(|e| e.1).collect();
-    ensure!(
-        wanted.contains(&outputs.as_slice()),
-        "gives outputs {outputs:?}, expected {}",
-        either(&wanted)
-    );
-    Ok(inputs.into_iter().map(String::from).collect())
-}
-
-/// `a` or `b`.
-fn either(lists: &[&[&str]]) -> String {
-    let lists: Vec<String> = lists.iter().map(|l| format!("{l:?}")).collect();
-    lists.join(" or ")
-}
-
-/// The root of an error chain on one line, short enough to read.
-fn sentence(error: &TractError) -> String {
-    let root = error.root_cause().to_string();
-    let line = root.lines().next().unwrap_or_default();
-    line.chars().take(200).collect()
+fn decode(onnx: &[u8]) -> Result<ModelProto, String> {
+    <ModelProto as prost::Message>::decode(onnx).map_err(|e| format!("is no ONNX file ({e})"))
 }

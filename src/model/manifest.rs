@@ -1,19 +1,28 @@
 //! The manifest of a bundle: what `models/<bundle>/manifest.toml` may say.
 //!
+//! A task is data. The manifest names the trunks that the task's inputs run through, and the
+//! heads that read them; nothing in the program knows a task by name.
+//!
 //! `build.rs` includes this very file, so a manifest that the build accepted is one that
 //! the runtime accepts. It therefore names nothing but `serde` and the standard library.
 
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// Version of the manifest's layout; another number is refused.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
-/// `manifest.toml`, parsed and checked.
-#[derive(Debug, Clone, PartialEq)]
+/// `manifest.toml`, parsed and checked. Unknown fields are refused, so a typing error is no
+/// default.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Manifest {
+    schema: u32,
     /// Name of the bundle, as events carry it.
     pub id: String,
+    /// What the bundle answers: the name used in events and on the command line.
+    pub task: String,
     /// Version of the weights.
     pub version: String,
     /// One sentence for people.
@@ -22,180 +31,182 @@ pub struct Manifest {
     pub licence: String,
     /// Class names in the order of the logits.
     pub labels: Vec<String>,
-    /// Every file of the bundle besides the manifest and the card.
-    pub files: Vec<File>,
-    /// Files of other bundles that this one uses as they are.
-    pub shared: Vec<Shared>,
-    /// The task, with what its models expect.
-    pub inputs: Inputs,
-    /// How logits become a decision.
+    /// The speech encoder, if heads read it.
+    pub speech: Option<Speech>,
+    /// The text encoder, if heads read it.
+    pub text: Option<Text>,
+    /// The image trunk, if heads read it.
+    pub image: Option<Image>,
+    /// The face detector, if heads read its crops.
+    pub face: Option<Face>,
+    /// What answers; at least one that is no ablation.
+    #[serde(rename = "head")]
+    pub heads: Vec<Head>,
+    /// Another task's answer that counts beside this one's.
+    pub late: Option<Late>,
+    /// How scores become a decision.
     pub decision: Decision,
+    /// How `eval` reports.
+    #[serde(default)]
+    pub eval: Eval,
+    /// Every file of the bundle besides the manifest and the card.
+    #[serde(rename = "file")]
+    pub files: Vec<File>,
     /// Figures measured with `demeanor eval`.
+    #[serde(default, rename = "metric")]
     pub metrics: Vec<Metric>,
     /// Sets that shaped the weights.
+    #[serde(default, rename = "data")]
     pub data: Vec<Data>,
 }
 
-/// The file as it is written. Unknown fields are refused, so a typing error is no default.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    schema: u32,
-    id: String,
-    task: Task,
-    version: String,
-    summary: String,
-    licence: String,
-    labels: Vec<String>,
-    #[serde(rename = "file")]
-    files: Vec<File>,
-    #[serde(default)]
-    shared: Vec<Shared>,
-    speech: Option<Speech>,
-    text: Option<Text>,
-    picture: Option<Picture>,
-    face: Option<Face>,
-    decision: Decision,
-    #[serde(default, rename = "metric")]
-    metrics: Vec<Metric>,
-    #[serde(default, rename = "data")]
-    data: Vec<Data>,
+/// What runs before the heads, once an observation, whatever reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trunk {
+    /// Sound to rows.
+    Speech,
+    /// Words to rows.
+    Text,
+    /// An image as a whole to patches.
+    Image,
+    /// An image to crops of faces.
+    Face,
 }
 
-/// What a bundle answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Task {
-    /// LE-MER: angry, happy, sad or neutral from speech and text.
-    Emotion,
-    /// MVCN: positive, neutral or negative from a picture and its text.
-    Sentiment,
-    /// The expression that faces in a picture show.
-    Expression,
-}
+impl Trunk {
+    /// Every trunk.
+    pub const ALL: [Trunk; 4] = [Trunk::Speech, Trunk::Text, Trunk::Image, Trunk::Face];
 
-impl Task {
-    /// Every task of this build.
-    pub const ALL: [Task; 3] = [Task::Emotion, Task::Sentiment, Task::Expression];
-
-    /// The name used in events, manifests and on the command line.
+    /// The name of its section, and the first half of what a head reads.
     pub fn name(self) -> &'static str {
         match self {
-            Task::Emotion => "emotion",
-            Task::Sentiment => "sentiment",
-            Task::Expression => "expression",
-        }
-    }
-
-    /// Heads whose calibration temperature a manifest must give.
-    fn heads(self) -> &'static [Head] {
-        match self {
-            Task::Emotion => &[Head::Fused, Head::Speech, Head::Text],
-            Task::Sentiment => &[Head::Fused, Head::Text, Head::Image],
-            Task::Expression => &[Head::Expression],
-        }
-    }
-
-    /// Files that a bundle must have, of its own or shared.
-    fn roles(self) -> &'static [Role] {
-        match self {
-            Task::Emotion => &[Role::Speech, Role::Text, Role::Vocab, Role::Fusion],
-            Task::Sentiment => &[
-                Role::Image,
-                Role::Text,
-                Role::Vocab,
-                Role::Fusion,
-                Role::TextHead,
-                Role::ImageHead,
-            ],
-            Task::Expression => &[Role::Face, Role::Expression],
+            Trunk::Speech => "speech",
+            Trunk::Text => "text",
+            Trunk::Image => "image",
+            Trunk::Face => "face",
         }
     }
 }
 
-/// A task with what its models expect.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Inputs {
-    /// LE-MER.
-    Emotion {
-        /// What the speech encoder expects.
-        speech: Speech,
-        /// What the text encoder expects.
-        text: Text,
-    },
-    /// MVCN.
-    Sentiment {
-        /// What the image trunk expects.
-        picture: Picture,
-        /// What the text trunk expects.
-        text: Text,
-    },
-    /// Faces.
-    Expression {
-        /// What detector and expression student expect.
-        face: Face,
-    },
+/// What a head reads: `text.tokens` is the output `tokens` of the text trunk.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Read {
+    /// Whose output.
+    pub trunk: Trunk,
+    /// Name of the output in the trunk's file; `crop` of the face trunk is grey pixels.
+    pub output: String,
 }
 
-impl Inputs {
-    /// The task.
-    pub fn task(&self) -> Task {
-        match self {
-            Inputs::Emotion { .. } => Task::Emotion,
-            Inputs::Sentiment { .. } => Task::Sentiment,
-            Inputs::Expression { .. } => Task::Expression,
-        }
-    }
+impl TryFrom<String> for Read {
+    type Error = String;
 
-    /// Exactly the sections that the task knows.
-    fn of(task: Task, written: &mut Written) -> Result<Inputs, String> {
-        let sections = (
-            written.speech.take(),
-            written.text.take(),
-            written.picture.take(),
-            written.face.take(),
-        );
-        let wanted = match (task, sections) {
-            (Task::Emotion, (Some(speech), Some(text), None, None)) => {
-                return Ok(Inputs::Emotion { speech, text });
+    fn try_from(text: String) -> Result<Read, String> {
+        let parts = text.split_once('.');
+        let known = parts.and_then(|(trunk, output)| {
+            let trunk = Trunk::ALL.into_iter().find(|t| t.name() == trunk)?;
+            Some((trunk, output.to_owned()))
+        });
+        match known {
+            Some((trunk, output)) if !output.is_empty() => Ok(Read { trunk, output }),
+            _ => {
+                let trunks = Trunk::ALL.map(Trunk::name).join(", ");
+                Err(format!(
+                    "`{text}` in `reads` is not TRUNK.OUTPUT with a trunk of {trunks}"
+                ))
             }
-            (Task::Sentiment, (None, Some(text), Some(picture), None)) => {
-                return Ok(Inputs::Sentiment { picture, text });
-            }
-            (Task::Expression, (None, None, None, Some(face))) => {
-                return Ok(Inputs::Expression { face });
-            }
-            (Task::Emotion, _) => "`speech` and `text`",
-            (Task::Sentiment, _) => "`picture` and `text`",
-            (Task::Expression, _) => "`face`",
-        };
-        Err(format!(
-            "task {} needs the sections {wanted} and no other",
-            task.name()
-        ))
-    }
-
-    fn check(&self) -> Result<(), String> {
-        match self {
-            Inputs::Emotion { speech, text } => {
-                speech.check()?;
-                text.check()
-            }
-            Inputs::Sentiment { picture, text } => {
-                within("picture.side", picture.side as f32, 32.0, 512.0)?;
-                text.check()
-            }
-            Inputs::Expression { face } => face.check(),
         }
     }
 }
 
-fn within(field: &str, value: f32, low: f32, high: f32) -> Result<(), String> {
-    if (low..=high).contains(&value) {
-        Ok(())
-    } else {
-        Err(format!("field `{field}` must lie in {low}..={high}"))
+impl fmt::Display for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.trunk.name(), self.output)
     }
+}
+
+/// A head: what it reads, and what it makes of it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// What reports call it; one of a kind in the bundle.
+    pub name: String,
+    /// How its answer is read; the program's registry of heads knows which there are.
+    pub kind: String,
+    /// What it reads, in the order of its file's inputs.
+    #[serde(default)]
+    pub reads: Vec<Read>,
+    /// Heads whose answers it reads instead.
+    #[serde(default)]
+    pub of: Vec<String>,
+    /// Its file. Without one, what it reads are the logits already.
+    pub file: Option<String>,
+    /// Calibration: p = softmax(logits / temperature).
+    #[serde(default = "one")]
+    pub temperature: f32,
+    /// Its own class names, where they are not the bundle's.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// What its kind needs to decide, 0..1.
+    pub threshold: Option<f32>,
+    /// By modality, the output that holds a row for each row read: its similarity to each class.
+    #[serde(default)]
+    pub explain: BTreeMap<String, String>,
+    /// Runs in `eval` alone, to show what the shipped head is worth.
+    #[serde(default)]
+    pub ablation: bool,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+/// Late fusion: the classes of another task that are classes here under another name.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Late {
+    /// The other task; its nearest face counts.
+    pub task: String,
+    /// A class here, and its name there.
+    pub classes: BTreeMap<String, String>,
+}
+
+/// How scores become a decision.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// A top probability below this is `unsure`.
+    pub unsure_below: f32,
+    /// Answers follow each other in time, so that a moving average of them means something.
+    #[serde(default = "yes")]
+    pub smooth: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How `eval` reports.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Eval {
+    /// Figures of a line, from left to right: `accuracy`, `ua`, `macro_f1`, `weighted_f1`.
+    #[serde(default)]
+    pub figures: Vec<String>,
+    /// Figures of others on other items, to stand beside ours.
+    pub published: Option<Published>,
+}
+
+/// Figures from a paper.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    /// On which items, of which models.
+    pub on: String,
+    /// How many items.
+    pub n: usize,
+    /// System, accuracy, weighted F1.
+    pub rows: Vec<(String, f64, f64)>,
 }
 
 /// One file of a bundle.
@@ -204,55 +215,11 @@ fn within(field: &str, value: f32, low: f32, high: f32) -> Result<(), String> {
 pub struct File {
     /// File name inside the bundle's folder; no path.
     pub name: String,
-    /// What it is for.
-    pub role: Role,
+    /// `id` of the bundle that has it, when it is another one's and used as it is.
+    pub bundle: Option<String>,
     /// What its matrix products and convolutions are computed in.
     pub precision: Precision,
     /// Lower-case hex SHA-256 of the content.
-    pub sha256: String,
-}
-
-/// What a file of a bundle is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// Speech encoder with its speech-only head.
-    Speech,
-    /// Text encoder with its text-only head.
-    Text,
-    /// WordPiece vocabulary.
-    Vocab,
-    /// The fusion head that answers (attention constraint at training).
-    Fusion,
-    /// Ablation: learned attention A_r, trained without the constraint.
-    FusionAr,
-    /// Ablation: label attention A_l alone.
-    FusionAl,
-    /// Ablation: text-guided fusion trained on labels alone (MVCN's TGF).
-    FusionTgf,
-    /// Ablation: both modalities treated alike (MVCN's MFS).
-    FusionEqual,
-    /// Image trunk: patches of a picture, for every head that looks at one.
-    Image,
-    /// Head that reads the words alone.
-    TextHead,
-    /// Head that looks at the picture alone.
-    ImageHead,
-    /// Face detector.
-    Face,
-    /// Expression of one face.
-    Expression,
-}
-
-/// A file of another bundle.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Shared {
-    /// The other bundle's `id`.
-    pub bundle: String,
-    /// What the file is for, there and here.
-    pub role: Role,
-    /// Lower-case hex SHA-256 of the content that this bundle was trained with.
     pub sha256: String,
 }
 
@@ -268,129 +235,63 @@ pub enum Precision {
     None,
 }
 
-/// What the speech encoder expects.
+/// The speech encoder, and what it expects.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Speech {
+    /// Its file: input `mel`.
+    pub file: String,
     /// Hz; the log-mel front end knows 16000 only.
     pub sample_rate: u32,
     /// Mel bands; 80.
     pub mels: usize,
-    /// Longest utterance in seconds.
+    /// Longest window in seconds; longer sound is cut into equal windows.
     pub max_seconds: f32,
 }
 
-/// What the text encoder expects.
+/// The text encoder, and what it expects.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Text {
+    /// Its file: inputs `ids` and `types`.
+    pub file: String,
+    /// Its WordPiece vocabulary.
+    pub vocab: String,
     /// Longest sequence in tokens, history and special tokens included.
     pub max_tokens: usize,
-    /// Utterances of dialogue history.
+    /// Utterances of dialogue history that it reads before the words.
     pub history: usize,
+    /// Links are no words.
+    #[serde(default)]
+    pub strip_links: bool,
 }
 
-impl Speech {
-    fn check(&self) -> Result<(), String> {
-        if self.sample_rate != 16_000 || self.mels != 80 {
-            return Err("section `speech` must say sample_rate = 16000 and mels = 80".into());
-        }
-        within("speech.max_seconds", self.max_seconds, 0.5, 8.0)
-    }
-}
-
-impl Text {
-    fn check(&self) -> Result<(), String> {
-        within("text.max_tokens", self.max_tokens as f32, 8.0, 512.0)
-    }
-}
-
-/// What the image trunk expects.
+/// The image trunk, and what it expects.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Picture {
-    /// The whole picture is squeezed to `side` × `side` pixels.
+pub struct Image {
+    /// Its file: input `pixels`.
+    pub file: String,
+    /// The whole image is squeezed to `side` × `side` pixels.
     pub side: u32,
 }
 
-/// What face detector and expression student expect.
+/// The face detector, and what a head sees of a face.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Face {
-    /// The detector sees the picture letterboxed into `detector_side` × `detector_side` pixels.
-    pub detector_side: u32,
-    /// The student sees `expression_side` × `expression_side` grey pixels.
-    pub expression_side: u32,
+    /// Its file: input `pixels`, outputs `boxes` and `scores`.
+    pub file: String,
+    /// It sees the image letterboxed into `side` × `side` pixels.
+    pub side: u32,
+    /// A box of a lower probability is no face.
+    pub min_score: f32,
+    /// A head sees `crop_side` × `crop_side` grey pixels.
+    pub crop_side: u32,
     /// Side of the crop as a multiple of the box's longer side.
     pub crop_scale: f32,
     /// The crop's centre lies this many box sides below the box's.
     pub crop_shift: f32,
-    /// A box of a lower probability is no face.
-    pub min_score: f32,
-}
-
-impl Face {
-    fn check(&self) -> Result<(), String> {
-        within("face.detector_side", self.detector_side as f32, 64.0, 512.0)?;
-        within(
-            "face.expression_side",
-            self.expression_side as f32,
-            24.0,
-            224.0,
-        )?;
-        within("face.crop_scale", self.crop_scale, 0.25, 4.0)?;
-        within("face.crop_shift", self.crop_shift, -1.0, 1.0)?;
-        within("face.min_score", self.min_score, 0.05, 0.99)
-    }
-}
-
-/// A head that answers with probabilities of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Head {
-    /// All modalities of the task together.
-    Fused,
-    /// Speech alone.
-    Speech,
-    /// Text alone.
-    Text,
-    /// The picture alone.
-    Image,
-    /// A face's expression.
-    Expression,
-}
-
-/// How logits become a decision.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Decision {
-    /// A top probability below this is `unsure`.
-    pub unsure_below: f32,
-    /// Calibration temperature of each head: p = softmax(logits / temperature).
-    temperature: BTreeMap<Head, f32>,
-}
-
-impl Decision {
-    /// Calibration temperature of a head.
-    pub fn temperature(&self, head: Head) -> f32 {
-        // the heads of the task were checked to be there; others have no calibration
-        self.temperature.get(&head).copied().unwrap_or(1.0)
-    }
-
-    fn check(&self, task: Task) -> Result<(), String> {
-        within("decision.unsure_below", self.unsure_below, 0.0, 1.0)?;
-        for (head, value) in &self.temperature {
-            let name = format!("decision.temperature.{head:?}").to_lowercase();
-            within(&name, *value, 0.05, 20.0)?;
-        }
-        let lacking = task
-            .heads()
-            .iter()
-            .find(|h| !self.temperature.contains_key(h));
-        lacking.map_or(Ok(()), |head| {
-            Err(format!("section `decision.temperature` does not give {head:?}").to_lowercase())
-        })
-    }
 }
 
 /// One measured figure.
@@ -419,85 +320,248 @@ pub struct Data {
     pub licence: String,
 }
 
+/// The one field that every layout has.
+#[derive(Deserialize)]
+struct Layout {
+    schema: u32,
+}
+
 impl Manifest {
     /// Parses and checks a manifest; the error names the field and says what is expected.
+    ///
+    /// # Errors
+    /// One sentence.
     pub fn parse(text: &str) -> Result<Manifest, String> {
-        let mut written: Written = toml::from_str(text).map_err(|e| one_line(&e.to_string()))?;
-        if written.schema != SCHEMA {
+        // another layout has other fields, so its number is read first
+        let layout: Layout = toml::from_str(text).map_err(|e| one_line(&e.to_string()))?;
+        if layout.schema != SCHEMA {
             return Err(format!(
-                "field `schema` is {}, this build reads {SCHEMA}",
-                written.schema
+                "field `schema` is {}, this build reads {SCHEMA}; make the bundle again with its recipe",
+                layout.schema
             ));
         }
-        let inputs = Inputs::of(written.task, &mut written)?;
-        let manifest = Manifest {
-            id: written.id,
-            version: written.version,
-            summary: written.summary,
-            licence: written.licence,
-            labels: written.labels,
-            files: written.files,
-            shared: written.shared,
-            inputs,
-            decision: written.decision,
-            metrics: written.metrics,
-            data: written.data,
-        };
+        let manifest: Manifest = toml::from_str(text).map_err(|e| one_line(&e.to_string()))?;
         manifest.check()?;
         Ok(manifest)
     }
 
-    /// What the bundle answers.
-    pub fn task(&self) -> Task {
-        self.inputs.task()
+    /// A file of the manifest by its name.
+    pub fn file(&self, name: &str) -> Option<&File> {
+        self.files.iter().find(|f| f.name == name)
     }
 
-    /// The file of the bundle's own that plays `role`, if it has one.
-    pub fn file(&self, role: Role) -> Option<&File> {
-        self.files.iter().find(|f| f.role == role)
+    /// A head by its name.
+    pub fn head(&self, name: &str) -> Option<&Head> {
+        self.heads.iter().find(|h| h.name == name)
+    }
+
+    /// Trunks whose outputs a head reads, itself or through the heads that it reads.
+    pub fn trunks(&self, head: &Head) -> BTreeSet<Trunk> {
+        let own = head.reads.iter().map(|r| r.trunk);
+        let others = head.of.iter().filter_map(|name| self.head(name));
+        own.chain(others.flat_map(|h| h.reads.iter().map(|r| r.trunk)))
+            .collect()
+    }
+
+    /// Whether any head reads this trunk.
+    pub fn reads(&self, trunk: Trunk) -> bool {
+        self.heads
+            .iter()
+            .any(|h| h.reads.iter().any(|r| r.trunk == trunk))
     }
 
     fn check(&self) -> Result<(), String> {
-        let (task, labels) = (self.task(), self.labels.len());
-        let classes = match task {
-            Task::Emotion => 4,
-            Task::Sentiment => 3,
-            Task::Expression => 8,
-        };
-        if labels != classes {
+        let kebab = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.task.is_empty() || !self.task.chars().all(kebab) {
             return Err(format!(
-                "field `labels` has {labels} entries, task {} has {classes} classes",
-                task.name()
+                "field `task` is `{}`; it must be small letters, digits and hyphens",
+                self.task
             ));
         }
-        self.inputs.check()?;
-        self.decision.check(task)?;
-        self.check_files()
+        check_labels("labels", &self.labels)?;
+        within(
+            "decision.unsure_below",
+            self.decision.unsure_below,
+            0.0,
+            1.0,
+        )?;
+        self.check_files()?;
+        self.check_trunks()?;
+        self.check_heads()?;
+        self.check_late()
     }
 
     fn check_files(&self) -> Result<(), String> {
-        let mut roles = BTreeMap::new();
-        let mut take = |role: Role, name: &str| match roles.insert(role, name.to_owned()) {
-            Some(other) => Err(format!("files `{other}` and `{name}` have the same role")),
-            None => Ok(()),
-        };
+        let mut names = BTreeSet::new();
         for file in &self.files {
             file.check()?;
-            take(file.role, &file.name)?;
-        }
-        for shared in &self.shared {
-            let name = format!("{:?} of {}", shared.role, shared.bundle).to_lowercase();
-            check_sha256(&name, &shared.sha256)?;
-            if shared.bundle == self.id {
+            if !names.insert(&file.name) {
+                return Err(format!("file `{}` is listed twice", file.name));
+            }
+            if file.bundle.as_ref() == Some(&self.id) {
                 return Err(format!(
-                    "shared file `{name}`: a bundle cannot share with itself"
+                    "file `{}`: a bundle cannot share with itself",
+                    file.name
                 ));
             }
-            take(shared.role, &name)?;
         }
-        let wanted = self.task().roles().iter();
-        let lacking = wanted.copied().find(|role| !roles.contains_key(role));
-        lacking.map_or(Ok(()), |role| Err(format!("no file has the role {role:?}")))
+        Ok(())
+    }
+
+    fn check_trunks(&self) -> Result<(), String> {
+        if let Some(speech) = &self.speech {
+            self.check_model("speech.file", &speech.file)?;
+            speech.check()?;
+        }
+        if let Some(text) = &self.text {
+            self.check_model("text.file", &text.file)?;
+            let vocab = self.listed("text.vocab", &text.vocab)?;
+            if vocab.precision != Precision::None {
+                return Err(format!(
+                    "file `{}`: a vocabulary has precision none",
+                    vocab.name
+                ));
+            }
+            within("text.max_tokens", text.max_tokens as f32, 8.0, 512.0)?;
+            within("text.history", text.history as f32, 0.0, 16.0)?;
+        }
+        if let Some(image) = &self.image {
+            self.check_model("image.file", &image.file)?;
+            within("image.side", image.side as f32, 32.0, 512.0)?;
+        }
+        if let Some(face) = &self.face {
+            self.check_model("face.file", &face.file)?;
+            face.check()?;
+        }
+        Ok(())
+    }
+
+    fn has_trunk(&self, trunk: Trunk) -> bool {
+        match trunk {
+            Trunk::Speech => self.speech.is_some(),
+            Trunk::Text => self.text.is_some(),
+            Trunk::Image => self.image.is_some(),
+            Trunk::Face => self.face.is_some(),
+        }
+    }
+
+    fn check_heads(&self) -> Result<(), String> {
+        let mut names = BTreeSet::new();
+        let mut answering = BTreeSet::new();
+        for head in &self.heads {
+            let name = &head.name;
+            if !names.insert(name) {
+                return Err(format!("two heads are called `{name}`"));
+            }
+            self.check_head(head)
+                .map_err(|e| format!("head `{name}`: {e}"))?;
+            if head.answers() && !answering.insert(self.trunks(head)) {
+                return Err(format!(
+                    "head `{name}` reads what another head reads; mark one as an ablation"
+                ));
+            }
+        }
+        if answering.is_empty() {
+            return Err(
+                "no head answers: every one is an ablation or decides something else".into(),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_head(&self, head: &Head) -> Result<(), String> {
+        if head.reads.is_empty() == head.of.is_empty() {
+            return Err("give either `reads` or `of`".into());
+        }
+        for read in &head.reads {
+            if !self.has_trunk(read.trunk) {
+                let trunk = read.trunk.name();
+                return Err(format!(
+                    "it reads `{read}`, and there is no section `{trunk}`"
+                ));
+            }
+        }
+        let faces = head.reads.iter().filter(|r| r.trunk == Trunk::Face).count();
+        if faces > 0 && head.reads.len() > 1 {
+            return Err("a head that reads a face reads nothing else".into());
+        }
+        if let Some(unknown) = head.of.iter().find(|name| {
+            let of = self.head(name);
+            of.is_none_or(|h| !h.of.is_empty())
+        }) {
+            return Err(format!(
+                "`of` names `{unknown}`, which is no head with inputs of its own"
+            ));
+        }
+        match &head.file {
+            Some(file) => self.check_model("file", file)?,
+            None if head.reads.len() > 1 => {
+                return Err("without a `file` it can read the logits of one trunk alone".into());
+            }
+            None => {}
+        }
+        if !head.labels.is_empty() {
+            check_labels("labels", &head.labels)?;
+        }
+        for modality in head.explain.keys() {
+            if !head.reads.iter().any(|r| r.trunk.name() == modality) {
+                return Err(format!(
+                    "`explain` names `{modality}`, which it does not read"
+                ));
+            }
+        }
+        within("temperature", head.temperature, 0.05, 20.0)?;
+        within("threshold", head.threshold.unwrap_or(0.0), 0.0, 1.0)
+    }
+
+    fn check_late(&self) -> Result<(), String> {
+        let Some(late) = &self.late else {
+            return Ok(());
+        };
+        match late.classes.keys().find(|c| !self.labels.contains(c)) {
+            Some(unknown) => Err(format!(
+                "`late.classes` names `{unknown}`, which is no label"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn listed(&self, field: &str, name: &str) -> Result<&File, String> {
+        let file = self.file(name);
+        file.ok_or_else(|| format!("field `{field}` names `{name}`, which no [[file]] lists"))
+    }
+
+    fn check_model(&self, field: &str, name: &str) -> Result<(), String> {
+        match self.listed(field, name)?.precision {
+            Precision::None => Err(format!("file `{name}` is a model and has precision none")),
+            Precision::Int8 | Precision::F32 => Ok(()),
+        }
+    }
+}
+
+impl Head {
+    /// Whether it gives the task's answer: it is no ablation, and its classes are the task's.
+    pub fn answers(&self) -> bool {
+        !self.ablation && self.labels.is_empty()
+    }
+}
+
+impl Speech {
+    fn check(&self) -> Result<(), String> {
+        if self.sample_rate != 16_000 || self.mels != 80 {
+            return Err("section `speech` must say sample_rate = 16000 and mels = 80".into());
+        }
+        within("speech.max_seconds", self.max_seconds, 0.5, 8.0)
+    }
+}
+
+impl Face {
+    fn check(&self) -> Result<(), String> {
+        within("face.side", self.side as f32, 64.0, 512.0)?;
+        within("face.crop_side", self.crop_side as f32, 24.0, 224.0)?;
+        within("face.crop_scale", self.crop_scale, 0.25, 4.0)?;
+        within("face.crop_shift", self.crop_shift, -1.0, 1.0)?;
+        within("face.min_score", self.min_score, 0.05, 0.99)
     }
 }
 
@@ -507,26 +571,32 @@ impl File {
         if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
             return Err(format!("file `{name}` must be a plain name in the bundle"));
         }
-        check_sha256(name, &self.sha256)?;
-        if (self.role == Role::Vocab) != (self.precision == Precision::None) {
+        let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if self.sha256.len() != 64 || !self.sha256.bytes().all(hex) {
             return Err(format!(
-                "file `{name}`: only the vocabulary has precision none"
+                "file `{name}`: sha256 must be 64 lower-case hex digits"
             ));
         }
         Ok(())
     }
 }
 
-fn check_sha256(name: &str, sha256: &str) -> Result<(), String> {
-    let hex = sha256
-        .bytes()
-        .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if sha256.len() == 64 && hex {
-        return Ok(());
+fn check_labels(field: &str, labels: &[String]) -> Result<(), String> {
+    let distinct: BTreeSet<&String> = labels.iter().collect();
+    if labels.len() < 2 || distinct.len() < labels.len() || distinct.iter().any(|l| l.is_empty()) {
+        return Err(format!(
+            "field `{field}` must hold at least two names, each once"
+        ));
     }
-    Err(format!(
-        "file `{name}`: sha256 must be 64 lower-case hex digits"
-    ))
+    Ok(())
+}
+
+fn within(field: &str, value: f32, low: f32, high: f32) -> Result<(), String> {
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("field `{field}` must lie in {low}..={high}"))
+    }
 }
 
 /// TOML errors come with a drawing of the line; a sentence wants them on one.

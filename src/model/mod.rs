@@ -7,20 +7,30 @@ pub mod example;
 mod functions;
 mod load;
 pub mod manifest;
-mod ops;
 mod plan;
-mod typed;
+mod tract;
 
 pub use audit::Audit;
 pub use bundle::{Bundle, Origin, bundles};
-pub use load::{Content, Element, OnnxFile, Output, Runner, Wanted};
-pub use plan::{Placed, Spent};
-pub use typed::{
-    Encoded, ExpressionModel, FaceModel, Fused, FusionModel, ImageModel, Loaded, PictureHead,
-    PooledHead, SpeechModel, TextModel, load_role,
-};
+pub use load::{Content, Dim, Element, OnnxFile, Output, Runner, Wanted};
+pub(crate) use load::{Input, Model};
+pub(crate) use plan::Given;
+pub use plan::{Placement, StepTiming};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Most bytes that the values of one run may take: what asks for more is a damaged shape, or no
+/// model for a board.
+pub(crate) const MOST_BYTES: usize = 1 << 30;
+
+/// What is said of such a run.
+fn too_large(bytes: usize) -> String {
+    format!(
+        "asks for {:.1} GiB of memory at once, and at most {} GiB are given",
+        bytes as f64 / (1 << 30) as f64,
+        MOST_BYTES >> 30
+    )
+}
 
 /// A bundle that was refused, or a model that failed on an input.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +42,7 @@ pub enum ModelError {
         /// Folder, or the binary.
         place: String,
         /// The task asked for.
-        task: &'static str,
+        task: String,
     },
     /// A file of the bundle cannot be read.
     #[error("{path}: {source}; the bundle is incomplete, copy it again", path = .path.display())]
@@ -65,15 +75,15 @@ pub enum ModelError {
     },
     /// A bundle shares a file with another bundle that is not there, or is another version.
     #[error(
-        "bundle {name}: it uses the {role} file of bundle {bundle}, and no such bundle with that very file is here; put the two bundles of one release side by side"
+        "bundle {name}: it uses {file} of bundle {bundle}, and no such bundle with that very file is here; put the two bundles of one release side by side"
     )]
     Shared {
         /// The bundle that was to be opened.
         name: String,
         /// `id` of the other one.
         bundle: String,
-        /// What the file is for.
-        role: String,
+        /// The file.
+        file: String,
     },
     /// The engine cannot make a runnable model of the file.
     #[error("model {name}: {what}; export it again with the recipe")]
@@ -105,4 +115,14 @@ pub enum ModelError {
         /// The engine's reason.
         what: String,
     },
+}
+
+impl ModelError {
+    /// No bundle in a folder, or in the binary, answers a task.
+    pub(crate) fn missing(task: &str, dir: Option<&Path>) -> ModelError {
+        ModelError::Missing {
+            place: dir.map_or("this binary".into(), |d| d.display().to_string()),
+            task: task.into(),
+        }
+    }
 }

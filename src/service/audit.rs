@@ -2,18 +2,20 @@
 //!
 //! A record says that something began or ended, never what was seen, heard or answered: its
 //! words come from the configuration and from this program's text, not from the sources.
-//! Every record is on the disk before the next one is taken. One that cannot be written is
-//! kept and tried again, and the file is opened anew each time, so a log that is rotated or a
-//! disk that comes back needs no care.
+//! A record has the time at which it was made, whenever the disk takes it. One that cannot be
+//! written is kept and tried again, and the file is opened anew each time, so a log that is
+//! rotated or a disk that comes back needs no care.
 
-use super::Told;
+use super::{Told, regular};
 use crate::Error;
+use crate::event::State;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Records that wait for the disk, in bytes; several hundred.
@@ -46,7 +48,7 @@ pub enum Record<'a> {
         /// The device, file or command, as in the configuration.
         name: &'a str,
         /// `capturing`, `muted`, `lost`, `ended`, …
-        state: &'static str,
+        state: State,
     },
     /// Capture was switched off.
     Mute {
@@ -88,12 +90,20 @@ struct Line<'a> {
     record: Record<'a>,
 }
 
-/// The log.
+/// The log. Records are added by any thread and never wait for the disk; one thread
+/// [writes](Audit::write) them.
 #[derive(Debug)]
 pub struct Audit {
     path: PathBuf,
     opened: Instant,
-    waiting: Vec<u8>,
+    waiting: Mutex<Waiting>,
+}
+
+/// What the disk has not taken yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    /// Records that did not fit any more.
     lost: u64,
     /// When the disk is tried again; `None` while all is written.
     retry: Option<Instant>,
@@ -105,8 +115,9 @@ impl Audit {
     /// stops nothing: its records wait.
     ///
     /// # Errors
-    /// A file that cannot be opened for writing.
+    /// A file that cannot be opened for writing, or is no regular file.
     pub fn open(path: &Path, now: Instant) -> Result<Audit, Error> {
+        regular::check(path, "[audit] file")?;
         open(path).map_err(|source| Error::File {
             path: path.into(),
             doing: "written",
@@ -115,42 +126,78 @@ impl Audit {
         Ok(Audit {
             path: path.into(),
             opened: now,
-            waiting: Vec::new(),
-            lost: 0,
-            retry: None,
-            failures: 0,
+            waiting: Mutex::default(),
         })
     }
 
-    /// Writes a record; on return it is on the disk, or it waits for [`Audit::tick`]. Says so
-    /// when that changes.
-    pub fn record(&mut self, record: Record<'_>, now: Instant) -> Option<Told> {
-        let line = self.line(record, now);
-        if self.waiting.len() + line.len() <= MOST_WAITING {
-            self.waiting.extend(line);
-        } else {
-            self.lost += 1;
-        }
-        self.write(now)
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tries again to write what waits, if it is time.
-    pub fn tick(&mut self, now: Instant) -> Option<Told> {
-        if self.retry.is_some_and(|at| now >= at) {
-            self.write(now)
+    /// Adds a record with the present time. It waits for [`Audit::write`].
+    pub fn record(&self, record: Record<'_>, now: Instant) {
+        let line = self.line(record, now);
+        let mut waiting = self.lock();
+        if waiting.lines.len() + line.len() <= MOST_WAITING {
+            waiting.lines.extend(line);
         } else {
-            None
+            waiting.lost += 1;
         }
+    }
+
+    /// Writes what waits; on return it is on the disk, or it still waits. Says so when that
+    /// changes. To be called by one thread, which waits for the disk.
+    pub fn write(&self, now: Instant) -> Option<Told> {
+        let (mut lines, lost, failed) = {
+            let waiting = self.lock();
+            (waiting.lines.clone(), waiting.lost, waiting.retry.is_some())
+        };
+        if lines.is_empty() {
+            return None;
+        }
+        let taken = lines.len();
+        if lost > 0 {
+            lines.extend(self.line(Record::Lost { records: lost }, now));
+        }
+        let written = append(&self.path, &lines);
+        let mut waiting = self.lock();
+        let name = self.path.display();
+        match written {
+            Ok(()) => {
+                waiting.lines.drain(..taken);
+                waiting.lost -= lost;
+                waiting.retry = None;
+                failed.then(|| Told::recovered("audit", format!("{name} is written again")))
+            }
+            Err(e) => {
+                waiting.failures += 1;
+                waiting.retry = Some(now + RETRY);
+                let sentence =
+                    format!("{name}: {e}; records wait in memory until it can be written");
+                (!failed).then(|| Told::failing("audit", sentence))
+            }
+        }
+    }
+
+    /// When the disk is to be tried again, if it took nothing the last time.
+    pub fn retry(&self) -> Option<Instant> {
+        self.lock().retry
+    }
+
+    /// Whether the disk has answered for everything so far: taken it, or refused it.
+    pub fn is_settled(&self) -> bool {
+        let waiting = self.lock();
+        waiting.lines.is_empty() || waiting.retry.is_some()
     }
 
     /// Records that the disk has not taken, as lines.
-    pub fn waiting(&self) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(&self.waiting)
+    pub fn unwritten(&self) -> String {
+        String::from_utf8_lossy(&self.lock().lines).into_owned()
     }
 
     /// How often the disk did not take what waited.
     pub fn failures(&self) -> u64 {
-        self.failures
+        self.lock().failures
     }
 
     fn line(&self, record: Record<'_>, now: Instant) -> Vec<u8> {
@@ -166,39 +213,13 @@ impl Audit {
         bytes.push(b'\n');
         bytes
     }
-
-    fn write(&mut self, now: Instant) -> Option<Told> {
-        let failed = self.retry.is_some();
-        let mut lines = self.waiting.clone();
-        if self.lost > 0 {
-            let records = self.lost;
-            lines.extend(self.line(Record::Lost { records }, now));
-        }
-        match append(&self.path, &lines) {
-            Ok(()) => {
-                self.waiting.clear();
-                self.lost = 0;
-                self.retry = None;
-                let name = self.path.display();
-                failed.then(|| Told::recovered("audit", format!("{name} is written again")))
-            }
-            Err(e) => {
-                self.failures += 1;
-                self.retry = Some(now + RETRY);
-                let sentence = format!(
-                    "{}: {e}; records wait in memory until it can be written",
-                    self.path.display()
-                );
-                (!failed).then(|| Told::failing("audit", sentence))
-            }
-        }
-    }
 }
 
+/// Opens the log itself: no file that a link leads to, and no device that took its place.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).mode(MODE);
-    options.open(path)
+    regular::open(path, &mut options)
 }
 
 /// Appends whole lines and waits for the disk. When the lines do not fit, none of them stays.
@@ -255,16 +276,22 @@ mod tests {
             .collect()
     }
 
+    /// Adds a record and waits for the disk.
+    fn log(audit: &Audit, record: Record<'_>, now: Instant) -> Option<Told> {
+        audit.record(record, now);
+        audit.write(now)
+    }
+
     #[test]
     fn records_have_their_time_and_are_appended_with_narrow_permissions() {
         let folder = Folder::new();
         let path = folder.0.join("audit.jsonl");
         let start = Instant::now();
         for seconds in [0, 5] {
-            let mut audit = Audit::open(&path, start).unwrap();
+            let audit = Audit::open(&path, start).unwrap();
             let at = start + Duration::from_secs(seconds);
-            assert_eq!(audit.record(START, at), None);
-            assert_eq!(audit.record(MUTE, at), None);
+            assert_eq!(log(&audit, START, at), None);
+            assert_eq!(log(&audit, MUTE, at), None);
         }
         let lines = lines(&path);
         assert_eq!(lines.len(), 4);
@@ -284,45 +311,63 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_once_and_nothing_is_lost() {
+    fn a_record_waits_for_the_disk_and_nobody_waits_for_the_record() {
         let folder = Folder::new();
-        let (path, real) = (folder.0.join("audit.jsonl"), folder.0.join("real"));
-        // the kernel's own full disk
-        symlink("/dev/full", &path).unwrap();
+        let path = folder.0.join("audit.jsonl");
         let now = Instant::now();
-        let mut audit = Audit::open(&path, now).unwrap();
-        let told = audit.record(START, now).unwrap();
-        assert_eq!((told.part, told.state), ("audit", "failing"));
+        let audit = Audit::open(&path, now).unwrap();
+        audit.record(START, now);
+        assert!(!audit.is_settled() && audit.unwritten().contains("rpi4"));
+        assert_eq!(fs::read(&path).unwrap(), b"");
+        assert_eq!(audit.write(now), None);
+        assert!(audit.is_settled() && audit.unwritten().is_empty());
+        assert_eq!(lines(&path).len(), 1);
+    }
+
+    /// A log in a folder that goes away, as a disk that is pulled out.
+    fn pulled_out(folder: &Folder, now: Instant) -> (Audit, PathBuf, PathBuf) {
+        let (disk, away) = (folder.0.join("disk"), folder.0.join("away"));
+        fs::create_dir(&disk).unwrap();
+        let audit = Audit::open(&disk.join("audit.jsonl"), now).unwrap();
+        fs::rename(&disk, &away).unwrap();
+        (audit, disk, away)
+    }
+
+    #[test]
+    fn a_disk_that_goes_away_is_told_once_and_nothing_is_lost() {
+        let folder = Folder::new();
+        let now = Instant::now();
+        let (audit, disk, away) = pulled_out(&folder, now);
+        let told = log(&audit, START, now).unwrap();
+        assert_eq!((told.part, told.state), ("audit", State::Failing));
         assert!(told.detail.contains("audit.jsonl"), "{}", told.detail);
-        assert_eq!(audit.record(MUTE, now), None);
-        assert_eq!(audit.tick(now + RETRY / 2), None);
-        assert_eq!(audit.tick(now + 2 * RETRY), None);
-        assert_eq!(audit.failures(), 3);
-        // space again
-        fs::remove_file(&path).unwrap();
-        symlink(&real, &path).unwrap();
-        let told = audit.tick(now + 4 * RETRY).unwrap();
-        assert_eq!((told.part, told.state), ("audit", "recovered"));
-        let events: Vec<_> = lines(&real).iter().map(|l| l["event"].clone()).collect();
+        assert_eq!(log(&audit, MUTE, now), None);
+        assert!(audit.is_settled());
+        assert_eq!((audit.retry(), audit.failures()), (Some(now + RETRY), 2));
+        // back again
+        fs::rename(&away, &disk).unwrap();
+        let told = audit.write(now + RETRY).unwrap();
+        assert_eq!((told.part, told.state), ("audit", State::Recovered));
+        assert_eq!(audit.retry(), None);
+        let path = disk.join("audit.jsonl");
+        let events: Vec<_> = lines(&path).iter().map(|l| l["event"].clone()).collect();
         assert_eq!(events, ["start", "mute"]);
-        assert_eq!(audit.tick(now + 8 * RETRY), None);
-        assert_eq!(lines(&real).len(), 2);
+        assert_eq!(audit.write(now + 2 * RETRY), None);
+        assert_eq!(lines(&path).len(), 2);
     }
 
     #[test]
     fn what_waits_is_bounded_and_the_rest_is_counted() {
         let folder = Folder::new();
-        let path = folder.0.join("audit.jsonl");
-        symlink("/dev/full", &path).unwrap();
         let now = Instant::now();
-        let mut audit = Audit::open(&path, now).unwrap();
+        let (audit, disk, away) = pulled_out(&folder, now);
         for _ in 0..5000 {
             audit.record(MUTE, now);
         }
-        assert!(audit.waiting.len() <= MOST_WAITING);
-        fs::remove_file(&path).unwrap();
-        audit.tick(now + RETRY);
-        let lines = lines(&path);
+        assert!(audit.unwritten().len() <= MOST_WAITING);
+        fs::rename(&away, &disk).unwrap();
+        assert_eq!(audit.write(now + RETRY), None);
+        let lines = lines(&disk.join("audit.jsonl"));
         let lost = lines.last().unwrap();
         assert_eq!(lost["event"], "lost");
         assert_eq!(
@@ -337,7 +382,7 @@ mod tests {
         let path = folder.0.join("audit.jsonl");
         fs::write(&path, "{\"at\":\"2026-").unwrap();
         let now = Instant::now();
-        Audit::open(&path, now).unwrap().record(MUTE, now);
+        log(&Audit::open(&path, now).unwrap(), MUTE, now);
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 2);
@@ -349,14 +394,40 @@ mod tests {
         let folder = Folder::new();
         let (path, old) = (folder.0.join("audit.jsonl"), folder.0.join("audit.1"));
         let now = Instant::now();
-        let mut audit = Audit::open(&path, now).unwrap();
-        audit.record(START, now);
+        let audit = Audit::open(&path, now).unwrap();
+        log(&audit, START, now);
         fs::rename(&path, &old).unwrap();
-        audit.record(MUTE, now);
+        log(&audit, MUTE, now);
         assert_eq!(
             (lines(&old).len(), lines(&path)[0]["event"].as_str()),
             (1, Some("mute"))
         );
+    }
+
+    #[test]
+    fn a_link_or_a_device_is_refused_at_the_start_and_later_on() {
+        let folder = Folder::new();
+        let now = Instant::now();
+        let (path, victim) = (folder.0.join("audit.jsonl"), folder.0.join("victim"));
+        fs::write(&victim, "precious\n").unwrap();
+        symlink(&victim, &path).unwrap();
+        for (path, is) in [
+            (path.as_path(), "a symbolic link"),
+            (Path::new("/dev/null"), "a device"),
+            (folder.0.as_path(), "a folder"),
+        ] {
+            let error = Audit::open(path, now).err().map(|e| e.to_string());
+            let sentence = error.unwrap_or_default();
+            assert!(sentence.contains(is), "{sentence}");
+        }
+        // somebody lays the link while we run
+        fs::remove_file(&path).unwrap();
+        let audit = Audit::open(&path, now).unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink(&victim, &path).unwrap();
+        let told = log(&audit, MUTE, now).unwrap();
+        assert_eq!(told.state, State::Failing);
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious\n");
     }
 
     #[test]

@@ -132,7 +132,7 @@ struct Answers {
 #[derive(Debug)]
 pub struct Metrics {
     started: Instant,
-    answers: Mutex<BTreeMap<&'static str, Answers>>,
+    answers: Mutex<BTreeMap<String, Answers>>,
     counters: [AtomicU64; COUNTERS.len()],
     muted: AtomicBool,
 }
@@ -151,7 +151,7 @@ impl Metrics {
     /// Counts an answer and how long its stages took.
     pub fn observe(&self, event: &Event) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let answers = answers.entry(event.task).or_default();
+        let answers = answers.entry(event.task.clone()).or_default();
         answers.count += 1;
         answers.unsure += u64::from(event.label == "unsure");
         answers.total.observe(event.latency.total() / 1e3);

@@ -3,6 +3,7 @@
 //!
 //! Without that variable there is no manager to talk to, and no socket is made.
 
+use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsStr;
 use std::io;
@@ -11,13 +12,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// How long a manager that does not read may hold us up.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Messages that wait for a manager that does not read.
+const MOST_WAITING: usize = 16;
 
 /// The service manager, where there is one.
 #[derive(Debug, Default)]
 pub struct Manager {
     socket: Option<UnixDatagram>,
+    /// What the manager has not taken yet.
+    waiting: VecDeque<String>,
     watchdog: Option<Duration>,
     unreachable: bool,
 }
@@ -59,9 +62,11 @@ impl Manager {
         };
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address)?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        // a manager that does not read holds nobody up
+        socket.set_nonblocking(true)?;
         Ok(Manager {
             socket: Some(socket),
+            waiting: VecDeque::new(),
             watchdog,
             unreachable: false,
         })
@@ -74,34 +79,49 @@ impl Manager {
 
     /// The service is up: every source is open and every model has answered once.
     pub fn ready(&mut self, status: &str) {
-        self.send(&format!("READY=1\nSTATUS={}", one_line(status)));
+        self.send(format!("READY=1\nSTATUS={}", one_line(status)));
     }
 
     /// What the service is doing, for `systemctl status`.
     pub fn status(&mut self, status: &str) {
-        self.send(&format!("STATUS={}", one_line(status)));
+        self.send(format!("STATUS={}", one_line(status)));
     }
 
     /// The service is on its way out.
     pub fn stopping(&mut self) {
-        self.send("STOPPING=1");
+        self.send("STOPPING=1".into());
     }
 
     /// Every stage moves.
     pub fn feed(&mut self) {
-        self.send("WATCHDOG=1");
+        self.send("WATCHDOG=1".into());
     }
 
-    fn send(&mut self, message: &str) {
-        let Some(socket) = &self.socket else { return };
-        match socket.send(message.as_bytes()) {
-            Ok(_) => self.unreachable = false,
-            Err(e) if !self.unreachable => {
-                self.unreachable = true;
-                log::warn!("the service manager does not take messages: {e}");
+    /// Sends again what the manager did not take. Never waits, nor does anything else here.
+    pub fn retry(&mut self) {
+        let Some(socket) = &self.socket else {
+            self.waiting.clear();
+            return;
+        };
+        while let Some(message) = self.waiting.front() {
+            match socket.send(message.as_bytes()) {
+                Ok(_) => self.unreachable = false,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if !self.unreachable => {
+                    self.unreachable = true;
+                    log::warn!("the service manager does not take messages: {e}");
+                }
+                Err(_) => {}
             }
-            Err(_) => {}
+            self.waiting.pop_front();
         }
+    }
+
+    fn send(&mut self, message: String) {
+        if self.waiting.len() < MOST_WAITING {
+            self.waiting.push_back(message);
+        }
+        self.retry();
     }
 }
 
@@ -159,6 +179,22 @@ mod tests {
                 "STOPPING=1"
             ]
         );
+    }
+
+    #[test]
+    fn a_manager_that_does_not_read_holds_nobody_up_and_hears_the_first_things_first() {
+        let folder = Folder::new();
+        let (socket, path) = listen(&folder);
+        let mut manager = Manager::connect(path.as_os_str(), None).unwrap();
+        let begun = Instant::now();
+        manager.ready("up");
+        // more than any socket holds
+        (0..10_000).for_each(|_| manager.feed());
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert_eq!(manager.waiting.len(), MOST_WAITING);
+        assert_eq!(hear(&socket).unwrap(), "READY=1\nSTATUS=up");
+        manager.retry();
+        assert!(manager.waiting.len() < MOST_WAITING);
     }
 
     #[test]

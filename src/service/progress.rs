@@ -64,6 +64,11 @@ impl Progress {
         self.enabled[stage as usize].store(false, Ordering::Relaxed);
     }
 
+    /// Rounds that the stage has done so far.
+    pub fn rounds_of(&self, stage: Stage) -> u64 {
+        self.rounds[stage as usize].load(Ordering::Relaxed)
+    }
+
     fn rounds(&self) -> [u64; Stage::ALL.len()] {
         Stage::ALL.map(|stage| self.rounds[stage as usize].load(Ordering::Relaxed))
     }

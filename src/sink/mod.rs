@@ -1,6 +1,11 @@
 //! Where events go: JSON lines for programs, one readable line for people.
 
-use crate::event::{Event, Gap, Salient, state_json};
+mod fanout;
+
+use crate::event::{Event, Faces, Gap, Salient, Stamp, StateChange};
+pub use fanout::Fanout;
+use serde_json::Value;
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 /// How events are written.
@@ -12,44 +17,110 @@ pub enum Format {
     Human,
 }
 
-/// Writes events, each flushed at once so that none is lost when the process ends.
-pub struct Sink<W> {
+/// Takes what comes out, in order.
+pub trait Sink: Send {
+    /// Takes one answer.
+    ///
+    /// # Errors
+    /// The output's.
+    fn event(&mut self, event: &Event) -> io::Result<()>;
+
+    /// Takes that somebody came into sight or went out of it.
+    ///
+    /// # Errors
+    /// The output's.
+    fn faces(&mut self, faces: &Faces) -> io::Result<()>;
+
+    /// Takes a change of a source (opened, lost, ended, skipped work).
+    ///
+    /// # Errors
+    /// The output's.
+    fn state(&mut self, change: &StateChange) -> io::Result<()>;
+}
+
+/// Something to be told, and its stamp.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message<'a> {
+    /// Which, when and where.
+    pub stamp: Stamp,
+    /// What.
+    pub content: Content<'a>,
+}
+
+/// What is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content<'a> {
+    /// An answer.
+    Event(Cow<'a, Event>),
+    /// Who is in sight.
+    Faces(Cow<'a, Faces>),
+    /// What a source is now.
+    State(Cow<'a, StateChange>),
+}
+
+impl Message<'_> {
+    /// The message as one JSON object.
+    pub fn to_json(&self) -> Value {
+        self.stamp.on(match &self.content {
+            Content::Event(event) => event.to_json(),
+            Content::Faces(faces) => faces.to_json(),
+            Content::State(change) => change.to_json(),
+        })
+    }
+
+    /// The same, with content of its own.
+    pub fn into_owned(self) -> Message<'static> {
+        Message {
+            stamp: self.stamp,
+            content: match self.content {
+                Content::Event(event) => Content::Event(Cow::Owned(event.into_owned())),
+                Content::Faces(faces) => Content::Faces(Cow::Owned(faces.into_owned())),
+                Content::State(change) => Content::State(Cow::Owned(change.into_owned())),
+            },
+        }
+    }
+}
+
+/// Somebody who is told: standard output, a file, a socket.
+pub trait Receiver: Send {
+    /// Takes a message, and may wait for whoever reads it.
+    ///
+    /// # Errors
+    /// The output's.
+    fn take(&mut self, message: &Message<'_>) -> io::Result<()>;
+}
+
+/// Writes lines, each flushed at once so that none is lost when the process ends.
+pub struct Writer<W> {
     out: W,
     format: Format,
 }
 
-impl<W: Write> Sink<W> {
+impl<W: Write + Send> Receiver for Writer<W> {
+    fn take(&mut self, message: &Message<'_>) -> io::Result<()> {
+        match (self.format, &message.content) {
+            (Format::Json, _) => writeln!(self.out, "{}", message.to_json())?,
+            (Format::Human, Content::Event(event)) => self.human(event)?,
+            (Format::Human, Content::Faces(faces)) => {
+                let count = faces.ids.len();
+                let (came, left) = (faces.came.len(), faces.left.len());
+                let sight = format!("{count} in sight, {came} came, {left} left");
+                writeln!(self.out, "-- {}: faces, {sight}", faces.source)?;
+            }
+            (Format::Human, Content::State(change)) => {
+                let (state, detail) = (change.state.name(), &change.detail);
+                let comma = if detail.is_empty() { "" } else { ", " };
+                writeln!(self.out, "-- {}: {state}{comma}{detail}", change.source)?;
+            }
+        }
+        self.out.flush()
+    }
+}
+
+impl<W: Write> Writer<W> {
     /// Writes to `out`.
     pub fn new(out: W, format: Format) -> Self {
-        Sink { out, format }
-    }
-
-    /// Writes one answer.
-    ///
-    /// # Errors
-    /// The output's.
-    pub fn event(&mut self, event: &Event) -> io::Result<()> {
-        match self.format {
-            Format::Json => writeln!(self.out, "{}", event.to_json())?,
-            Format::Human => self.human(event)?,
-        }
-        self.out.flush()
-    }
-
-    /// Writes a change of a source (opened, lost, ended, skipped work).
-    ///
-    /// # Errors
-    /// The output's.
-    pub fn state(&mut self, source: &str, state: &str, detail: &str) -> io::Result<()> {
-        match self.format {
-            Format::Json => writeln!(self.out, "{}", state_json(source, state, detail))?,
-            Format::Human => writeln!(
-                self.out,
-                "-- {source}: {state}{}{detail}",
-                if detail.is_empty() { "" } else { ", " }
-            )?,
-        }
-        self.out.flush()
+        Writer { out, format }
     }
 
     fn human(&mut self, event: &Event) -> io::Result<()> {
@@ -104,7 +175,7 @@ fn span(event: &Event) -> String {
 
 /// The answer; of other tasks than emotion with the task's name.
 fn answer(event: &Event) -> String {
-    match event.task {
+    match event.task.as_str() {
         "emotion" => event.label.clone(),
         task => format!("{task}: {} ", event.label),
     }

@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use super::HISTORY_UTTERANCES;
-
 /// How much a [`History`] holds and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryLimits {
@@ -22,7 +20,7 @@ impl Default for HistoryLimits {
     /// Five utterances of at most 2 KiB, forgotten after 60 s of silence.
     fn default() -> Self {
         HistoryLimits {
-            utterances: HISTORY_UTTERANCES,
+            utterances: 5,
             bytes: 2048,
             silence: Duration::from_secs(60),
         }

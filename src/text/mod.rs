@@ -22,6 +22,3 @@ pub use tokenizer::{Encoded, Tokenizer, VocabError};
 
 /// Longest model input, in tokens, special tokens included.
 pub const MAX_TOKENS: usize = 128;
-
-/// How many earlier utterances are context for the present one.
-pub const HISTORY_UTTERANCES: usize = 5;

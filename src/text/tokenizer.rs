@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{ControlFlow, Range};
 
-use super::HISTORY_UTTERANCES;
 use super::normalize::{Cleaned, Cleaner, is_punctuation};
 
 /// A longer word is `[UNK]` as a whole, in cleaned characters.
@@ -155,7 +154,7 @@ impl Tokenizer {
     /// Lays out one utterance and the utterances before it, oldest first.
     ///
     /// `[CLS]` + the first `max_len - 2` tokens of `text` + `[SEP]`, then the
-    /// last five of `history`, each followed by `[SEP]` and cut from the left
+    /// `history` (oldest first), each followed by `[SEP]` and cut from the left
     /// to what room is left. Fewer than two free places hold no history.
     /// A `max_len` below 2 counts as 2.
     #[must_use]
@@ -190,8 +189,7 @@ impl Tokenizer {
             return;
         }
         let mut kept = VecDeque::new();
-        let recent = history.len().saturating_sub(HISTORY_UTTERANCES);
-        for utterance in &history[recent..] {
+        for utterance in history {
             let _ = self.for_each_piece(utterance, &mut |id, _| {
                 push_bounded(&mut kept, id, room);
                 ControlFlow::Continue(())
@@ -247,6 +245,16 @@ fn push_bounded(kept: &mut VecDeque<u32>, id: u32, room: usize) {
 }
 
 impl Encoded {
+    /// Whether the text holds a word or a sign that the vocabulary knows; what it does not know
+    /// is `[UNK]`, whatever it was.
+    #[must_use]
+    pub fn knows_a_word(&self) -> bool {
+        let marks = ["[CLS]", "[SEP]", "[UNK]"];
+        self.pieces
+            .iter()
+            .any(|piece| !marks.contains(&piece.as_str()))
+    }
+
     fn push(&mut self, id: u32, span: Option<Range<usize>>) {
         self.ids.push(i64::from(id));
         self.types.push(0);

@@ -64,6 +64,12 @@ impl Tracker {
         self.tracks.iter().any(|t| t.id == id)
     }
 
+    /// Numbers that are given to faces now, or to such as may come back in a moment.
+    #[must_use]
+    pub fn ids(&self) -> Vec<u32> {
+        self.tracks.iter().map(|t| t.id).collect()
+    }
+
     /// What comes is another stream; its faces get new numbers.
     pub fn forget(&mut self) {
         self.tracks.clear();

@@ -1,6 +1,8 @@
 //! What several tests need: the binary, folders that clean up, and sound made by formula.
 #![allow(dead_code)]
 
+pub mod schema;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -22,12 +24,9 @@ impl Ran {
         }
     }
 
-    /// Every line of standard output as JSON.
+    /// Every line of standard output as an event.
     pub fn events(&self) -> Vec<serde_json::Value> {
-        self.out
-            .lines()
-            .map(|line| serde_json::from_str(line).expect(line))
-            .collect()
+        self.out.lines().map(event).collect()
     }
 
     /// The one sentence an error must be: it names `what`, and no panic shows through.
@@ -42,6 +41,16 @@ impl Ran {
         assert!(!self.err.contains("panicked"), "{}", self.err);
         self
     }
+}
+
+/// A line as an event, which is as the schema says.
+pub fn event(line: &str) -> serde_json::Value {
+    let event = serde_json::from_str(line).expect(line);
+    let schema = serde_json::from_str(demeanor::event::JSON_SCHEMA).expect("the schema is JSON");
+    if let Some(fault) = schema::fault(&schema, &event) {
+        panic!("{fault}");
+    }
+    event
 }
 
 /// A command that starts `program`. Under emulation the kernel cannot do so itself: the

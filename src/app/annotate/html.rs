@@ -222,7 +222,7 @@ fn write_token(
 fn write_cards(out: &mut String, view: &View) -> fmt::Result {
     for answer in &view.answers {
         out.write_str("<article class=\"card\">\n")?;
-        write!(out, "<h2><span>{}</span> ", capital(answer.event.task))?;
+        write!(out, "<h2><span>{}</span> ", capital(&answer.event.task))?;
         write_answer(out, answer, usize::MAX)?;
     }
     if !crowd(view) {

@@ -4,7 +4,6 @@ use super::Page;
 use super::palette::{self, Colour};
 use crate::decision::top;
 use crate::event::{Event, Face};
-use crate::model::manifest::Task;
 use crate::vision::Picture;
 use crate::vision::resize::{Crop, Resizer};
 
@@ -102,7 +101,7 @@ impl<'a> View<'a> {
                 view.bundles.push(&event.bundle);
             }
             // a face may take part in another task's answer, which is not about the face
-            let of_face = event.face.filter(|_| event.task == Task::Expression.name());
+            let of_face = event.face.filter(|_| event.modality.name() == "face");
             match of_face {
                 Some(face) => view.add_face(face, event, picture),
                 None => view.answers.push(Answer::of(event)),
@@ -155,15 +154,17 @@ impl<'a> Answer<'a> {
 impl<'a> Gaze<'a> {
     /// `None` unless there is a row of `side²` finite numbers for every token.
     fn of(page: &Page<'a>) -> Option<Gaze<'a>> {
-        let attention = page.attention?;
+        let evidence = page.events.iter().map(|event| &event.evidence);
+        let (tokens, attention) = evidence
+            .filter_map(|e| Some((&e.tokens, e.attention.as_ref()?)))
+            .next()?;
         let patches = attention.side.checked_mul(attention.side)?;
-        let whole = patches > 0 && attention.weights.len() == page.tokens.len() * patches;
+        let whole = patches > 0 && attention.weights.len() == tokens.len() * patches;
         if !whole || attention.weights.iter().any(|w| !w.is_finite()) {
             return None;
         }
         let rows = attention.weights.chunks_exact(patches);
-        let tokens: Vec<Token> = page
-            .tokens
+        let tokens: Vec<Token> = tokens
             .iter()
             .zip(rows)
             .enumerate()

@@ -15,7 +15,7 @@ pub use unit::Unit;
 
 use crate::Error;
 use crate::board::thermal::Meter;
-use crate::model::{Bundle, Content, Element, OnnxFile, Runner, Wanted, bundles};
+use crate::model::{Bundle, Content, Dim, Element, MOST_BYTES, OnnxFile, Runner, Wanted, bundles};
 use compare::Saved;
 use report::{Measured, Report};
 use std::fs::File;
@@ -85,7 +85,6 @@ pub fn bench(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     if let Some(Compare::Files(before, after)) = &options.compare {
         return compare::files([before, after], options.json, out);
     }
-    crate::kernels::set_threads(options.threads);
     if options.fusion {
         return fusion::bench(options, out);
     }
@@ -140,7 +139,8 @@ impl Model<'_> {
         }
     }
 
-    fn open(&self, runner: Runner) -> Result<OnnxFile, Error> {
+    fn open(&self, options: &Options) -> Result<OnnxFile, Error> {
+        let runner = options.runner;
         let opened = match self {
             Model::File(path) => {
                 // a file that is not there is no model that is broken
@@ -153,7 +153,8 @@ impl Model<'_> {
             }
             Model::Bundled { name, onnx } => OnnxFile::of_bytes(name, onnx, runner),
         };
-        opened.map_err(Error::Model)
+        let file = opened.map_err(Error::Model)?;
+        Ok(file.with_threads(options.threads))
     }
 
     fn bytes(&self) -> usize {
@@ -168,13 +169,9 @@ impl Model<'_> {
 fn models<'a>(options: &'a Options, found: &'a [Bundle]) -> Vec<Model<'a>> {
     let named = options.onnx.iter().map(|path| Model::File(path));
     let bundled = found.iter().flat_map(|bundle| {
-        let files = bundle
-            .manifest
-            .files
-            .iter()
-            .filter(|f| f.name.ends_with(".onnx"));
+        let files = bundle.own_files().filter(|f| f.name.ends_with(".onnx"));
         files.filter_map(|file| {
-            let (name, onnx) = bundle.bytes(file.role)?;
+            let (name, onnx) = (&file.name, bundle.bytes(&file.name)?);
             let name = format!("{}/{name}", bundle.manifest.id);
             Some(Model::Bundled { name, onnx })
         })
@@ -185,10 +182,10 @@ fn models<'a>(options: &'a Options, found: &'a [Bundle]) -> Vec<Model<'a>> {
 /// What the shipped models are measured at: 4 s of frames, a long utterance.
 const USUAL: [(&str, usize); 2] = [("T", 400), ("N", 64)];
 
-fn size(dim: &Result<usize, String>, options: &Options) -> usize {
+fn size(dim: &Dim, options: &Options) -> usize {
     match dim {
-        Ok(size) => *size,
-        Err(name) => {
+        Dim::Fixed(size) => *size,
+        Dim::Free(name) => {
             let given = options
                 .dims
                 .iter()
@@ -206,7 +203,16 @@ fn content(wanted: &Wanted, options: &Options) -> Result<Content, Error> {
         return npy::read(path);
     }
     let dims: Vec<usize> = wanted.dims.iter().map(|d| size(d, options)).collect();
-    let count: usize = dims.iter().product();
+    let values = dims.iter().try_fold(1_usize, |n, d| n.checked_mul(*d));
+    let count = values.filter(|n| *n <= MOST_BYTES / size_of::<i64>());
+    let count = count.ok_or_else(|| {
+        Error::Usage(format!(
+            "input {} of shape {dims:?} takes more than {} GiB; choose smaller sizes with --dim \
+             NAME=SIZE, or another model",
+            wanted.name,
+            MOST_BYTES >> 30
+        ))
+    })?;
     if wanted.element == Element::Int {
         return Ok(Content::Ints(
             dims,
@@ -231,7 +237,7 @@ fn contents(file: &OnnxFile, options: &Options) -> Result<Vec<Content>, Error> {
 
 fn measure(model: &Model<'_>, options: &Options) -> Result<(Measured, OnnxFile), Error> {
     let start = Instant::now();
-    let file = model.open(options.runner)?;
+    let file = model.open(options)?;
     let load = start.elapsed();
     let inputs = contents(&file, options)?;
     let start = Instant::now();
@@ -265,15 +271,35 @@ fn write_outputs(
     file: &OnnxFile,
     outputs: &[crate::model::Output],
 ) -> Result<(), Error> {
+    let mut taken = Vec::new();
     for (name, output) in file.outputs().iter().zip(outputs) {
+        let name = file_name(name, &taken);
         npy::write(&folder.join(format!("{name}.npy")), output)?;
+        taken.push(name);
     }
     Ok(())
 }
 
+/// A file's name out of an output's, which is never a path and may hold anything; other than
+/// those that are taken.
+fn file_name(output: &str, taken: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let cleaned = output.chars().map(|c| if plain(c) { c } else { '_' });
+    let name: String = cleaned.take(100).collect();
+    let name = match name.trim_start_matches('.') {
+        "" => "output".to_string(),
+        rest => rest.to_string(),
+    };
+    let numbered = (2..).map(|n| format!("{name}-{n}"));
+    let mut names = std::iter::once(name.clone()).chain(numbered);
+    names
+        .find(|name| !taken.iter().any(|t| t.eq_ignore_ascii_case(name)))
+        .unwrap_or(name)
+}
+
 /// Median time of every step, longest first.
 fn profile(model: &Model<'_>, options: &Options, out: &mut impl Write) -> Result<(), Error> {
-    let file = model.open(options.runner)?;
+    let file = model.open(options)?;
     let inputs = contents(&file, options)?;
     let end = Instant::now() + Duration::from_secs_f64(options.seconds);
     let mut runs = vec![file.profile(&inputs)?];

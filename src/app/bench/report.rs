@@ -8,7 +8,7 @@ use super::unit::Unit;
 use crate::board;
 use crate::board::thermal::Condition;
 use crate::kernels;
-use crate::model::Spent;
+use crate::model::StepTiming;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -223,7 +223,7 @@ impl Report {
 /// Median of each step over the runs, longest first.
 pub(super) fn profile(
     name: &str,
-    runs: &[Vec<Spent>],
+    runs: &[Vec<StepTiming>],
     unit: Unit,
     out: &mut impl Write,
 ) -> io::Result<()> {
@@ -240,7 +240,8 @@ pub(super) fn profile(
         ns.sort_unstable();
         ns[ns.len() / 2]
     };
-    let mut lines: Vec<(u64, &Spent)> = (0..steps).map(|at| (median(at), &runs[0][at])).collect();
+    let mut lines: Vec<(u64, &StepTiming)> =
+        (0..steps).map(|at| (median(at), &runs[0][at])).collect();
     let total: u64 = lines.iter().map(|(ns, _)| ns).sum();
     let mut kernels: BTreeMap<&str, (u64, u64, usize)> = BTreeMap::new();
     for (ns, spent) in &lines {

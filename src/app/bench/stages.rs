@@ -4,7 +4,6 @@ use super::report::Measured;
 use super::{Options, machine, timing};
 use crate::Error;
 use crate::model::bundles;
-use crate::model::manifest::Role;
 use crate::signal::mel::Mel;
 use crate::text::Tokenizer;
 use crate::vision::Picture;
@@ -26,8 +25,9 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Measured>, Error> {
     let mut stages = vec![stage("log-mel of 4 s", mels)];
     // bundles share a vocabulary: it is measured where it lies
     for bundle in bundles(options.models.as_deref())? {
-        let own = bundle.manifest.file(Role::Vocab).is_some();
-        let Some((_, vocab)) = bundle.bytes(Role::Vocab).filter(|_| own) else {
+        let text = bundle.manifest.text.as_ref();
+        let own = text.filter(|text| bundle.own_files().any(|f| f.name == text.vocab));
+        let Some(vocab) = own.and_then(|text| bundle.bytes(&text.vocab)) else {
             continue;
         };
         let Ok(vocab) = std::str::from_utf8(vocab) else {

@@ -2,21 +2,14 @@
 
 use super::{Check, Report};
 use crate::Error;
-use crate::app::answer::Tasks;
-use crate::model::manifest::Task;
-use crate::model::{Bundle, ModelError, Origin};
-use crate::tasks::emotion::Emotion;
-use crate::tasks::expression::Expression;
-use crate::tasks::rehearse::SECONDS;
-use crate::tasks::sentiment::Sentiment;
-use crate::tasks::words::TextTrunk;
+use crate::model::manifest::Trunk;
+use crate::model::{Bundle, Origin};
+use crate::session::{self, Session, Tasks, Trial};
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
 
-/// What was loaded, held so that its memory counts.
-pub(super) type Loaded = (Option<Emotion>, Option<Sentiment>, Option<Expression>);
+/// Milliseconds that people speak before an answer is due: the sound that a task is tried on.
+const SPEECH_MS: f64 = 4e3;
 
 /// Hashes of all files of all bundles.
 pub(super) fn bundles(models: Option<&Path>) -> Check {
@@ -48,137 +41,69 @@ pub(super) fn bundles(models: Option<&Path>) -> Check {
     }
 }
 
-/// Loads and asks each of `tasks` once; those that look at pictures only if somebody `looks`.
+/// Loads and asks each task that a config wants; those that look at images only if somebody
+/// `looks`. The session holds what `run` would hold.
 pub(super) fn try_each<W: Write>(
     models: Option<&Path>,
-    tasks: Tasks,
+    tasks: Option<&Tasks>,
     looks: bool,
     report: &mut Report<'_, W>,
-) -> Result<Loaded, Error> {
-    let hears = tasks.emotion;
-    let emotion = attempt(Task::Emotion, hears, true, report, || emotion(models))?;
-    let trunk = emotion.as_ref().map(Emotion::text);
-    let sentiment = attempt(Task::Sentiment, tasks.sentiment, looks, report, || {
-        sentiment(models, trunk)
-    })?;
-    // emotion looks at faces too
-    let faces = tasks.expression || tasks.emotion;
-    let expression = attempt(Task::Expression, faces, looks, report, || {
-        expression(models)
-    })?;
-    Ok((emotion, sentiment, expression))
-}
-
-/// A task that has answered twice; the second time counts.
-struct Trial<T> {
-    task: T,
-    load: f64,
-    of: String,
-    scores: Vec<f32>,
-    spent: f64,
-}
-
-fn attempt<T, W: Write>(
-    task: Task,
-    wanted: bool,
-    has_input: bool,
-    report: &mut Report<'_, W>,
-    trial: impl FnOnce() -> Result<Trial<T>, ModelError>,
-) -> Result<Option<T>, Error> {
-    let name = task.name();
-    if !wanted {
-        report.add(Check::skipped(name, "switched off by [decision] tasks"))?;
+) -> Result<Option<Session>, Error> {
+    let opened = Session::open(session::Options {
+        models: models.map(Path::to_path_buf),
+        ..session::Options::default()
+    });
+    // a bundle that is refused was told before
+    let Ok(mut session) = opened else {
         return Ok(None);
+    };
+    for task in session.tasks() {
+        let reads = |trunk| {
+            session
+                .bundle(&task)
+                .is_some_and(|b| b.manifest.reads(trunk))
+        };
+        let needs_camera = reads(Trunk::Image) || reads(Trunk::Face);
+        let wanted = tasks.is_none_or(|t| t.has(&task)) || session.is_read(&task);
+        report.add(match (wanted, looks || !needs_camera) {
+            (false, _) => Check::skipped(&task, "switched off by [decision] tasks"),
+            (true, false) => Check::skipped(&task, "no camera is configured"),
+            (true, true) => match session.try_task(&task) {
+                Ok(trial) => judged(&task, &trial),
+                Err(e) => Check::failed(&task, e),
+            },
+        })?;
     }
-    if !has_input {
-        report.add(Check::skipped(name, "no camera is configured"))?;
-        return Ok(None);
-    }
-    match trial() {
-        Ok(trial) => {
-            report.add(judged(name, &trial))?;
-            Ok(Some(trial.task))
-        }
-        Err(e) => {
-            report.add(Check::failed(name, e))?;
-            Ok(None)
+    for task in tasks.iter().flat_map(|t| t.names()) {
+        if session.bundle(task).is_none() {
+            let known = session.tasks().join(", ");
+            let finding = format!("no bundle answers it; the tasks here are {known}");
+            report.add(Check::failed(task, finding))?;
         }
     }
+    Ok(Some(session))
 }
 
 /// Whether the scores are probabilities, and came in time.
-fn judged<T>(name: &'static str, trial: &Trial<T>) -> Check {
-    let Trial {
-        load, of, spent, ..
-    } = trial;
+fn judged(name: &str, trial: &Trial) -> Check {
     let sum: f32 = trial.scores.iter().sum();
     let each = trial.scores.iter().all(|p| (0.0..=1.0).contains(p));
     if !each || (sum - 1.0).abs() > 1e-3 {
         let finding = format!(
-            "{of} gave {:?}, which are no probabilities; run again with DEMEANOR_ISA=scalar \
+            "{} gave {:?}, which are no probabilities; run again with DEMEANOR_ISA=scalar \
              and report both",
-            trial.scores
+            trial.about, trial.scores
         );
         return Check::failed(name, finding);
     }
-    let finding = format!("{of} in {spent:.1} ms, loaded in {load:.0} ms");
-    if *spent > SECONDS * 1e3 {
+    let finding = format!(
+        "{} in {:.1} ms, loaded in {:.0} ms",
+        trial.about, trial.spent, trial.load
+    );
+    if trial.spent > SPEECH_MS {
         return Check::warning(name, format!("{finding}: slower than people speak"));
     }
     Check::ok(name, finding)
-}
-
-fn milliseconds(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1e3
-}
-
-/// Runs `ask` twice, and gives its answer and the time of the second run.
-fn twice<R>(mut ask: impl FnMut() -> Result<R, ModelError>) -> Result<(R, f64), ModelError> {
-    ask()?;
-    let start = Instant::now();
-    Ok((ask()?, milliseconds(start)))
-}
-
-/// Loads a task and asks it twice.
-fn trial<T>(
-    of: &str,
-    load: impl FnOnce() -> Result<T, ModelError>,
-    mut ask: impl FnMut(&mut T) -> Result<Vec<f32>, ModelError>,
-) -> Result<Trial<T>, ModelError> {
-    let start = Instant::now();
-    let mut task = load()?;
-    let load = milliseconds(start);
-    let (scores, spent) = twice(|| ask(&mut task))?;
-    Ok(Trial {
-        task,
-        load,
-        of: of.into(),
-        scores,
-        spent,
-    })
-}
-
-fn emotion(models: Option<&Path>) -> Result<Trial<Emotion>, ModelError> {
-    let load = || Emotion::load(&Bundle::find(Task::Emotion, models)?);
-    trial(
-        &format!("{SECONDS} s of sound and words"),
-        load,
-        Emotion::rehearse,
-    )
-}
-
-fn sentiment(
-    models: Option<&Path>,
-    trunk: Option<&Arc<TextTrunk>>,
-) -> Result<Trial<Sentiment>, ModelError> {
-    let load = || Sentiment::load(&Bundle::find(Task::Sentiment, models)?, trunk);
-    trial("a picture with words", load, Sentiment::rehearse)
-}
-
-fn expression(models: Option<&Path>) -> Result<Trial<Expression>, ModelError> {
-    let load = || Expression::load(&Bundle::find(Task::Expression, models)?);
-    let of = "a picture, searched for faces, and one face";
-    trial(of, load, Expression::rehearse)
 }
 
 #[cfg(test)]
@@ -186,13 +111,12 @@ mod tests {
     use super::*;
     use crate::app::doctor::Verdict;
 
-    fn tried(scores: &[f32], spent: f64) -> Trial<()> {
+    fn tried(scores: &[f32], spent: f64) -> Trial {
         Trial {
-            task: (),
+            about: "something".into(),
             load: 1.0,
-            of: "something".into(),
-            scores: scores.to_vec(),
             spent,
+            scores: scores.to_vec(),
         }
     }
 

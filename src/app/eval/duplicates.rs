@@ -1,24 +1,14 @@
 //! Items that a training table already holds: a figure on them shows memory, not skill.
 
-use super::exam::Exam;
+use super::item::{Columns, Item};
 use super::table::Row;
 use super::workers::spread;
-use super::{picture, table};
+use super::{image, table};
 use crate::Error;
-use crate::model::ModelError;
 use crate::text::without_links;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::path::Path;
-
-/// What of an item may recur.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Contents<'a> {
-    /// Its words.
-    pub text: Option<&'a str>,
-    /// Its picture.
-    pub picture: Option<&'a Path>,
-}
 
 /// What of an item does recur.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,11 +36,11 @@ struct Print {
 }
 
 impl Print {
-    /// A picture that cannot be read has no hash.
-    fn of(contents: Contents) -> Print {
+    /// An image that cannot be read has no hash.
+    fn of(item: &Item) -> Print {
         Print {
-            text: contents.text.and_then(text_hash),
-            picture: contents.picture.and_then(picture_hash),
+            text: item.text.as_deref().and_then(text_hash),
+            picture: item.image.as_deref().and_then(image_hash),
         }
     }
 }
@@ -62,37 +52,37 @@ fn text_hash(text: &str) -> Option<Hash> {
     (!words.is_empty()).then(|| Sha256::digest(words.join(" ")).into())
 }
 
-fn picture_hash(path: &Path) -> Option<Hash> {
-    let picture = picture(path).ok()?;
+fn image_hash(path: &Path) -> Option<Hash> {
+    let image = image(path).ok()?;
     let mut hash = Sha256::new();
-    hash.update(picture.width().to_le_bytes());
-    hash.update(picture.height().to_le_bytes());
-    hash.update(picture.rgb());
+    hash.update(image.width().to_le_bytes());
+    hash.update(image.height().to_le_bytes());
+    hash.update(image.rgb());
     Some(hash.finalize().into())
 }
 
 /// One picture a worker is in memory at a time; of the others the hashes are kept.
-fn prints(contents: &[Contents], threads: Option<usize>) -> Result<Vec<Print>, ModelError> {
-    let print = |(): &mut (), at: usize| Print::of(contents[at]);
-    spread(contents.len(), threads, || Ok(()), print)
+fn prints(items: &[&Item], threads: Option<usize>) -> Result<Vec<Print>, Error> {
+    let print = |(): &mut (), at: usize| Print::of(items[at]);
+    spread(items.len(), threads, || Ok(()), print)
 }
 
 /// What of each of `rows` recurs in the table `train`.
 ///
 /// # Errors
 /// A training table that cannot be used.
-pub(super) fn find<E: Exam>(
-    rows: &[Row<E::Question>],
+pub(super) fn find(
+    rows: &[Row],
     train: &Path,
+    columns: &Columns,
     threads: Option<usize>,
 ) -> Result<Vec<Overlap>, Error> {
-    let questions = table::questions::<E>(train)?;
-    let asked = rows.iter().map(|row| E::contents(&row.question));
-    let learnt = questions.iter().map(E::contents);
-    let ours = prints(&asked.collect::<Vec<_>>(), threads)?;
-    let known = prints(&learnt.collect::<Vec<_>>(), threads)?;
-    let unread = (questions.iter().zip(&known))
-        .filter(|(q, print)| E::contents(q).picture.is_some() && print.picture.is_none());
+    let learnt = table::items(train, columns)?;
+    let asked: Vec<&Item> = rows.iter().map(|row| &row.item).collect();
+    let ours = prints(&asked, threads)?;
+    let known = prints(&learnt.iter().collect::<Vec<_>>(), threads)?;
+    let unread = (learnt.iter().zip(&known))
+        .filter(|(item, print)| item.image.is_some() && print.picture.is_none());
     match unread.count() {
         0 => {}
         n => log::warn!(

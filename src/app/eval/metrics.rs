@@ -66,6 +66,21 @@ impl Figure {
         Figure::WeightedF1,
     ];
 
+    /// The figure of this key.
+    pub fn parse(key: &str) -> Option<Figure> {
+        Figure::ALL.into_iter().find(|f| f.key() == key)
+    }
+
+    /// What stands above its column.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Figure::Accuracy => "Acc [95%]",
+            Figure::Ua => "UA [95%]",
+            Figure::MacroF1 => "macro F1 [95%]",
+            Figure::WeightedF1 => "weighted F1 [95%]",
+        }
+    }
+
     /// Its key in `--json`.
     fn key(self) -> &'static str {
         match self {

@@ -1,13 +1,10 @@
 //! `demeanor eval`: what a bundle is worth on a labelled table.
 
 mod duplicates;
-mod emotion;
-mod exam;
-mod expression;
-mod fusion;
+mod item;
+mod judge;
 mod metrics;
 mod report;
-mod sentiment;
 mod table;
 mod workers;
 
@@ -15,12 +12,14 @@ pub use table::LabelMap;
 
 use crate::Error;
 use crate::capture::{CaptureError, limits};
-use crate::model::Bundle;
-use crate::model::manifest::Task;
+use crate::model::manifest::{Manifest, Trunk};
+use crate::model::{Bundle, ModelError, bundles};
 use crate::vision::{self, Picture};
 use duplicates::Overlap;
-use exam::{Exam, Unjudged, Verdict};
-use report::Report;
+use item::Columns;
+use judge::{CLEAR, Judge, Material, Unjudged, Verdict};
+use metrics::Figure;
+use report::{Form, Report};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -30,8 +29,8 @@ use table::{Labels, Row, Table, Truth};
 /// What to evaluate.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What is asked.
-    pub task: Task,
+    /// Name of the task.
+    pub task: String,
     /// The labelled table.
     pub data: PathBuf,
     /// A table that shaped the weights: items that recur in it are told apart.
@@ -44,12 +43,12 @@ pub struct Options {
     pub map: LabelMap,
     /// One JSON object instead of a table.
     pub json: bool,
-    /// Leaves the history out, to show what it is worth (emotion).
+    /// Leaves the dialogue out, to show what it is worth.
     pub no_history: bool,
-    /// A folder of heads, one an operator of the fusion catalogue, instead of the bundle's own
-    /// (sentiment).
+    /// A folder of heads, one an operator of the fusion catalogue, instead of the bundle's own:
+    /// for tasks that read words and an image.
     pub fusion: Option<PathBuf>,
-    /// Finds the face first, instead of taking the whole picture for one (expression).
+    /// Finds the face first, instead of taking the whole image for one.
     pub detect: bool,
     /// Workers; all cores when `None`.
     pub threads: Option<usize>,
@@ -57,9 +56,9 @@ pub struct Options {
 
 impl Options {
     /// `task` on the table `data`, everything else as it is without options.
-    pub fn new(task: Task, data: PathBuf) -> Options {
+    pub fn new(task: &str, data: PathBuf) -> Options {
         Options {
-            task,
+            task: task.into(),
             data,
             train: None,
             models: None,
@@ -89,30 +88,25 @@ struct Judged {
 /// # Errors
 /// A table, bundle or output that cannot be used.
 pub fn eval(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
-    match options.task {
-        Task::Emotion => examine::<emotion::EmotionExam>(options, out),
-        Task::Sentiment if options.fusion.is_some() => examine::<fusion::FusionExam>(options, out),
-        Task::Sentiment => examine::<sentiment::SentimentExam>(options, out),
-        Task::Expression => examine::<expression::ExpressionExam>(options, out),
-    }
-}
-
-fn examine<E: Exam>(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
-    let bundle = Bundle::find(options.task, options.models.as_deref())?;
+    let found = found(&options.task, options.models.as_deref())?;
+    let bundle = bundle(&options.task, &found)?;
+    let manifest = &bundle.manifest;
+    fits(options, manifest)?;
     let reference = match &options.reference {
-        Some(dir) => Some(Bundle::find(options.task, Some(dir))?),
+        Some(dir) => Some(self::found(&options.task, Some(dir))?),
         None => None,
     };
     let labels = Labels {
-        names: &bundle.manifest.labels,
+        names: &manifest.labels,
         map: &options.map,
     };
-    let table = Table::read::<E>(&options.data, labels)?;
+    let columns = Columns::of(manifest);
+    let table = Table::read(&options.data, &columns, labels)?;
     let known = match &options.train {
-        Some(train) => duplicates::find::<E>(&table.rows, train, options.threads)?,
+        Some(train) => duplicates::find(&table.rows, train, &columns, options.threads)?,
         None => vec![Overlap::default(); table.rows.len()],
     };
-    let answers = judge_all::<E>(options, &bundle, reference.as_ref(), &table.rows)?;
+    let answers = judge_all(options, &found, reference.as_deref(), &table.rows)?;
     let (mut judged, mut failures) = (Vec::new(), BTreeMap::new());
     for ((row, known), answer) in table.rows.into_iter().zip(known).zip(answers) {
         match answer {
@@ -130,8 +124,8 @@ fn examine<E: Exam>(options: &Options, out: &mut impl Write) -> Result<bool, Err
         }
     }
     let report = Report {
-        form: &E::FORM,
-        bundle: &bundle,
+        form: form(options, manifest)?,
+        bundle,
         data: file_name(&options.data),
         train: options.train.as_deref().map(file_name),
         skipped: &table.skipped,
@@ -147,32 +141,107 @@ fn examine<E: Exam>(options: &Options, out: &mut impl Write) -> Result<bool, Err
     Ok(!judged.is_empty())
 }
 
+/// The bundles in a folder or in the binary; one of them answers the task.
+fn found(task: &str, dir: Option<&Path>) -> Result<Vec<Bundle>, Error> {
+    let found = bundles(dir)?;
+    if !found.iter().any(|b| b.manifest.task == task) {
+        return Err(ModelError::missing(task, dir).into());
+    }
+    Ok(found)
+}
+
+fn bundle<'a>(task: &str, found: &'a [Bundle]) -> Result<&'a Bundle, Error> {
+    let bundle = found.iter().find(|b| b.manifest.task == task);
+    bundle.ok_or_else(|| ModelError::missing(task, None).into())
+}
+
+/// Refuses an option that the task would pass over.
+fn fits(options: &Options, manifest: &Manifest) -> Result<(), Error> {
+    let reads = |trunk| manifest.reads(trunk);
+    let history = manifest.text.as_ref().map_or(0, |t| t.history);
+    let both = reads(Trunk::Text) && reads(Trunk::Image);
+    let images = reads(Trunk::Image) || reads(Trunk::Face);
+    let misplaced = [
+        ("--train", options.train.is_some() && !images),
+        ("--fusion", options.fusion.is_some() && !both),
+        ("--detect", options.detect && !reads(Trunk::Face)),
+        ("--no-history", options.no_history && history == 0),
+    ];
+    match misplaced.into_iter().find(|(_, wrong)| *wrong) {
+        Some((option, _)) => Err(Error::Usage(format!(
+            "{option} does nothing for --task {}",
+            manifest.task
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// How the report is laid out.
+fn form(options: &Options, manifest: &Manifest) -> Result<Form, Error> {
+    let mut figures = Vec::new();
+    for name in &manifest.eval.figures {
+        let figure = Figure::parse(name);
+        figures.push(figure.ok_or_else(|| {
+            Error::Usage(format!(
+                "the manifest of {} wants the figure `{name}`; known are accuracy, ua, macro_f1, weighted_f1",
+                manifest.id
+            ))
+        })?);
+    }
+    if figures.is_empty() {
+        figures = vec![Figure::Accuracy, Figure::Ua, Figure::MacroF1];
+    }
+    let heads = manifest.heads.iter().filter(|h| h.labels.is_empty());
+    let mut systems: Vec<String> = heads.map(|h| h.name.clone()).collect();
+    let mut shipped = "every modality offered";
+    if systems.len() == 1 {
+        // its one head is what ships
+        systems.clear();
+        shipped = &manifest.task;
+    }
+    if options.fusion.is_some() {
+        systems = judge::functions();
+        shipped = "as it ships, for comparison";
+    }
+    systems.push(CLEAR.into());
+    Ok(Form {
+        shipped: shipped.into(),
+        systems,
+        figures,
+        published: manifest
+            .eval
+            .published
+            .clone()
+            .filter(|_| options.fusion.is_none()),
+    })
+}
+
 type Answer = Result<(Verdict, Option<Verdict>), Unjudged>;
 
 /// Spreads the rows over the workers; each has models of its own, and holds the sound or the
-/// picture of one row at a time.
-fn judge_all<E: Exam>(
+/// image of one row at a time.
+fn judge_all(
     options: &Options,
-    bundle: &Bundle,
-    reference: Option<&Bundle>,
-    rows: &[Row<E::Question>],
+    found: &[Bundle],
+    reference: Option<&[Bundle]>,
+    rows: &[Row],
 ) -> Result<Vec<Answer>, Error> {
     let load = || {
-        let reference = reference.map(|bundle| E::load(bundle, options));
-        Ok((E::load(bundle, options)?, reference.transpose()?))
+        let reference = reference.map(|found| Judge::load(found, options));
+        Ok((Judge::load(found, options)?, reference.transpose()?))
     };
-    let judge = |(shipped, reference): &mut (E, Option<E>), at: usize| {
-        let question = &rows[at].question;
-        let material = E::read(question)?;
-        let verdict = shipped.judge(question, &material)?;
-        let beside = reference.as_mut().map(|r| r.judge(question, &material));
+    let judge = |(shipped, reference): &mut (Judge, Option<Judge>), at: usize| {
+        let item = &rows[at].item;
+        let material = Material::read(item)?;
+        let verdict = shipped.judge(item, &material)?;
+        let beside = reference.as_mut().map(|r| r.judge(item, &material));
         Ok((verdict, beside.transpose()?))
     };
-    Ok(workers::spread(rows.len(), options.threads, load, judge)?)
+    workers::spread(rows.len(), options.threads, load, judge)
 }
 
-/// The picture in a file.
-fn picture(path: &Path) -> Result<Picture, CaptureError> {
+/// The image in a file.
+fn image(path: &Path) -> Result<Picture, CaptureError> {
     let name = path.display().to_string();
     let failed = |source| CaptureError::Open {
         name: name.clone(),

@@ -1,18 +1,32 @@
 //! The evaluation as a table for people and as one JSON object.
 
 use super::Judged;
-use super::exam::{Column, Form, Published, Verdict};
+use super::judge::Verdict;
 use super::metrics::{self, Figure, Item, round4};
 use crate::event::Modality;
 use crate::model::Bundle;
+use crate::model::manifest::Published;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+/// How a task's report is laid out.
+#[derive(Debug)]
+pub(super) struct Form {
+    /// Name of the line about what ships.
+    pub shipped: String,
+    /// Names of the other systems, in the order of the manifest.
+    pub systems: Vec<String>,
+    /// Figures of a line, from left to right.
+    pub figures: Vec<Figure>,
+    /// Figures of others on other items, to stand beside ours.
+    pub published: Option<Published>,
+}
+
 /// Everything a report is made of.
-pub struct Report<'a> {
+pub(super) struct Report<'a> {
     /// How the task lays it out.
-    pub form: &'static Form,
+    pub form: Form,
     /// What was examined.
     pub bundle: &'a Bundle,
     /// Name of the table.
@@ -62,8 +76,8 @@ impl Report<'_> {
     /// The paper's rows, int8 and (with a reference) fp32 beside it.
     fn lines(&self, part: &Part) -> Vec<Line> {
         let mut lines = Vec::new();
-        for system in (self.form.systems)() {
-            lines.push(line(part, (*system).into(), |j| score(&j.shipped, system)));
+        for system in &self.form.systems {
+            lines.push(line(part, system.clone(), |j| score(&j.shipped, system)));
             let fp32 = |j: &Judged| j.reference.as_ref().and_then(|r| score(r, system));
             lines.push(line(part, format!("{system} (fp32)"), fp32));
         }
@@ -131,7 +145,7 @@ impl Report<'_> {
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         let mut report = Map::new();
         let mut put = |key: &str, value: Value| report.insert(key.into(), value);
-        put("task", json!(self.bundle.manifest.task().name()));
+        put("task", json!(&self.bundle.manifest.task));
         put("bundle", json!(self.bundle.name()));
         put("data", json!(self.data));
         put("n", json!(self.judged.len()));
@@ -163,7 +177,7 @@ impl Report<'_> {
             self.figures_json(&unknown, &mut |key, value| rest.insert(key.into(), value));
             put("without_duplicates", Value::Object(rest));
         }
-        if let Some(published) = self.form.published {
+        if let Some(published) = &self.form.published {
             put("published", published_json(published));
         }
         writeln!(out, "{}", Value::Object(report))?;
@@ -206,7 +220,7 @@ impl Report<'_> {
 impl Report<'_> {
     /// Tables for a person.
     pub fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
-        let (task, name) = (self.bundle.manifest.task().name(), self.bundle.name());
+        let (task, name) = (&self.bundle.manifest.task, self.bundle.name());
         let n = self.judged.len();
         writeln!(out, "{task} on {}: bundle {name}, n = {n}", self.data)?;
         self.write_left_out(out)?;
@@ -220,7 +234,7 @@ impl Report<'_> {
         if let (Some(train), Some(unknown)) = (&self.train, self.unknown()) {
             self.write_unknown(out, train, &unknown)?;
         }
-        if let Some(published) = self.form.published {
+        if let Some(published) = &self.form.published {
             self.write_published(out, published)?;
         }
         self.write_tail(out)?;
@@ -234,8 +248,11 @@ impl Report<'_> {
                     .iter()
                     .map(|(label, n)| (format!("{label:?}"), n)),
             );
-            let (n, which) = (self.skipped(), self.form.skipped);
-            writeln!(out, "skipped {n} rows {which}: {labels}")?;
+            let n = self.skipped();
+            writeln!(
+                out,
+                "skipped {n} rows without a class of the head: {labels}"
+            )?;
         }
         if self.failed() > 0 {
             let reasons = counted(self.failures.iter());
@@ -252,14 +269,8 @@ impl Report<'_> {
     fn write_part(&self, out: &mut impl Write, part: &Part, title: &str) -> io::Result<()> {
         let items = shipped(part);
         write!(out, "\n{title:<34}{:>6}  ", "n")?;
-        for Column {
-            heading, interval, ..
-        } in self.form.columns
-        {
-            match interval {
-                true => write!(out, "{heading:<21}")?,
-                false => write!(out, "{heading:>8}")?,
-            }
+        for figure in &self.form.figures {
+            write!(out, "{:<21}", figure.heading())?;
         }
         writeln!(out, "{:>7}", "ECE")?;
         self.write_line(out, &format!("{} (int8)", self.form.shipped), &items)?;
@@ -273,15 +284,9 @@ impl Report<'_> {
         let m = metrics::metrics(items, self.classes());
         let ends = metrics::intervals(items, self.classes());
         write!(out, "{name:<34}{:>6}  ", items.len())?;
-        for Column {
-            figure, interval, ..
-        } in self.form.columns
-        {
+        for figure in &self.form.figures {
             let (value, [low, high]) = (figure.of(&m), figure.interval(&ends));
-            match interval {
-                true => write!(out, "{:<21}", format!("{value:.3} [{low:.3}, {high:.3}]"))?,
-                false => write!(out, "{value:>8.3}")?,
-            }
+            write!(out, "{:<21}", format!("{value:.3} [{low:.3}, {high:.3}]"))?;
         }
         writeln!(out, "{:>7.3}", m.ece)
     }
@@ -321,13 +326,13 @@ impl Report<'_> {
     /// Others' figures in the same columns; a figure that they do not give is `-`.
     fn write_published(&self, out: &mut impl Write, published: &Published) -> io::Result<()> {
         writeln!(out, "\npublished, for orientation: {}", published.on)?;
-        for (name, accuracy, f1) in published.rows {
-            let value = |column: &Column| match column.figure {
+        for (name, accuracy, f1) in &published.rows {
+            let value = |figure: &Figure| match figure {
                 Figure::Accuracy => format!("{:<21}", format!("{accuracy:.4}")),
                 Figure::WeightedF1 => format!("{:<21}", format!("{f1:.4}")),
                 _ => format!("{:<21}", "-"),
             };
-            let values: String = self.form.columns.iter().map(value).collect();
+            let values: String = self.form.figures.iter().map(value).collect();
             writeln!(out, "{name:<34}{:>6}  {}", published.n, values.trim_end())?;
         }
         Ok(())
@@ -378,7 +383,7 @@ impl Report<'_> {
 }
 
 fn published_json(published: &Published) -> Value {
-    let row = |(name, accuracy, f1): &(&str, f64, f64)| json!({ "name": name, "accuracy": accuracy, "weighted_f1": f1 });
+    let row = |(name, accuracy, f1): &(String, f64, f64)| json!({ "name": name, "accuracy": accuracy, "weighted_f1": f1 });
     let rows: Vec<Value> = published.rows.iter().map(row).collect();
     json!({ "on": published.on, "n": published.n, "rows": rows })
 }
@@ -412,6 +417,6 @@ fn line(part: &Part, name: String, scores: impl Fn(&Judged) -> Option<Vec<f32>>)
 }
 
 fn score(verdict: &Verdict, system: &str) -> Option<Vec<f32>> {
-    let found = verdict.systems.iter().find(|(name, _)| *name == system);
+    let found = verdict.systems.iter().find(|(name, _)| name == system);
     found.map(|(_, scores)| scores.clone())
 }

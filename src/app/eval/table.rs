@@ -1,22 +1,22 @@
 //! The labelled table: a CSV file whose columns are found by name.
 
-use super::exam::Exam;
+use super::item::{Columns, Item};
 use crate::Error;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Rows of a table, sorted out.
 #[derive(Debug)]
-pub(super) struct Table<Q> {
+pub(super) struct Table {
     /// Rows whose label the head knows.
-    pub rows: Vec<Row<Q>>,
+    pub rows: Vec<Row>,
     /// How many rows were left out, by label or reason.
     pub skipped: BTreeMap<String, usize>,
 }
 
 /// One labelled item.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Row<Q> {
+#[derive(Debug, Clone)]
+pub(super) struct Row {
     /// Column `id`, or the line number.
     pub id: String,
     /// What is right.
@@ -24,7 +24,7 @@ pub(super) struct Row<Q> {
     /// Who speaks, if the table says so.
     pub speaker: Option<String>,
     /// What is asked.
-    pub question: Q,
+    pub item: Item,
 }
 
 /// The right answer.
@@ -141,23 +141,23 @@ impl Cells<'_> {
     }
 }
 
-impl<Q> Table<Q> {
+impl Table {
     /// Reads `path`; rows without a class of the head are counted, not kept.
     ///
     /// # Errors
     /// A file that cannot be read, is no CSV, or lacks a column.
-    pub fn read<E: Exam<Question = Q>>(path: &Path, labels: Labels) -> Result<Table<Q>, Error> {
+    pub fn read(path: &Path, columns: &Columns, labels: Labels) -> Result<Table, Error> {
         let mut table = Table {
             rows: Vec::new(),
             skipped: BTreeMap::new(),
         };
-        each_row(path, E::check, |cells, line| {
-            match E::truth(cells, &labels) {
+        each_row(path, columns, |cells, line| {
+            match columns.truth(cells, &labels) {
                 Ok(truth) => table.rows.push(Row {
                     id: cells.text("id").unwrap_or_else(|| format!("line {line}")),
                     truth,
                     speaker: cells.text("speaker"),
-                    question: E::question(cells),
+                    item: columns.item(cells),
                 }),
                 Err(reason) => *table.skipped.entry(reason).or_insert(0) += 1,
             }
@@ -170,17 +170,15 @@ impl<Q> Table<Q> {
 ///
 /// # Errors
 /// As [`Table::read`].
-pub(super) fn questions<E: Exam>(path: &Path) -> Result<Vec<E::Question>, Error> {
-    let mut questions = Vec::new();
-    each_row(path, E::check, |cells, _| {
-        questions.push(E::question(cells))
-    })?;
-    Ok(questions)
+pub(super) fn items(path: &Path, columns: &Columns) -> Result<Vec<Item>, Error> {
+    let mut items = Vec::new();
+    each_row(path, columns, |cells, _| items.push(columns.item(cells)))?;
+    Ok(items)
 }
 
 fn each_row(
     path: &Path,
-    check: impl Fn(&Header) -> Result<(), String>,
+    columns: &Columns,
     mut take: impl FnMut(&Cells, usize),
 ) -> Result<(), Error> {
     let wrong = |what: String| Error::Table {
@@ -194,7 +192,7 @@ fn each_row(
     })?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
     let header = Header::of(reader.headers().map_err(|e| wrong(e.to_string()))?);
-    check(&header).map_err(wrong)?;
+    columns.check(&header).map_err(wrong)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     for (index, record) in reader.records().enumerate() {
         let record = &record.map_err(|e| wrong(format!("{e}; save it as UTF-8 CSV")))?;

@@ -1,6 +1,6 @@
 //! Rows of a table, spread over the cores.
 
-use crate::model::ModelError;
+use crate::Error;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,14 +14,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(super) fn spread<S, T: Send>(
     count: usize,
     threads: Option<usize>,
-    start: impl Fn() -> Result<S, ModelError> + Sync,
+    start: impl Fn() -> Result<S, Error> + Sync,
     work: impl Fn(&mut S, usize) -> T + Sync,
-) -> Result<Vec<T>, ModelError> {
+) -> Result<Vec<T>, Error> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = threads.unwrap_or(cores).clamp(1, count.max(1));
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(count)));
     let progress = Progress::new(count);
-    let worker = || -> Result<(), ModelError> {
+    let worker = || -> Result<(), Error> {
         let mut state = start()?;
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);

@@ -3,39 +3,51 @@
 //! One thread polls the sources and cuts utterances; one infers and writes. Nothing is
 //! opened before the config's notice was read and the capture was announced.
 
-mod ear;
-mod eye;
-mod guard;
-mod herald;
-mod poll;
+mod align;
+mod audio;
+mod capture;
+mod gate;
+mod reporter;
+mod signals;
+mod sources;
+mod supervisor;
+mod switch;
+mod video;
 mod worker;
 
-use super::answer::{Manner, Tasks};
 use super::queue::Queue;
 use crate::Error;
 use crate::board;
-use crate::board::profile::Profile;
+use crate::board::thermal::Condition;
 use crate::capture::camera::CameraSpec;
-use crate::config::{Camera, Config, Notice, TextSource};
-use crate::service::Service;
+use crate::config::{Config, Notice, Setting};
+use crate::event::State;
 use crate::service::audit::Record;
-use crate::service::metrics::Metrics;
+use crate::service::ledger::Ledger;
+use crate::service::metrics::{Machine, Metrics};
 use crate::service::progress::{Progress, Stage};
-use crate::sink::Sink;
-use guard::Guard;
-pub(crate) use guard::line;
-use herald::Herald;
-use poll::Poller;
-pub(crate) use poll::Sources;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::time::Instant;
+use crate::session::{self, Tasks};
+use crate::sink::Fanout;
+use capture::Capture;
+use gate::CaptureGate;
+pub(crate) use gate::line;
+use reporter::StatusReporter;
+use signals::Signals;
+pub(crate) use sources::{Sound, Sources, sources};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use supervisor::{Grace, Outcome, Supervisor};
+use switch::Switch;
 use worker::{Work, Worker};
 
-/// Unanswered utterances kept before a live source drops the oldest.
+/// Unanswered utterances kept before a live source drops the oldest; pictures likewise.
 const QUEUE: usize = 4;
+/// What was left out is told at most this often.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+/// Exit code after a second signal.
+const INTERRUPTED: i32 = 130;
 
 /// What to run.
 #[derive(Debug, Clone, Default)]
@@ -60,228 +72,168 @@ pub struct Options {
     pub threads: Option<usize>,
 }
 
-/// Where the sound comes from, decided before anything is opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Sound {
-    Device(String),
-    File(PathBuf),
-    None,
-}
-
 /// Runs until the sources end or a signal asks to stop. `Ok(false)` when nothing was
-/// recognised.
+/// recognised. A second signal ends the process.
 ///
 /// # Errors
-/// A config without notice, a source that fails for good, a bundle that is refused, or an
-/// output that went away.
-pub fn run<W: Write + Send>(options: &Options, mut sink: Sink<W>) -> Result<bool, Error> {
+/// A config without notice, a source that fails for good, a bundle that is refused, an
+/// output that went away, or a part that does not come to its end.
+pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
     let config = Config::read(&options.config)?;
-    crate::kernels::set_threads(options.threads.unwrap_or(1));
     let profile = board::choose(options.board.as_deref())?;
     let sources = sources(options, &config, &profile)?;
-    let mut guard = Guard::open(&config, &profile, press_flag())?;
-    let manner = Manner {
-        smooth: config.decision.smooth,
-        unsure_below: config.decision.unsure_below,
-        explain: options.explain || config.decision.explain,
-        forget: config.text.forget,
-        voice: config.notice.setting.allows_biometrics(),
-    };
-    let tasks = options.tasks.or(config.decision.tasks);
-    let tasks = tasks.unwrap_or(Tasks::ALL);
+    let gate = CaptureGate::open(&config, &profile, signals::press_flag())?;
     let camera = sources.camera != CameraSpec::None;
-    let mut worker = Worker::load(options.models.as_deref(), &manner, tasks, camera)?;
-    let stop = stop_flag();
-    let shared = Shared::of(&sources);
-    let now = Instant::now();
-    let service = Service::open(&config, &shared.progress, &shared.metrics, now)?;
-    let mut herald = Herald::new(&shared.queue, service);
-    announce(
-        &config.notice,
-        &profile,
-        &sources,
-        &mut guard,
-        &mut herald,
-        &mut sink,
+    let mut worker = Worker::load(
+        session::Options {
+            models: options.models.clone(),
+            tasks: options
+                .tasks
+                .clone()
+                .or_else(|| config.decision.tasks.clone()),
+            smooth: config.decision.smooth,
+            unsure_below: config.decision.unsure_below,
+            explain: options.explain || config.decision.explain,
+            forget: config.text.forget,
+            voice: config.notice.setting.allows_biometrics(),
+            threads: options.threads.unwrap_or(1),
+            ..session::Options::default()
+        },
+        camera,
     )?;
-    let (heard, seen) = (name(&sources.sound), camera_name(&sources.camera));
-    std::thread::scope(|scope| {
-        let working = scope.spawn(|| {
-            let answered = worker.work(&shared, &mut sink, (&heard, &seen));
-            shared.queue.close();
-            answered
-        });
-        let poller = Poller::open(&sources, &profile, &shared, herald, guard);
-        let polled = poller.and_then(|p| p.poll(&stop));
-        shared.queue.close();
-        let answered = working.join().unwrap_or(Ok(false));
-        // a closed output explains why polling stopped, so it is told first
-        answered.and_then(|recognised| polled.map(|()| recognised))
-    })
+    let ledger = Ledger::open(&config, Instant::now())?;
+    let shared = Arc::new(Shared::of(&sources, ledger));
+    let capture = Capture::new(sources.clone(), Arc::clone(&shared))?;
+    let names = sources.names();
+    let signals = Signals::catch();
+    let supervisor = Supervisor::new(
+        Arc::clone(&shared),
+        gate,
+        signals,
+        names.clone(),
+        Grace::default(),
+    );
+    let mut sink = sink.live(&config.device.name());
+    let (heard, seen) = (sources.sound.name(), sources.camera_name());
+    let inferring = Arc::clone(&shared);
+    let infer = move || worker.work(&inferring, &mut sink, (&heard, &seen));
+    let announce =
+        |gate: &mut CaptureGate| announce(&config.notice, &profile.name, &names, gate, &shared);
+    let thermal = profile.thermal_zone.clone();
+    let machine = move || machine(thermal.as_deref());
+    match supervisor.watch(announce, machine, move || capture.run(), infer)? {
+        Outcome::Done(recognised) => Ok(recognised),
+        Outcome::Interrupted => std::process::exit(INTERRUPTED),
+    }
 }
 
-/// What the polling and the inferring thread have in common.
+/// What the threads have in common.
 struct Shared {
-    queue: Queue<Work>,
-    /// Looks at the camera that are not answered yet.
-    looks: AtomicUsize,
+    switch: Arc<Switch>,
+    queue: Arc<Queue<Work>>,
+    status: StatusReporter,
     progress: Progress,
     metrics: Metrics,
+    writing: Writing,
+    /// Every source is open.
+    is_ready: AtomicBool,
 }
 
 impl Shared {
-    fn of(sources: &Sources) -> Shared {
+    fn of(sources: &Sources, ledger: Ledger) -> Shared {
         let sound = (sources.sound != Sound::None).then_some(Stage::Sound);
         let camera = (sources.camera != CameraSpec::None).then_some(Stage::Camera);
         let always = [Stage::Poll, Stage::Worker];
+        let queue = Arc::new(Queue::new(QUEUE));
         Shared {
-            queue: Queue::new(QUEUE),
-            looks: AtomicUsize::new(0),
+            switch: Switch::new(),
+            status: StatusReporter::new(Arc::clone(&queue), ledger),
+            queue,
             progress: Progress::new(always.into_iter().chain(sound).chain(camera)),
             metrics: Metrics::new(Instant::now()),
+            writing: Writing::default(),
+            is_ready: AtomicBool::new(false),
         }
     }
 }
 
-/// Notice, log, lamp and announcement are out before the first sample is read, or nothing is
-/// read.
-fn announce<W: Write>(
+/// Since when the output has been taking what is written now.
+#[derive(Default)]
+struct Writing(Mutex<Option<Instant>>);
+
+impl Writing {
+    fn begin(&self) {
+        self.set(Some(Instant::now()));
+    }
+
+    fn end(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// `None` while nothing is being written.
+    fn since(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has notice, log, lamp and announcement told; nothing is read before that is done.
+fn announce(
     notice: &Notice,
-    profile: &Profile,
-    sources: &Sources,
-    guard: &mut Guard,
-    herald: &mut Herald<'_>,
-    sink: &mut Sink<W>,
+    board: &str,
+    names: &[String],
+    gate: &mut CaptureGate,
+    shared: &Shared,
 ) -> Result<(), Error> {
-    let setting = notice.setting.name();
-    herald.record(Record::Start {
+    let status = &shared.status;
+    status.record(Record::Start {
         version: env!("CARGO_PKG_VERSION"),
-        board: &profile.name,
+        board,
     });
-    herald.record(Record::Notice {
-        setting,
+    status.record(Record::Notice {
+        setting: notice.setting.name(),
         purpose: &notice.purpose,
     });
-    let mut say = |source: &str, state, detail| {
-        let said = sink.state(source, state, detail);
-        said.map_err(Error::Output)
+    status.say("notice", state_of(notice.setting), &*notice.purpose);
+    gate.light(Instant::now())?;
+    let (lamp, state) = match gate.is_muted() {
+        true => (State::Blinking, State::Muted),
+        false => (State::On, State::Capturing),
     };
-    say("notice", setting, &notice.purpose)?;
-    guard.light(Instant::now())?;
-    let (lamp, state) = match guard.is_muted() {
-        true => ("blinking", "muted"),
-        false => ("on", "capturing"),
-    };
-    if guard.has_lamp() {
-        say("indicator", lamp, "")?;
+    if gate.has_lamp() {
+        status.say("indicator", lamp, "");
     }
-    for name in sources.names() {
-        say(&name, state, "")?;
-        herald.record(Record::Source { name: &name, state });
+    for name in names {
+        status.source(name, state, "");
+    }
+    if gate.is_muted() {
+        shared.metrics.mute(true);
+        status.record(Record::Mute { by: "start" });
     }
     Ok(())
 }
 
-/// Where everything comes from, checked before anything is opened.
-pub(crate) fn sources(
-    options: &Options,
-    config: &Config,
-    profile: &Profile,
-) -> Result<Sources, Error> {
-    let allowed = config.notice.setting.allows_biometrics();
-    let (mut from, mut camera) = (Sound::None, CameraSpec::None);
-    if allowed {
-        camera = match options.camera.as_deref() {
-            Some("board") => Camera::of(profile)?.spec(profile)?,
-            Some(word) => CameraSpec::parse(word)?,
-            None => config.camera.spec(profile)?,
-        };
-        from = sound(options, config, profile);
-    }
-    let sources = Sources {
-        sound: from,
-        camera,
-        every: config.camera.every(profile),
-        words: options.text_stdin || config.text.source == TextSource::Stdin,
-        patience: config.text.wait,
-    };
-    check_sources(&sources, allowed)?;
-    Ok(sources)
-}
-
-fn sound(options: &Options, config: &Config, profile: &Profile) -> Sound {
-    let asked = options.audio.as_ref().or(config.audio.source.as_ref());
-    let source = asked.unwrap_or(&profile.audio_device);
-    match source.as_str() {
-        "none" => Sound::None,
-        "-" => Sound::File("-".into()),
-        path if Path::new(path).is_file() => Sound::File(path.into()),
-        path if path.ends_with(".wav") || path.ends_with(".ogg") || path.ends_with(".opus") => {
-            Sound::File(path.into())
-        }
-        device => Sound::Device(device.into()),
+/// What the machine is like, for the metrics.
+fn machine(thermal_zone: Option<&str>) -> Machine {
+    let condition = Condition::read(thermal_zone);
+    Machine {
+        temperature: condition.temperature,
+        throttled: condition.throttled(),
+        ..Machine::of_process()
     }
 }
 
-fn check_sources(sources: &Sources, allowed: bool) -> Result<(), Error> {
-    let stdin = Path::new("-");
-    let asks = [
-        sources.sound == Sound::File(stdin.into()),
-        sources.camera == CameraSpec::Pictures(stdin.into()),
-        sources.words,
-    ];
-    if asks.iter().filter(|a| **a).count() > 1 {
-        return Err(Error::Usage(
-            "only one of sound, pictures and words can come from standard input".into(),
-        ));
+/// What the notice is said to be.
+fn state_of(setting: Setting) -> State {
+    match setting {
+        Setting::Public => State::Public,
+        Setting::Research => State::Research,
+        Setting::Medical => State::Medical,
+        Setting::Safety => State::Safety,
+        Setting::Workplace => State::Workplace,
+        Setting::Education => State::Education,
     }
-    if sources.words || sources.sound != Sound::None || sources.camera != CameraSpec::None {
-        return Ok(());
-    }
-    Err(Error::Usage(if allowed {
-        "nothing to do: neither sound nor pictures nor words; give --audio, --camera or --text-stdin".into()
-    } else {
-        "at work and at school emotion is not read from voices and faces, and no words come in; give --text-stdin".into()
-    }))
-}
-
-fn name(sound: &Sound) -> String {
-    match sound {
-        Sound::Device(device) => device.clone(),
-        Sound::File(path) => path.display().to_string(),
-        Sound::None => "text".into(),
-    }
-}
-
-fn camera_name(camera: &CameraSpec) -> String {
-    match camera {
-        CameraSpec::Device(path) | CameraSpec::Pictures(path) => path.display().to_string(),
-        CameraSpec::Child(command) => command.program().to_owned(),
-        CameraSpec::None => "camera".into(),
-    }
-}
-
-/// Raised by SIGUSR1: a press of the button where there is none.
-fn press_flag() -> Arc<AtomicBool> {
-    let pressed = Arc::new(AtomicBool::new(false));
-    let signal = signal_hook::consts::SIGUSR1;
-    if let Err(e) = signal_hook::flag::register(signal, Arc::clone(&pressed)) {
-        log::warn!("signal {signal} cannot be caught ({e}); only the button mutes");
-    }
-    pressed
-}
-
-/// Raised by SIGINT and SIGTERM, so that what was heard is still answered.
-fn stop_flag() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // a second signal ends the process at once
-        let registered =
-            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
-                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
-        if let Err(e) = registered {
-            log::warn!("signal {signal} cannot be caught ({e}); it ends the process at once");
-        }
-    }
-    stop
 }

@@ -1,21 +1,17 @@
 //! The inferring side of `run`: answers until the queue is closed and empty.
 
 use super::Shared;
-use super::eye::FRESH;
 use crate::Error;
-use crate::app::answer::{Answerer, Manner, Tasks};
-use crate::app::pictures::{Look, Pictures};
-use crate::app::queue::{Job, Next};
+use crate::app::queue::Next;
 use crate::capture::camera::Frame;
-use crate::event::{Event, Face};
-use crate::service::metrics::Metrics;
+use crate::event::{Event, StateChange};
 use crate::service::progress::Stage;
+use crate::session::{self, Observation, Scene, Session};
 use crate::sink::Sink;
 use crate::tasks::pair::Pair;
-use std::io::Write;
-use std::path::Path;
+use crate::vision::Picture;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A worker without work says this often that it is alive.
@@ -29,164 +25,190 @@ pub enum Work {
     Looked(Arc<Frame>, f64),
 }
 
-/// The models of the tasks that run.
+/// The session of a run.
 pub struct Worker {
-    answerer: Option<Answerer>,
-    pictures: Option<Pictures>,
-    /// When a face was last seen, what it adds to emotion, and which it was.
-    face: Option<(f64, Vec<f32>, Face)>,
+    session: Session,
+    /// The frame decoded last: a look, and what the camera saw when somebody spoke.
+    decoded: Option<Decoded>,
+}
+
+struct Decoded {
+    frame: Arc<Frame>,
+    image: Picture,
+    /// Milliseconds.
+    spent: f64,
 }
 
 impl Worker {
-    /// Loads the models of `tasks`, those that look at pictures only with a camera, and has each
-    /// answer once: the first person waits no longer than the second, and a service is ready
-    /// only when its models are.
+    /// Opens a session and has every task that could answer do so once: the first person waits
+    /// no longer than the second, and a service is ready only when its models are.
     ///
     /// # Errors
     /// A bundle that is missing or refused, a model that fails.
-    pub fn load(
-        models: Option<&Path>,
-        manner: &Manner,
-        tasks: Tasks,
-        camera: bool,
-    ) -> Result<Worker, Error> {
-        let answerer = || Answerer::load(models, manner.clone());
-        let mut answerer = tasks.emotion.then(answerer).transpose()?;
-        let trunk = answerer.as_ref().map(Answerer::text);
-        let pictures = || Pictures::load(models, manner, tasks, trunk);
-        let mut pictures = camera.then(pictures).transpose()?;
-        answerer.as_mut().map_or(Ok(()), Answerer::rehearse)?;
-        pictures.as_mut().map_or(Ok(()), Pictures::rehearse)?;
+    pub fn load(options: session::Options, camera: bool) -> Result<Worker, Error> {
+        let mut session = Session::open(options)?;
+        session.warm_up(camera)?;
         Ok(Worker {
-            answerer,
-            pictures,
-            face: None,
+            session,
+            decoded: None,
         })
     }
 
-    /// Answers until the queue is closed and empty, and counts down the looks.
+    /// Answers until the queue is closed and empty. `Ok(false)` when nothing was recognised.
     ///
     /// # Errors
     /// A model that fails, an output that went away.
-    pub fn work<W: Write>(
+    pub fn work(
         &mut self,
         shared: &Shared,
-        sink: &mut Sink<W>,
+        sink: &mut dyn Sink,
         names: (&str, &str),
     ) -> Result<bool, Error> {
-        let mut recognised = false;
         let mut out = Outlet {
             sink,
-            metrics: &shared.metrics,
+            shared,
+            epoch: 0,
+            answers: 0,
         };
         loop {
             match shared.queue.pop(IDLE) {
-                Next::Closed => return Ok(recognised),
+                Next::Closed => return Ok(out.answers > 0),
                 Next::Idle => {}
-                Next::Job(Job::State {
-                    source,
-                    state,
-                    detail,
-                }) => out
-                    .sink
-                    .state(&source, state, &detail)
-                    .map_err(Error::Output)?,
-                Next::Job(Job::Answer(Work::Said(pair, now, frame))) => {
-                    recognised |= self.said(&pair, now, frame.as_deref(), &mut out, names)?;
-                }
-                Next::Job(Job::Answer(Work::Looked(frame, at))) => {
-                    let looked = self.looked(&frame, at, &mut out, names.1);
-                    shared.looks.fetch_sub(1, Ordering::Release);
-                    recognised |= looked?;
+                Next::State(change) => out.state(&change)?,
+                Next::Work(work, epoch) => {
+                    if out.epoch != epoch {
+                        // what was said and seen before a press has no part in what comes after
+                        self.session.restart();
+                        self.decoded = None;
+                        out.epoch = epoch;
+                    }
+                    match work {
+                        Work::Said(pair, now, frame) => {
+                            self.said(&pair, now, frame, &mut out, names)?;
+                        }
+                        Work::Looked(frame, at) => {
+                            self.looked(frame, at, &mut out, names.1)?;
+                        }
+                    }
                 }
             }
             shared.progress.advance(Stage::Worker);
         }
     }
 
-    fn said<W: Write>(
+    /// Answers about what somebody said, and what the camera saw then.
+    fn said(
         &mut self,
         pair: &Pair,
         now: f64,
-        frame: Option<&Frame>,
-        out: &mut Outlet<'_, W>,
+        frame: Option<Arc<Frame>>,
+        out: &mut Outlet<'_>,
         (heard, seen): (&str, &str),
-    ) -> Result<bool, Error> {
-        let face = self.face.as_ref().filter(|f| now - f.0 <= FRESH);
-        let mut any = false;
-        if let Some(answerer) = &mut self.answerer {
-            let share = face.map(|f| f.1.as_slice());
-            if let Some(mut event) = answerer.answer(heard, pair, now, share)? {
-                event.face = face.map(|f| f.2).filter(|_| event.modality.face);
-                out.event(&event)?;
-                any = true;
-            }
+    ) -> Result<(), Error> {
+        // what the camera saw is asked for where there are words to it, and may be damaged
+        let frame = frame.filter(|_| pair.text.is_some());
+        if let Some(frame) = frame {
+            self.decode(frame);
+        } else {
+            self.decoded = None;
         }
-        let Some(words) = pair.text.as_deref() else {
-            return Ok(any);
+        let observed = Observation {
+            source: heard,
+            at: Some(Duration::from_secs_f64(now.max(0.0))),
+            utterance: pair.utterance.as_ref(),
+            words: pair.text.as_deref(),
+            scene: self.decoded.as_ref().map(|d| d.scene(seen)),
         };
-        if let (Some(pictures), Some(frame)) = (&mut self.pictures, frame) {
-            let start = Instant::now();
-            // what the camera saw may be damaged; the words are still answered
-            let picture = said_if_damaged(frame.decode());
-            let decode = start.elapsed().as_secs_f64() * 1e3;
-            let picture = picture.as_ref().map(|p| (p, decode));
-            if let Some(felt) = pictures.sentiment(seen, picture, Some(words), Some(now))? {
-                out.event(&felt.event)?;
-                any = true;
-            }
-        }
-        Ok(any)
+        out.events(&self.session.observe(&observed)?)
     }
 
-    fn looked<W: Write>(
+    /// Looks at a frame for faces.
+    fn looked(
         &mut self,
-        frame: &Frame,
+        frame: Arc<Frame>,
         at: f64,
-        out: &mut Outlet<'_, W>,
+        out: &mut Outlet<'_>,
         source: &str,
-    ) -> Result<bool, Error> {
-        let Some(pictures) = &mut self.pictures else {
-            return Ok(false);
+    ) -> Result<(), Error> {
+        self.decode(frame);
+        let Some(decoded) = &self.decoded else {
+            return Ok(());
         };
+        let observed = Observation {
+            source,
+            at: Some(Duration::from_secs_f64(at.max(0.0))),
+            scene: Some(decoded.scene(source)),
+            ..Observation::default()
+        };
+        let events = self.session.observe(&observed)?;
+        if let Some(faces) = self.session.faces_change() {
+            out.sink.faces(&faces).map_err(Error::Output)?;
+        }
+        out.events(&events)
+    }
+
+    /// Decodes a frame, unless it is the one decoded last; a damaged one is told and left.
+    fn decode(&mut self, frame: Arc<Frame>) {
+        let known = self.decoded.as_ref();
+        if known.is_some_and(|d| Arc::ptr_eq(&d.frame, &frame)) {
+            return;
+        }
         let start = Instant::now();
-        let Some(picture) = said_if_damaged(frame.decode()) else {
-            return Ok(false);
+        self.decoded = match frame.decode() {
+            Ok(image) => Some(Decoded {
+                frame,
+                image,
+                spent: start.elapsed().as_secs_f64() * 1e3,
+            }),
+            Err(e) => {
+                log::warn!("{e}");
+                None
+            }
         };
-        let decode = start.elapsed().as_secs_f64() * 1e3;
-        let look = pictures.look(source, &picture, decode, Some(at))?;
-        for event in &look.events {
-            out.event(event)?;
-        }
-        self.remember(&look, at);
-        Ok(!look.events.is_empty())
     }
+}
 
-    /// Keeps what the nearest face adds to the next answer about emotion.
-    fn remember(&mut self, look: &Look, at: f64) {
-        if let (Some(answerer), Some(pictures)) = (&self.answerer, &self.pictures)
-            && let Some(nearest) = look.nearest()
-            && let Some(share) = pictures.as_emotion(nearest, answerer.labels())
-        {
-            self.face = Some((at, share, nearest.face));
+impl Decoded {
+    fn scene<'a>(&'a self, source: &'a str) -> Scene<'a> {
+        Scene {
+            source,
+            image: &self.image,
+            decode: Some(self.spent),
         }
     }
 }
 
-/// Where answers go: they are written and counted.
-struct Outlet<'a, W> {
-    sink: &'a mut Sink<W>,
-    metrics: &'a Metrics,
+/// Where answers go: they are written and counted, unless a press came meanwhile.
+struct Outlet<'a> {
+    sink: &'a mut dyn Sink,
+    shared: &'a Shared,
+    /// In which that was captured which is being answered.
+    epoch: u64,
+    answers: u64,
 }
 
-impl<W: Write> Outlet<'_, W> {
-    fn event(&mut self, event: &Event) -> Result<(), Error> {
-        self.metrics.observe(event);
-        self.sink.event(event).map_err(Error::Output)
+impl Outlet<'_> {
+    fn events(&mut self, events: &[Event]) -> Result<(), Error> {
+        for event in events {
+            if self.shared.switch.epoch() != self.epoch {
+                return Ok(());
+            }
+            self.answers += 1;
+            self.shared.metrics.observe(event);
+            self.write(|sink| sink.event(event))?;
+        }
+        Ok(())
     }
-}
 
-/// The value, or a warning about why there is none.
-fn said_if_damaged<T>(decoded: Result<T, crate::capture::CaptureError>) -> Option<T> {
-    decoded.map_err(|e| log::warn!("{e}")).ok()
+    fn state(&mut self, change: &StateChange) -> Result<(), Error> {
+        self.write(|sink| sink.state(change))
+    }
+
+    /// Writes, and lets others see for how long that has lasted.
+    fn write(&mut self, write: impl FnOnce(&mut dyn Sink) -> io::Result<()>) -> Result<(), Error> {
+        self.shared.writing.begin();
+        let written = write(self.sink);
+        self.shared.writing.end();
+        written.map_err(Error::Output)
+    }
 }

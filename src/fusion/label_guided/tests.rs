@@ -54,15 +54,17 @@ impl Case {
         Rows::new(&self.speech, self.d).unwrap()
     }
 
-    fn cross(&self) -> CrossAttentionFusion {
-        let [text, speech] = &self.labels;
-        CrossAttentionFusion::new(&self.w, text, speech, &self.classifier, &self.bias).unwrap()
+    fn labels(&self) -> [&[f32]; 2] {
+        self.labels.each_ref().map(Vec::as_slice)
     }
 
-    fn label(&self) -> LabelAttentionFusion {
-        let [text, speech] = &self.labels;
-        LabelAttentionFusion::new(text, speech, &self.classifier, &self.bias, self.temperature)
-            .unwrap()
+    fn cross(&self) -> LabelGuided {
+        LabelGuided::learnt(&self.w, self.labels(), &self.classifier, &self.bias).unwrap()
+    }
+
+    fn label(&self) -> LabelGuided {
+        let (labels, temperature) = (self.labels(), self.temperature);
+        LabelGuided::by_labels(labels, &self.classifier, &self.bias, temperature).unwrap()
     }
 }
 
@@ -408,15 +410,14 @@ fn shapes_that_do_not_fit_are_refused_by_name() {
 #[test]
 fn weights_that_do_not_fit_are_refused_by_name() {
     let case = fixed(2, 3);
-    let [text, speech] = &case.labels;
-    let error = CrossAttentionFusion::new(&case.w[1..], text, speech, &case.classifier, &case.bias);
+    let error = LabelGuided::learnt(&case.w[1..], case.labels(), &case.classifier, &case.bias);
     let wanted = FusionError::Weight {
         name: "w",
         wanted: 36,
         found: 35,
     };
     assert_eq!(error.unwrap_err(), wanted);
-    let error = CrossAttentionFusion::new(&[], &[], &[], &[], &[]).unwrap_err();
+    let error = LabelGuided::learnt(&[], [&[], &[]], &[], &[]).unwrap_err();
     assert!(
         matches!(
             error,
@@ -427,13 +428,13 @@ fn weights_that_do_not_fit_are_refused_by_name() {
         ),
         "{error}"
     );
-    let error = LabelAttentionFusion::new(text, speech, &case.classifier, &[f32::NAN; 4], 0.2);
+    let error = LabelGuided::by_labels(case.labels(), &case.classifier, &[f32::NAN; 4], 0.2);
     assert_eq!(
         error.unwrap_err(),
         FusionError::WeightNotFinite { name: "bias" }
     );
     for value in [0.0, -1.0, f32::NAN, f32::INFINITY] {
-        let error = LabelAttentionFusion::new(text, speech, &case.classifier, &case.bias, value);
+        let error = LabelGuided::by_labels(case.labels(), &case.classifier, &case.bias, value);
         assert!(
             matches!(error, Err(FusionError::Temperature { .. })),
             "{value}"
@@ -442,7 +443,7 @@ fn weights_that_do_not_fit_are_refused_by_name() {
 }
 
 #[test]
-fn later_runs_reuse_the_memory_and_attention_is_optional() {
+fn later_runs_reuse_the_memory() {
     let (long, short) = (fixed(7, 11), fixed(5, 9));
     let mut work = Workspace::default();
     let mut out = FusionOutput::default();
@@ -456,32 +457,18 @@ fn later_runs_reuse_the_memory_and_attention_is_optional() {
             .collect::<Vec<_>>()
     };
     long.cross()
-        .run_into(long.text(), long.speech(), true, &mut work, &mut out)
+        .run_into(long.text(), long.speech(), &mut work, &mut out)
         .unwrap();
     long.label()
-        .run_into(long.text(), long.speech(), true, &mut work, &mut out)
+        .run_into(long.text(), long.speech(), &mut work, &mut out)
         .unwrap();
     let first = memory(&work, &out);
-    for attention in [true, false] {
-        short
-            .cross()
-            .run_into(short.text(), short.speech(), attention, &mut work, &mut out)
+    for head in [short.cross(), short.label()] {
+        head.run_into(short.text(), short.speech(), &mut work, &mut out)
             .unwrap();
-        let fresh = short.cross().run(short.text(), short.speech()).unwrap();
-        assert_eq!(out.logits, fresh.logits);
-        assert_eq!(out.attention.len(), if attention { 45 } else { 0 });
-        short
-            .label()
-            .run_into(short.text(), short.speech(), attention, &mut work, &mut out)
-            .unwrap();
-        assert_eq!(
-            out.logits,
-            short
-                .label()
-                .run(short.text(), short.speech())
-                .unwrap()
-                .logits
-        );
+        let fresh = head.run(short.text(), short.speech()).unwrap();
+        assert_eq!(out, fresh);
+        assert_eq!(out.attention.len(), 45);
     }
     assert_eq!(memory(&work, &out), first);
 }

@@ -1,8 +1,9 @@
 //! A node that nothing of ours matches, run by tract as a model of its own.
 
 use super::graph::Node;
+use super::step::{Fact, Io, Kind, Product, Step};
 use super::steps::MOST;
-use super::{Fact, Io, Kind, Product, Step};
+use crate::model::tract;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,6 +74,12 @@ impl Foreign {
         })
     }
 
+    /// Whether tract has an operator of this name.
+    pub(super) fn knows(node: &NodeProto) -> bool {
+        let standard = node.domain.is_empty() || node.domain == "ai.onnx";
+        standard && tract::knows(&node.op_type)
+    }
+
     /// Names of the values it reads.
     pub(super) fn values(&self) -> &[String] {
         &self.values
@@ -104,7 +111,7 @@ impl Foreign {
             }),
             ..ModelProto::default()
         };
-        let mut model = super::super::ops::framework().model_for_proto_model(&proto)?;
+        let mut model = tract_onnx::onnx().model_for_proto_model(&proto)?;
         for (at, fact) in inputs.iter().enumerate() {
             let fact = match (&fact.known, fact.kind) {
                 (Some(known), _) => InferenceFact::from(Tensor::from_shape(&fact.dims, known)?),
@@ -114,7 +121,7 @@ impl Foreign {
             };
             model.set_input_fact(at, fact)?;
         }
-        let model = model.into_typed()?.into_decluttered()?.into_optimized()?;
+        let model = tract::optimised(model)?;
         let facts: Vec<Fact> = (0..self.node.output.len())
             .map(|at| {
                 let fact = model.output_fact(at)?;

@@ -1,18 +1,19 @@
 //! An ONNX graph as it was read: nodes, constants, and who uses what.
 
-use std::collections::HashMap;
+use super::error::PlanError;
+use crate::kernels::int8::Quant;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto,
 };
 
-/// Why a model is refused.
-pub(super) type Refusal = String;
-
 /// The content of a constant.
 #[derive(Debug, Clone)]
 pub(super) enum Values {
     F32(Vec<f32>),
+    /// Half floats, as their bits.
+    F16(Vec<u16>),
     I64(Vec<i64>),
     I32(Vec<i32>),
     I8(Vec<i8>),
@@ -41,8 +42,13 @@ impl Const {
             Values::I32(v) => Some(v.iter().map(|x| i64::from(*x)).collect()),
             Values::I8(v) => Some(v.iter().map(|x| i64::from(*x)).collect()),
             Values::U8(v) => Some(v.iter().map(|x| i64::from(*x)).collect()),
-            Values::F32(_) => None,
+            Values::F32(_) | Values::F16(_) => None,
         }
+    }
+
+    /// Whether it holds int64, as shapes and indices do.
+    pub(super) fn is_index(&self) -> bool {
+        matches!(self.values, Values::I64(_))
     }
 
     pub(super) fn bytes(&self) -> Option<&[i8]> {
@@ -116,15 +122,19 @@ impl Graph {
     /// Reads a model; initializers become constants.
     ///
     /// The bytes of initializers move out of the model: only what tract may need stays there.
-    pub(super) fn read(model: &mut ModelProto) -> Result<Graph, Refusal> {
-        let proto = model.graph.as_mut().ok_or("holds no graph")?;
-        let standard = model.opset_import.iter().find(|o| o.domain.is_empty());
+    ///
+    /// # Errors
+    /// A broken file, and what only tract can hold.
+    pub(super) fn read(model: &mut ModelProto) -> Result<Graph, PlanError> {
+        check(model).map_err(PlanError::Broken)?;
+        let opset = opset(model);
+        let proto = model.graph.as_mut().ok_or_else(no_graph)?;
         let mut graph = Graph {
             nodes: Vec::with_capacity(proto.node.len()),
             consts: HashMap::new(),
             inputs: inputs(proto),
             outputs: proto.output.iter().map(|o| o.name.clone()).collect(),
-            opset: standard.map_or(13, |o| o.version),
+            opset,
             producers: HashMap::new(),
             users: HashMap::new(),
         };
@@ -138,11 +148,22 @@ impl Graph {
         Ok(graph)
     }
 
-    fn push(&mut self, node: &NodeProto) -> Result<(), Refusal> {
+    fn push(&mut self, node: &NodeProto) -> Result<(), PlanError> {
+        if node.attribute.iter().any(holds_graph) {
+            // what the inner graph reads of the outer one is not seen here
+            return Err(PlanError::NotPlanned(format!(
+                "node {} ({}) holds a graph of its own",
+                node.name, node.op_type
+            )));
+        }
         if node.op_type == "Constant" && node.domain.is_empty() {
             let tensor = node.attribute.iter().find_map(|a| a.t.as_ref());
-            let tensor = tensor.ok_or("has a Constant without a tensor")?;
-            let name = node.output.first().ok_or("has a Constant without a name")?;
+            let tensor = tensor.ok_or_else(|| {
+                PlanError::not_planned(format!("node {} is no tensor", node.name))
+            })?;
+            let [name] = node.output.as_slice() else {
+                return Err(PlanError::broken("has a Constant without a name"));
+            };
             self.consts
                 .insert(name.clone(), Arc::new(constant(&mut tensor.clone())?));
             return Ok(());
@@ -154,17 +175,15 @@ impl Graph {
                 || self.producers.contains_key(input)
                 || self.inputs.contains(input);
             if !known {
-                return Err(format!(
-                    "node {} reads {input:?}, which nothing makes before it",
+                return Err(PlanError::NotPlanned(format!(
+                    "node {} reads {input:?}, which is made after it",
                     node.name
-                ));
+                )));
             }
             self.users.entry(input.clone()).or_default().push(at);
         }
-        for output in &node.output {
-            if self.producers.insert(output.clone(), at).is_some() {
-                return Err(format!("makes {output:?} twice"));
-            }
+        for output in node.output.iter().filter(|name| !name.is_empty()) {
+            self.producers.insert(output.clone(), at);
         }
         self.nodes.push(Node {
             inputs: node.input.clone(),
@@ -176,6 +195,25 @@ impl Graph {
 
     pub(super) fn constant(&self, name: &str) -> Option<&Arc<Const>> {
         self.consts.get(name)
+    }
+
+    /// The axis of a `Softmax`; before version 13 it was the first of those that are taken as
+    /// one, and 1 by default.
+    pub(super) fn softmax_axis(&self, node: &Node) -> i64 {
+        let usual = if self.opset < 13 { 1 } else { -1 };
+        node.int("axis").unwrap_or(usual)
+    }
+
+    /// A constant scale and zero point of bytes without sign.
+    pub(super) fn quant(&self, scale: &str, zero: &str) -> Option<Quant> {
+        let scale = self.constant(scale)?.float().filter(|s| *s > 0.0)?;
+        match &self.constant(zero)?.values {
+            Values::U8(zero) => Some(Quant {
+                scale,
+                zero: *zero.first()?,
+            }),
+            _ => None,
+        }
     }
 
     /// The node that makes `value`, with its place.
@@ -219,6 +257,7 @@ impl Const {
         use tensor_proto::DataType as T;
         let (kind, raw): (T, Vec<u8>) = match &self.values {
             Values::F32(v) => (T::Float, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            Values::F16(v) => (T::Float16, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
             Values::I64(v) => (T::Int64, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
             Values::I32(v) => (T::Int32, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
             Values::I8(v) => (T::Int8, v.iter().map(|x| *x as u8).collect()),
@@ -234,31 +273,168 @@ impl Const {
     }
 }
 
+fn no_graph() -> PlanError {
+    PlanError::broken("holds no graph")
+}
+
+/// The version of ONNX's own operators.
+fn opset(model: &ModelProto) -> i64 {
+    let standard = model
+        .opset_import
+        .iter()
+        .find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
+    standard.map_or(13, |o| o.version)
+}
+
+fn holds_graph(attribute: &AttributeProto) -> bool {
+    attribute.g.is_some() || !attribute.graphs.is_empty()
+}
+
+/// What no engine can run, looked for before any of them allocates or guesses.
+///
+/// # Errors
+/// A sentence without its end.
+pub(in crate::model) fn check(model: &ModelProto) -> Result<(), String> {
+    let graph = model.graph.as_ref().ok_or("holds no graph")?;
+    let mut made: HashSet<&str> = graph.input.iter().map(|i| i.name.as_str()).collect();
+    made.extend(graph.initializer.iter().map(|t| t.name.as_str()));
+    let sparse = graph.sparse_initializer.iter();
+    made.extend(sparse.filter_map(|t| Some(t.values.as_ref()?.name.as_str())));
+    for node in &graph.node {
+        for output in node.output.iter().filter(|name| !name.is_empty()) {
+            if !made.insert(output) {
+                return Err(format!("makes {output:?} twice"));
+            }
+        }
+    }
+    for node in &graph.node {
+        let mut inputs = node.input.iter().filter(|name| !name.is_empty());
+        if let Some(input) = inputs.find(|name| !made.contains(name.as_str())) {
+            return Err(format!(
+                "node {} ({}) reads {input:?}, which nothing makes",
+                node.name, node.op_type
+            ));
+        }
+    }
+    if graph.output.is_empty() {
+        return Err("has no output".into());
+    }
+    if let Some(output) = graph
+        .output
+        .iter()
+        .find(|o| !made.contains(o.name.as_str()))
+    {
+        return Err(format!(
+            "has the output {:?}, which nothing makes",
+            output.name
+        ));
+    }
+    let within = graph.node.iter().flat_map(|n| &n.attribute);
+    let tensors = graph.initializer.iter();
+    for tensor in tensors.chain(within.filter_map(|a| a.t.as_ref())) {
+        dims(tensor)?;
+    }
+    check_growth(graph)
+}
+
 /// Most values of a constant: what a damaged dimension may not ask for.
 const MAX_VALUES: usize = 1 << 28;
 
-fn constant(tensor: &mut TensorProto) -> Result<Const, Refusal> {
-    let name = tensor.name.clone();
-    let broken = |what: &str| format!("constant {name:?} {what}");
-    let mut dims = Vec::with_capacity(tensor.dims.len());
+/// The shape of a constant whose content lies in the file.
+fn dims(tensor: &TensorProto) -> Result<Vec<usize>, String> {
+    let broken = |what: &str| format!("constant {:?} {what}", tensor.name);
+    let external = tensor_proto::DataLocation::External as i32;
+    if !tensor.external_data.is_empty() || tensor.data_location == Some(external) {
+        return Err(broken(
+            "lies in another file, and a model is read from one: save it with its weights inside",
+        ));
+    }
     let mut len = 1_usize;
+    let mut dims = Vec::with_capacity(tensor.dims.len());
     for dim in &tensor.dims {
         let dim = usize::try_from(*dim).map_err(|_| broken("has a negative dimension"))?;
         let product = len.checked_mul(dim).filter(|l| *l <= MAX_VALUES);
         len = product.ok_or_else(|| broken("is too large"))?;
         dims.push(dim);
     }
-    if !tensor.external_data.is_empty() {
-        return Err(broken("lies in another file"));
+    Ok(dims)
+}
+
+/// Operators that make much of a few constants: engines work those out while they load, before
+/// any shape can be looked at.
+fn check_growth(graph: &GraphProto) -> Result<(), String> {
+    let mut ints: HashMap<&str, Vec<i64>> = HashMap::new();
+    let mut counts: HashMap<&str, f64> = HashMap::new();
+    let attributes = graph.node.iter().filter(|n| n.op_type == "Constant");
+    let constants = attributes.filter_map(|n| {
+        let tensor = n.attribute.iter().find_map(|a| a.t.as_ref())?;
+        Some((n.output.first()?.as_str(), tensor))
+    });
+    let initial = graph.initializer.iter().map(|t| (t.name.as_str(), t));
+    for (name, tensor) in initial.chain(constants) {
+        counts.insert(name, tensor.dims.iter().map(|d| *d as f64).product());
+        if tensor.data_type == tensor_proto::DataType::Int64 as i32 && tensor.dims.len() <= 1 {
+            let raw = of_raw(&tensor.raw_data, i64::from_le_bytes);
+            let listed = tensor.int64_data.clone();
+            ints.insert(name, if raw.is_empty() { listed } else { raw });
+        }
     }
+    for node in &graph.node {
+        let list = |at: usize| node.input.get(at).and_then(|name| ints.get(name.as_str()));
+        let product = |at: usize| Some(list(at)?.iter().map(|d| *d as f64).product::<f64>());
+        let count = |at: usize| counts.get(node.input.get(at)?.as_str()).copied();
+        let shape = node.attribute.iter().find(|a| a.name == "shape");
+        let grown = match node.op_type.as_str() {
+            "ConstantOfShape" => product(0),
+            "Expand" => product(1).and_then(|p| Some(p.max(count(0)?))),
+            "Tile" => product(1).and_then(|p| Some(p * count(0)?)),
+            "OneHot" => product(1).and_then(|p| Some(p * count(0)?)),
+            "Range" => match (list(0), list(1), list(2)) {
+                (Some(from), Some(to), Some(step)) if !step.contains(&0) => {
+                    let first = |v: &Vec<i64>| v.first().map(|x| *x as f64);
+                    first(from)
+                        .zip(first(to))
+                        .zip(first(step))
+                        .map(|((from, to), step)| (to - from) / step)
+                }
+                _ => None,
+            },
+            "RandomNormal" | "RandomUniform" => {
+                shape.map(|s| s.ints.iter().map(|d| *d as f64).product())
+            }
+            _ => None,
+        };
+        let Some(grown) = grown else { continue };
+        if grown > MAX_VALUES as f64 {
+            return Err(format!(
+                "node {} ({}) would make {grown:.0} values",
+                node.name, node.op_type
+            ));
+        }
+        if let Some(output) = node.output.first() {
+            counts.insert(output, grown);
+        }
+    }
+    Ok(())
+}
+
+fn constant(tensor: &mut TensorProto) -> Result<Const, PlanError> {
+    let name = tensor.name.clone();
+    let said = |what: &str| format!("constant {name:?} {what}");
+    let dims = dims(tensor).map_err(PlanError::Broken)?;
+    let len: usize = dims.iter().product();
     // taken, not copied: weights are most of a model
     let raw = std::mem::take(&mut tensor.raw_data);
     let kind = tensor_proto::DataType::try_from(tensor.data_type)
-        .map_err(|_| broken("has an unknown type"))?;
+        .map_err(|_| PlanError::Broken(said("has an unknown type")))?;
     use tensor_proto::DataType as T;
     let values = match kind {
         T::Float if raw.is_empty() => Values::F32(tensor.float_data.clone()),
         T::Float => Values::F32(of_raw(&raw, f32::from_le_bytes)),
+        T::Float16 if raw.is_empty() => {
+            Values::F16(tensor.int32_data.iter().map(|x| *x as u16).collect())
+        }
+        T::Float16 => Values::F16(of_raw(&raw, u16::from_le_bytes)),
         T::Int64 if raw.is_empty() => Values::I64(tensor.int64_data.clone()),
         T::Int64 => Values::I64(of_raw(&raw, i64::from_le_bytes)),
         T::Int32 if raw.is_empty() => Values::I32(tensor.int32_data.clone()),
@@ -272,31 +448,28 @@ fn constant(tensor: &mut TensorProto) -> Result<Const, Refusal> {
         }
         T::Uint8 => Values::U8(raw),
         other => {
-            return Err(broken(&format!(
-                "has the type {other:?}, which the plan does not hold"
-            )));
+            let what = format!("has the type {other:?}, which the plan does not hold");
+            return Err(PlanError::NotPlanned(said(&what)));
         }
     };
     let found = match &values {
         Values::F32(v) => v.len(),
+        Values::F16(v) => v.len(),
         Values::I64(v) => v.len(),
         Values::I32(v) => v.len(),
         Values::I8(v) => v.len(),
         Values::U8(v) => v.len(),
     };
-    let finite = match &values {
-        Values::F32(v) => crate::kernels::all_finite(v),
-        _ => true,
-    };
     if found != len {
-        return Err(broken(&format!(
-            "holds {found} values, its shape says {len}"
-        )));
+        let what = format!("holds {found} values, its shape says {len}");
+        return Err(PlanError::Broken(said(&what)));
     }
-    if !finite {
-        return Err(broken("holds a value that is no number"));
+    match &values {
+        Values::F32(v) if !crate::kernels::all_finite(v) => Err(PlanError::NotPlanned(said(
+            "holds a value that is no number",
+        ))),
+        _ => Ok(Const { dims, values }),
     }
-    Ok(Const { dims, values })
 }
 
 fn of_raw<T, const N: usize>(raw: &[u8], of: fn([u8; N]) -> T) -> Vec<T> {

@@ -1,7 +1,9 @@
 //! The memory of a plan for given input shapes: facts of every value, and slots.
 
+use super::step::{Buffer, Fact, Kind};
 use super::steps::codes_len;
-use super::{Buffer, Fact, Given, Kind, Plan, Planned};
+use super::{Given, Plan, Planned};
+use crate::model::{MOST_BYTES, too_large};
 
 /// Facts and slots of every value that is no constant.
 #[derive(Debug)]
@@ -11,7 +13,18 @@ pub(super) struct Layout {
     slots: Vec<Option<usize>>,
     /// Kind and length of each slot.
     sizes: Vec<(Kind, usize)>,
+    /// The most that a step works in beside its values, in bytes.
+    scratch: usize,
     nothing: Fact,
+}
+
+/// Bytes of a value of a slot.
+fn width(kind: Kind) -> usize {
+    match kind {
+        Kind::Float => 4,
+        Kind::Int => 8,
+        Kind::Rows | Kind::Image | Kind::Bytes | Kind::Foreign => 1,
+    }
 }
 
 /// Values in a value's memory.
@@ -23,8 +36,10 @@ fn len(fact: &Fact) -> usize {
     }
 }
 
-/// More values than this in one tensor are a damaged shape, not a model.
-const MAX_VALUES: usize = 1 << 28;
+/// Values of a shape, if they can be counted.
+fn count(dims: &[usize]) -> Option<usize> {
+    dims.iter().try_fold(1_usize, |n, d| n.checked_mul(*d))
+}
 
 impl Layout {
     pub(super) fn new(plan: &Plan, inputs: &[(&[usize], Given<'_>)]) -> Result<Layout, String> {
@@ -40,6 +55,7 @@ impl Layout {
             facts: vec![None; plan.values],
             slots: vec![None; plan.values],
             sizes: Vec::new(),
+            scratch: 0,
             nothing: Fact::new(Kind::Float, &[0]),
         };
         for ((dims, given), value) in inputs.iter().zip(&plan.inputs) {
@@ -49,7 +65,7 @@ impl Layout {
                 Given::Bytes(x) => (Kind::Bytes, x.len()),
             };
             let fact = Fact::new(kind, dims);
-            if fact.count() != given || given == 0 {
+            if count(dims) != Some(given) || given == 0 {
                 return Err(format!(
                     "an input has {given} values, its shape is {dims:?}"
                 ));
@@ -60,6 +76,12 @@ impl Layout {
             layout.infer(plan, planned)?;
         }
         layout.assign(plan);
+        let bytes = |(kind, len): &(Kind, usize)| len.saturating_mul(width(*kind));
+        let slots = layout.sizes.iter().map(bytes);
+        let all = slots.fold(layout.scratch, usize::saturating_add);
+        if all > MOST_BYTES {
+            return Err(too_large(all));
+        }
         Ok(layout)
     }
 
@@ -75,9 +97,9 @@ impl Layout {
         let inputs: Option<Vec<&Fact>> = planned.inputs.iter().map(known).collect();
         let inputs = inputs.ok_or_else(|| describe("reads what is not made yet".into()))?;
         let facts = planned.step.facts(&inputs).map_err(describe)?;
+        let scratch = planned.step.scratch(&inputs);
         for (fact, value) in facts.into_iter().zip(&planned.outputs) {
-            let count = fact.dims.iter().try_fold(1_usize, |n, d| n.checked_mul(*d));
-            if count.is_none_or(|n| n > MAX_VALUES) {
+            if count(&fact.dims).is_none_or(|n| n > MOST_BYTES / 4) {
                 return Err(describe(format!(
                     "would make a tensor of shape {:?}",
                     fact.dims
@@ -85,6 +107,7 @@ impl Layout {
             }
             self.facts[*value] = Some(fact);
         }
+        self.scratch = self.scratch.max(scratch);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! An executor of our own for what tract has parsed: fused integer operators over the
 //! kernels, one arena, no allocation once warm.
 //!
-//! ONNX nodes are gathered into [`Step`]s by [`fuse`]: quantise, product with packed
+//! ONNX nodes are gathered into [`Step`](step::Step)s by [`fuse`]: quantise, product with packed
 //! weights, bias, activation and residual are one step; an attention is one step; codes stay
 //! codes between convolutions. What nothing here matches becomes a [`foreign`] step, a
 //! one-node model that tract runs. [`Plan::report`] says which node went where.
@@ -9,173 +9,33 @@
 //! A plan is fixed at load. The first run with new input shapes lays out the memory: shapes
 //! of every value, and slots that values share when their lifetimes do not meet.
 
+mod error;
 mod foreign;
 mod fuse;
 mod graph;
 mod layout;
+mod op;
+mod step;
 mod steps;
 
-use crate::kernels::int8::{AttentionScratch, COLUMNS, Quant};
 use crate::kernels::{self, Kernels};
+pub(super) use error::PlanError;
+pub(super) use graph::check;
 use graph::{Const, Graph, Values};
 use layout::Layout;
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+pub(super) use step::Product;
+use step::{Buffer, Fact, Io, Kind, Scratch, Step};
 use tract_onnx::pb::ModelProto;
-use tract_onnx::tract_hir::internal::Tensor;
 
 /// Layouts kept for shapes seen before.
 const LAYOUTS: usize = 16;
 
-/// What a value is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// f32, row-major.
-    Float,
-    /// i64, row-major.
-    Int,
-    /// Codes in rows padded to whole [`DEPTH`](kernels::int8::DEPTH)s: all dimensions but
-    /// the last are rows.
-    Rows,
-    /// Codes `[1, c, h, w]`, channels last and padded; a row of the code of 0 follows.
-    Image,
-    /// u8 as they were given, row-major: only what makes an [`Image`](Kind::Image) reads them.
-    Bytes,
-    /// A tensor of tract's, of any type.
-    Foreign,
-}
-
-/// Kind and shape of a value, and its content where the shape determines it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Fact {
-    kind: Kind,
-    dims: Vec<usize>,
-    known: Option<Vec<i64>>,
-}
-
-impl Fact {
-    fn new(kind: Kind, dims: &[usize]) -> Fact {
-        Fact {
-            kind,
-            dims: dims.to_vec(),
-            known: None,
-        }
-    }
-
-    /// A list of whole numbers that the shapes determine.
-    fn of_ints(known: Vec<i64>) -> Fact {
-        Fact {
-            kind: Kind::Int,
-            dims: vec![known.len()],
-            known: Some(known),
-        }
-    }
-
-    /// Values.
-    fn count(&self) -> usize {
-        self.dims.iter().product()
-    }
-
-    /// The last dimension; 1 for a scalar.
-    fn width(&self) -> usize {
-        self.dims.last().copied().unwrap_or(1)
-    }
-
-    /// Rows of the last dimension.
-    fn rows(&self) -> usize {
-        let end = self.dims.len().saturating_sub(1);
-        self.dims[..end].iter().product()
-    }
-}
-
-/// The memory of a value.
-#[derive(Debug, Default)]
-pub(super) struct Buffer {
-    floats: Vec<f32>,
-    ints: Vec<i64>,
-    codes: Vec<u8>,
-    foreign: Option<Tensor>,
-    quant: Option<Quant>,
-    /// Least and greatest of `floats`, where the step that wrote them knew.
-    range: Option<(f32, f32)>,
-}
-
-/// Memory that steps work in.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    init: Vec<[i32; COLUMNS]>,
-    attention: AttentionScratch,
-    codes: Vec<u8>,
-    unit: crate::fusion::text_guided::Workspace,
-}
-
-/// What a step sees of a run.
-pub(super) struct Io<'a> {
-    inputs: &'a [&'a Buffer],
-    facts: &'a [&'a Fact],
-    outputs: &'a mut [Buffer],
-    made: &'a [&'a Fact],
-    scratch: &'a mut Scratch,
-    kernels: &'static Kernels,
-}
-
-impl<'a> Io<'a> {
-    /// Floats of input `i`, free of the borrow of the outputs.
-    fn floats(&self, i: usize) -> &'a [f32] {
-        &self.inputs[i].floats[..self.facts[i].count()]
-    }
-
-    /// Output `i` as floats.
-    fn out(&mut self) -> &mut [f32] {
-        &mut self.outputs[0].floats[..self.made[0].count()]
-    }
-}
-
-/// What a step multiplies in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Product {
-    None,
-    Integer,
-    Float,
-}
-
-/// An operation of a plan.
-pub(super) trait Step: Send + Sync + fmt::Debug {
-    /// The kernel's name.
-    fn name(&self) -> &'static str;
-
-    /// The kind of what it makes; `None` for that of its first input.
-    fn makes(&self) -> Option<Kind> {
-        Some(Kind::Float)
-    }
-
-    /// Kind and shape of what it makes.
-    fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String>;
-
-    /// Makes it. Shapes are those that [`facts`](Step::facts) saw.
-    fn run(&self, io: Io<'_>) -> Result<(), String>;
-
-    /// What it multiplies in.
-    fn product(&self) -> Product {
-        Product::None
-    }
-
-    /// Multiply-accumulates of a run.
-    fn macs(&self, _inputs: &[&Fact]) -> u64 {
-        0
-    }
-
-    /// Whether the output is the first input in another shape: no code runs.
-    fn is_view(&self) -> bool {
-        false
-    }
-}
-
 /// A step with the values it reads and makes.
 #[derive(Debug)]
-pub(super) struct Planned {
+struct Planned {
     step: Box<dyn Step>,
     inputs: Vec<usize>,
     outputs: Vec<usize>,
@@ -187,7 +47,7 @@ pub(super) struct Planned {
 
 /// Where one step of a plan runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
+pub struct Placement {
     /// Nodes of the file.
     pub nodes: Vec<String>,
     /// Kernel that runs them.
@@ -198,7 +58,7 @@ pub struct Placed {
 
 /// Time and work of one step of a run.
 #[derive(Debug, Clone)]
-pub struct Spent {
+pub struct StepTiming {
     /// The last node that the step stands for.
     pub node: String,
     /// Kernel.
@@ -211,7 +71,7 @@ pub struct Spent {
 
 /// An input of a run.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Given<'a> {
+pub(crate) enum Given<'a> {
     Floats(&'a [f32]),
     Ints(&'a [i64]),
     Bytes(&'a [u8]),
@@ -242,8 +102,8 @@ impl Plan {
     /// Plans a model; takes the bytes of its weights.
     ///
     /// # Errors
-    /// Why no plan of it can be made; tract may still run it.
-    pub(super) fn new(model: &mut ModelProto) -> Result<Plan, String> {
+    /// A broken file, or why no plan of it can be made though tract may run it.
+    pub(super) fn new(model: &mut ModelProto) -> Result<Plan, PlanError> {
         let kernels = kernels::active();
         let graph = Graph::read(model)?;
         let fused = fuse::fuse(&graph, model, kernels.level())?;
@@ -262,24 +122,22 @@ impl Plan {
             next
         };
         let inputs = graph.inputs.iter().map(|n| id(n, &mut consts)).collect();
-        for part in fused {
-            let inputs = part.inputs.iter().map(|n| id(n, &mut consts)).collect();
-            let outputs = part.outputs.iter().map(|n| id(n, &mut consts)).collect();
+        for op in fused {
+            let inputs = op.inputs.iter().map(|n| id(n, &mut consts)).collect();
+            let outputs = op.outputs.iter().map(|n| id(n, &mut consts)).collect();
+            let name = |at: &usize| graph.nodes[*at].proto.name.clone();
             steps.push(Planned {
-                step: part.step,
+                step: op.step,
                 inputs,
                 outputs,
-                nodes: part
-                    .nodes
-                    .iter()
-                    .map(|at| graph.nodes[*at].proto.name.clone())
-                    .collect(),
-                why: part.why,
+                nodes: op.nodes.iter().map(name).collect(),
+                why: op.why,
             });
         }
         worth_it(&steps)?;
         if graph.outputs.len() > self::steps::MOST {
-            return Err(format!("has {} outputs", graph.outputs.len()));
+            let many = format!("has {} outputs", graph.outputs.len());
+            return Err(PlanError::NotPlanned(many));
         }
         let outputs: Vec<usize> = graph.outputs.iter().map(|n| id(n, &mut consts)).collect();
         let values = ids.len();
@@ -295,8 +153,8 @@ impl Plan {
     }
 
     /// Which node runs where.
-    pub(super) fn report(&self) -> Vec<Placed> {
-        let placed = |p: &Planned| Placed {
+    pub(super) fn report(&self) -> Vec<Placement> {
+        let placed = |p: &Planned| Placement {
             nodes: p.nodes.clone(),
             kernel: p.step.name().into(),
             tract: p.why.clone(),
@@ -313,42 +171,48 @@ impl Plan {
         named.filter(|(_, product)| *product != Product::None)
     }
 
-    /// Runs; `read` sees the outputs' shapes and floats before the memory is used again.
+    /// Runs, large steps on `threads` workers; `read` sees the outputs' shapes and floats before the memory is used again.
     ///
     /// # Errors
     /// Shapes that do not fit, a step that fails.
     pub(super) fn run<T>(
         &self,
         inputs: &[(&[usize], Given<'_>)],
+        threads: usize,
         read: impl FnOnce(&[(&[usize], &[f32])]) -> T,
     ) -> Result<T, String> {
-        self.run_with(inputs, &mut |_, _, _| {}, read)
+        self.run_with(inputs, threads, &mut |_, _, _| {}, read)
     }
 
     /// The same, with the time of each step.
-    pub(super) fn profile(&self, inputs: &[(&[usize], Given<'_>)]) -> Result<Vec<Spent>, String> {
+    pub(super) fn profile(
+        &self,
+        inputs: &[(&[usize], Given<'_>)],
+        threads: usize,
+    ) -> Result<Vec<StepTiming>, String> {
         let mut spent = Vec::new();
         let mut note = |planned: &Planned, ns: u64, macs: u64| {
-            spent.push(Spent {
+            spent.push(StepTiming {
                 node: planned.nodes.last().cloned().unwrap_or_default(),
                 kernel: planned.step.name().into(),
                 ns,
                 macs,
             });
         };
-        self.run_with(inputs, &mut note, |_| ())?;
+        self.run_with(inputs, threads, &mut note, |_| ())?;
         Ok(spent)
     }
 
     fn run_with<T>(
         &self,
         inputs: &[(&[usize], Given<'_>)],
+        threads: usize,
         note: &mut dyn FnMut(&Planned, u64, u64),
         read: impl FnOnce(&[(&[usize], &[f32])]) -> T,
     ) -> Result<T, String> {
         let lock = || self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = lock().pop().unwrap_or_default();
-        let answer = self.run_in(&mut state, inputs, note, read);
+        let answer = self.run_in(&mut state, inputs, threads, note, read);
         lock().push(state);
         answer
     }
@@ -357,6 +221,7 @@ impl Plan {
         &self,
         state: &mut State,
         inputs: &[(&[usize], Given<'_>)],
+        threads: usize,
         note: &mut dyn FnMut(&Planned, u64, u64),
         read: impl FnOnce(&[(&[usize], &[f32])]) -> T,
     ) -> Result<T, String> {
@@ -385,7 +250,7 @@ impl Plan {
                 continue;
             }
             let start = Instant::now();
-            self.step(planned, layout, slots, scratch)
+            self.step(planned, layout, (slots, scratch), threads)
                 .map_err(|e| format!("step {index} ({}): {e}", planned.step.name()))?;
             let facts: [&Fact; steps::MOST] = self.facts(&planned.inputs, layout);
             note(
@@ -424,8 +289,8 @@ impl Plan {
         &self,
         planned: &Planned,
         layout: &Layout,
-        slots: &mut [Buffer],
-        scratch: &mut Scratch,
+        (slots, scratch): (&mut [Buffer], &mut Scratch),
+        threads: usize,
     ) -> Result<(), String> {
         let mut made: [Buffer; steps::MOST] = Default::default();
         let outputs = planned.outputs.len();
@@ -449,6 +314,7 @@ impl Plan {
                 made: &out[..outputs],
                 scratch,
                 kernels: self.kernels,
+                threads,
             })
         };
         for (buffer, value) in made.iter_mut().zip(&planned.outputs) {
@@ -490,17 +356,17 @@ impl Plan {
 }
 
 /// A model most of whose products are tract's is better off there as a whole.
-fn worth_it(steps: &[Planned]) -> Result<(), String> {
+fn worth_it(steps: &[Planned]) -> Result<(), PlanError> {
     let products = |ours: bool| {
         let of = steps.iter().filter(|p| p.why.is_none() == ours);
         of.filter(|p| p.step.product() != Product::None).count()
     };
     let (ours, theirs) = (products(true), products(false));
     if theirs > ours {
-        return Err(format!(
+        return Err(PlanError::NotPlanned(format!(
             "{theirs} of {} products match nothing of ours",
             ours + theirs
-        ));
+        )));
     }
     Ok(())
 }
@@ -511,7 +377,7 @@ fn of_const(value: &Const) -> (Fact, Buffer) {
     let mut fact = Fact::new(Kind::Float, &value.dims);
     match (&value.values, value.ints()) {
         (Values::F32(v), _) => buffer.floats.clone_from(v),
-        (Values::I64(_) | Values::I32(_), Some(ints)) => {
+        (Values::I64(_), Some(ints)) => {
             fact.kind = Kind::Int;
             fact.known = Some(ints.clone());
             buffer.ints = ints;

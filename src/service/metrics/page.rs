@@ -1,6 +1,6 @@
 //! The file of metrics, replaced as a whole each time.
 
-use crate::service::Told;
+use crate::service::{Told, regular};
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -31,9 +31,9 @@ impl Page {
         }
     }
 
-    /// Whether it is time for another version.
-    pub fn is_due(&self, now: Instant) -> bool {
-        now >= self.next
+    /// When it is time for another version.
+    pub fn due(&self) -> Instant {
+        self.next
     }
 
     /// Replaces the page. One that cannot be written is said once; the next one is tried in
@@ -56,6 +56,7 @@ impl Page {
 /// Writes beside the file and moves that over it. Nobody waits for the disk: after a power
 /// cut the figures begin anew anyway.
 fn replace(path: &Path, content: &str) -> io::Result<()> {
+    regular::is_regular(path)?;
     let beside = beside(path)?;
     // a file that a killed process left, or a link that somebody laid there
     match fs::remove_file(&beside) {

@@ -1,7 +1,7 @@
 //! The page is read back by the grammar of the format, as the exporter does.
 
 use super::*;
-use crate::event::Modality;
+use crate::event::State;
 use crate::service::scratch::Folder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -108,26 +108,20 @@ fn check_histograms(kinds: &BTreeMap<String, String>, samples: &[Sample]) {
     }
 }
 
-fn event(task: &'static str, label: &str, mel: f64) -> Event {
+fn event(task: &str, label: &str, mel: f64) -> Event {
     Event {
-        task,
+        task: task.into(),
         source: "microphone of somebody".into(),
-        start: None,
-        end: None,
         label: label.into(),
         scores: vec![("angry".into(), 0.75), ("sad".into(), 0.25)],
-        smoothed: None,
-        modality: Modality::default(),
         bundle: "b@1".into(),
         latency: Latency {
             mel: Some(mel),
             speech: Some(100.0),
             ..Latency::default()
         },
-        face: None,
-        gaps: Vec::new(),
         notes: vec!["a note".into()],
-        explain: None,
+        ..Event::default()
     }
 }
 
@@ -265,19 +259,19 @@ fn a_page_that_cannot_be_written_is_told_once_and_tried_again() {
     let now = Instant::now();
     let every = Duration::from_secs(15);
     let mut page = Page::new(&path, every, now);
-    assert!(page.is_due(now));
+    assert_eq!(page.due(), now);
     let told = page.write("x\n", now).unwrap();
-    assert_eq!((told.part, told.state), ("metrics", "failing"));
+    assert_eq!((told.part, told.state), ("metrics", State::Failing));
     assert!(
         told.detail.contains("later/demeanor.prom"),
         "{}",
         told.detail
     );
-    assert!(!page.is_due(now + every / 2) && page.is_due(now + every));
+    assert_eq!(page.due(), now + every);
     assert_eq!(page.write("x\n", now + every), None);
     fs::create_dir(folder.0.join("later")).unwrap();
     let told = page.write("x\n", now + 2 * every).unwrap();
-    assert_eq!((told.part, told.state), ("metrics", "recovered"));
+    assert_eq!((told.part, told.state), ("metrics", State::Recovered));
     assert_eq!(page.write("y\n", now + 3 * every), None);
     assert_eq!(fs::read_to_string(&path).unwrap(), "y\n");
 }
@@ -295,4 +289,18 @@ fn a_file_that_a_killed_process_left_and_a_link_are_replaced_not_followed() {
     );
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     assert_eq!(fs::read_to_string(&path).unwrap(), "x\n");
+}
+
+#[test]
+fn a_link_or_a_device_in_the_place_of_the_page_is_left_alone() {
+    let folder = Folder::new();
+    let (path, victim) = (folder.0.join("d.prom"), folder.0.join("victim"));
+    fs::write(&victim, "precious").unwrap();
+    std::os::unix::fs::symlink(&victim, &path).unwrap();
+    let now = Instant::now();
+    let told = Page::new(&path, Duration::ZERO, now).write("x\n", now);
+    let told = told.expect("it says so");
+    assert!(told.detail.contains("a symbolic link"), "{}", told.detail);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
 }

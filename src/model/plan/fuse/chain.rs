@@ -1,8 +1,9 @@
 //! What a matcher needs: following values from node to node.
 
-use super::Fusion;
-use crate::model::plan::Kind;
+use super::Matcher;
 use crate::model::plan::graph::{Const, Node};
+use crate::model::plan::op;
+use crate::model::plan::step::Kind;
 
 /// A chain of nodes being followed from a value on.
 pub(super) struct Chain<'a> {
@@ -24,16 +25,9 @@ fn about(found: Option<f32>, wanted: f32) -> bool {
     found.is_some_and(|f| (f - wanted).abs() <= 1e-6 * wanted.abs())
 }
 
-impl<'a> Fusion<'a> {
+impl<'a> Matcher<'a> {
     pub(super) fn kind(&self, value: &str) -> Option<Kind> {
-        if let Some(constant) = self.graph.constant(value) {
-            return Some(match constant.floats() {
-                Some(_) => Kind::Float,
-                None if constant.bytes().is_some() => Kind::Foreign,
-                None => Kind::Int,
-            });
-        }
-        self.kinds.get(value).copied()
+        op::kind(self.graph, &self.kinds, value)
     }
 
     pub(super) fn node(&self, at: usize) -> &'a Node {

@@ -1,12 +1,12 @@
 //! Products with weights, and attention.
 
 use super::chain::{Chain, Quantised};
-use super::{Fused, Fusion, fused};
+use super::{FusedOp, Matcher, fused};
 use crate::kernels::int8::{Activation, Columns, PackedWeights};
 use crate::model::plan::graph::{Const, Node};
 use crate::model::plan::steps::{self, Attend, DynamicProduct, LinearStep, Quantise};
 
-impl<'a> Fusion<'a> {
+impl<'a> Matcher<'a> {
     /// Weights of a `MatMulInteger`: signed bytes `[k, n]` without a zero point.
     pub(super) fn weights(&self, node: &Node) -> Option<&'a Const> {
         let zero = node.inputs.get(3).filter(|z| !z.is_empty());
@@ -39,11 +39,8 @@ impl<'a> Fusion<'a> {
     }
 
     /// A product with weights, its scales, bias, activation and residual.
-    pub(super) fn linear(&self, at: usize) -> Option<Vec<Fused>> {
+    pub(super) fn linear(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
-        if !node.is("MatMulInteger") {
-            return None;
-        }
         let input = self.quantised(node.inputs.first()?, node.inputs.get(2)?)?;
         let weights = self.weights(node)?;
         let (k, n) = (weights.dims[0], weights.dims[1]);
@@ -110,7 +107,7 @@ impl<'a> Fusion<'a> {
         &self,
         q: Quantised<'a>,
         perm: [i64; 3],
-    ) -> Option<(Fused, (usize, usize))> {
+    ) -> Option<(FusedOp, (usize, usize))> {
         let (source, heads, mut nodes) = {
             let (source, heads, nodes) = self.heads(q.source, perm)?;
             (source, heads, nodes.to_vec())
@@ -123,9 +120,9 @@ impl<'a> Fusion<'a> {
     }
 
     /// Scores, softmax and mix of quantised heads.
-    pub(super) fn attention(&self, at: usize) -> Option<Vec<Fused>> {
+    pub(super) fn attention(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
-        if !node.is("MatMulInteger") || node.inputs.len() != 4 {
+        if node.inputs.len() != 4 {
             return None;
         }
         let q = self.quantised(&node.inputs[0], &node.inputs[2])?;
@@ -139,7 +136,7 @@ impl<'a> Fusion<'a> {
         self.scaled_by_both(&mut chain, q.scale, k.scale)?;
         let scale = self.factor(&mut chain);
         self.next(&mut chain, "Softmax")
-            .filter(|n| matches!(n.int("axis"), None | Some(-1 | 2)))?;
+            .filter(|n| matches!(self.graph.softmax_axis(n), -1 | 2))?;
         let (soft_at, soft) = self.graph.only_user(chain.value, "DynamicQuantizeLinear")?;
         let (mix_at, mix) = self
             .graph
@@ -190,9 +187,9 @@ impl<'a> Fusion<'a> {
     }
 
     /// A product of two quantised values.
-    pub(super) fn product(&self, at: usize) -> Option<Vec<Fused>> {
+    pub(super) fn product(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
-        if !node.is("MatMulInteger") || node.inputs.len() != 4 {
+        if node.inputs.len() != 4 {
             return None;
         }
         let a = self.quantised(&node.inputs[0], &node.inputs[2])?;

@@ -1,46 +1,30 @@
 //! Pictures in codes: convolutions, sums and means between fixed quantisations.
 
-use super::{Fused, Fusion, by_tap, fused};
+use super::{FusedOp, Matcher, by_tap, fused};
 use crate::kernels::int8::{DepthwiseWeights, PackedWeights, Quant};
-use crate::model::plan::Kind;
-use crate::model::plan::graph::{Const, Node, Values};
+use crate::model::plan::graph::Node;
+use crate::model::plan::step::Kind;
 use crate::model::plan::steps::{
     self, AddCodes, After, Conv, DepthwiseConv, MaxCodes, Pixels, PoolCodes, Window,
 };
 
-impl<'a> Fusion<'a> {
-    /// A constant scale and zero point of bytes without sign.
-    pub(super) fn fixed(&self, scale: &str, zero: &str) -> Option<Quant> {
-        let scale = self.constant(scale)?.float().filter(|s| *s > 0.0)?;
-        let zero = match self.constant(zero)? {
-            Const {
-                values: Values::U8(v),
-                ..
-            } => *v.first()?,
-            _ => return None,
-        };
-        Some(Quant { scale, zero })
-    }
-
+impl<'a> Matcher<'a> {
     /// Codes behind a `DequantizeLinear` that only this reads.
     pub(super) fn dequantised(&self, value: &str) -> Option<(usize, &'a str, Quant)> {
         let (at, node) = self.graph.made_by(value, "DequantizeLinear")?;
-        let quant = self.fixed(node.inputs.get(1)?, node.inputs.get(2)?)?;
+        let quant = self.graph.quant(node.inputs.get(1)?, node.inputs.get(2)?)?;
         (self.graph.users(value).len() == 1).then_some((at, node.inputs.first()?, quant))
     }
 
     /// The `QuantizeLinear` that is the only reader of `value`.
     pub(super) fn requantised(&self, value: &str) -> Option<(usize, &'a str, Quant)> {
         let (at, node) = self.graph.only_user(value, "QuantizeLinear")?;
-        let quant = self.fixed(node.inputs.get(1)?, node.inputs.get(2)?)?;
+        let quant = self.graph.quant(node.inputs.get(1)?, node.inputs.get(2)?)?;
         Some((at, node.outputs.first()?, quant))
     }
 
-    pub(super) fn add_codes(&self, at: usize) -> Option<Vec<Fused>> {
+    pub(super) fn add_codes(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
-        if !node.is("Add") {
-            return None;
-        }
         let (at_a, a, quant_a) = self.dequantised(node.inputs.first()?)?;
         let (at_b, b, quant_b) = self.dequantised(node.inputs.get(1)?)?;
         let (end, made, quant) = self.requantised(node.outputs.first()?)?;
@@ -51,11 +35,8 @@ impl<'a> Fusion<'a> {
         Some(vec![fused(step, &[a, b], made, vec![at_a, at_b, at, end])])
     }
 
-    pub(super) fn pool_codes(&self, at: usize) -> Option<Vec<Fused>> {
+    pub(super) fn pool_codes(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
-        if !node.is("GlobalAveragePool") {
-            return None;
-        }
         let (before, codes, from) = self.dequantised(node.inputs.first()?)?;
         let (end, made, quant) = self.requantised(node.outputs.first()?)?;
         Some(vec![fused(
@@ -67,11 +48,11 @@ impl<'a> Fusion<'a> {
     }
 
     /// `MaxPool` of codes: their order is that of the values.
-    pub(super) fn max_codes(&self, at: usize) -> Option<Vec<Fused>> {
+    pub(super) fn max_codes(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
         let (codes, made) = (node.inputs.first()?, node.outputs.first()?);
         let plain = node.outputs.len() == 1 && node.int("ceil_mode").unwrap_or(0) == 0;
-        if !node.is("MaxPool") || !plain || self.kind(codes) != Some(Kind::Image) {
+        if !plain || self.kind(codes) != Some(Kind::Image) {
             return None;
         }
         let size = node.ints("kernel_shape")?;
@@ -91,16 +72,16 @@ impl<'a> Fusion<'a> {
     }
 
     /// Pixels as bytes, channels last, on their way to convolutions: their codes as they are.
-    pub(super) fn pixels(&self, at: usize) -> Option<Vec<Fused>> {
+    pub(super) fn pixels(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
         let (given, made) = (node.inputs.first()?, node.outputs.first()?);
-        let channels_first = node.is("Transpose") && node.ints("perm")? == [0, 3, 1, 2];
+        let channels_first = node.ints("perm")? == [0, 3, 1, 2];
         if !channels_first || self.kind(given) != Some(Kind::Bytes) {
             return None;
         }
         let quant = |user: &usize| {
             let conv = Some(self.node(*user)).filter(|n| n.is("QLinearConv"))?;
-            self.fixed(conv.inputs.get(1)?, conv.inputs.get(2)?)
+            self.graph.quant(conv.inputs.get(1)?, conv.inputs.get(2)?)
         };
         let quants: Option<Vec<Quant>> = self.graph.users(made).iter().map(quant).collect();
         let quants = quants?;
@@ -110,13 +91,13 @@ impl<'a> Fusion<'a> {
     }
 
     /// `QLinearConv`, of one group or depthwise.
-    pub(super) fn conv(&self, at: usize) -> Option<Vec<Fused>> {
+    pub(super) fn conv(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
-        if !node.is("QLinearConv") || node.inputs.len() < 8 {
+        if node.inputs.len() < 8 {
             return None;
         }
-        let from = self.fixed(&node.inputs[1], &node.inputs[2])?;
-        let quant = self.fixed(&node.inputs[6], &node.inputs[7])?;
+        let from = self.graph.quant(&node.inputs[1], &node.inputs[2])?;
+        let quant = self.graph.quant(&node.inputs[6], &node.inputs[7])?;
         let weights = self.constant(&node.inputs[3])?;
         let [n, per_group, high, wide] = weights.dims[..] else {
             return None;

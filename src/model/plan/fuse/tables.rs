@@ -1,15 +1,15 @@
 //! Rows out of tables.
 
 use super::chain::Chain;
-use super::{Fused, Fusion, fused};
+use super::{FusedOp, Matcher, fused};
 use crate::model::plan::steps::{Embed, TableHead};
 
-impl<'a> Fusion<'a> {
+impl<'a> Matcher<'a> {
     /// Rows of a table of bytes, each with its scale.
-    pub(super) fn embedding(&self, at: usize) -> Option<Vec<Fused>> {
+    pub(super) fn embedding(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
         let table = self.constant(node.inputs.first()?)?;
-        if !node.is("Gather") || node.int("axis").unwrap_or(0) != 0 || table.dims.len() != 2 {
+        if node.int("axis").unwrap_or(0) != 0 || table.dims.len() != 2 {
             return None;
         }
         let ids = node.inputs.get(1)?;
@@ -39,14 +39,10 @@ impl<'a> Fusion<'a> {
     }
 
     /// The first rows of a table of bytes with one scale.
-    pub(super) fn head_of_table(&self, at: usize) -> Option<Vec<Fused>> {
+    pub(super) fn head_of_table(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
         let table = self.constant(node.inputs.first()?)?;
-        if !node.is("Slice")
-            || table.dims.len() != 2
-            || table.dims[1] == 0
-            || table.bytes().is_none()
-        {
+        if table.dims.len() != 2 || table.dims[1] == 0 || table.bytes().is_none() {
             return None;
         }
         let whole = |i: usize, wanted: i64| {

@@ -1,11 +1,11 @@
 //! Along time: convolution and average, from rows to rows.
 
 use super::chain::Chain;
-use super::{Fused, Fusion, by_tap, fused};
+use super::{FusedOp, Matcher, by_tap, fused};
 use crate::kernels::int8::{Activation, padded_depth};
 use crate::model::plan::steps::{AveragePool1d, Conv1d, Quantise};
 
-impl<'a> Fusion<'a> {
+impl<'a> Matcher<'a> {
     /// `[t, c]` behind `Unsqueeze(Transpose(rows))`.
     pub(super) fn behind_time(&self, value: &'a str) -> Option<(&'a str, [usize; 2])> {
         let (lifted, unsqueeze) = self.graph.made_by(value, "Unsqueeze")?;
@@ -27,11 +27,8 @@ impl<'a> Fusion<'a> {
     }
 
     /// `ConvInteger` over time, from rows to rows.
-    pub(super) fn conv1d(&self, at: usize) -> Option<Vec<Fused>> {
+    pub(super) fn conv1d(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
-        if !node.is("ConvInteger") {
-            return None;
-        }
         let input = self.quantised(node.inputs.first()?, node.inputs.get(2)?)?;
         let weights = self.constant(node.inputs.get(1)?)?;
         let [n, channels, taps] = weights.dims[..] else {
@@ -86,11 +83,8 @@ impl<'a> Fusion<'a> {
     }
 
     /// `AveragePool` over time, from rows to rows.
-    pub(super) fn average(&self, at: usize) -> Option<Vec<Fused>> {
+    pub(super) fn average(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
-        if !node.is("AveragePool") {
-            return None;
-        }
         let (source, before) = self.behind_time(node.inputs.first()?)?;
         let [width] = *node.ints("kernel_shape")? else {
             return None;
@@ -103,6 +97,9 @@ impl<'a> Fusion<'a> {
         };
         let plain = node.int("count_include_pad").unwrap_or(0) == 0
             && node.int("ceil_mode").unwrap_or(0) == 0
+            && node
+                .ints("dilations")
+                .is_none_or(|d| d.iter().all(|x| *x == 1))
             && pad == end
             && (0..width).contains(&pad)
             && stride > 0;

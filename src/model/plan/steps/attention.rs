@@ -1,9 +1,8 @@
 //! Multi-head attention in one step.
 
-use super::super::{Fact, Io, Kind, Product, Step};
-use super::{by_rows, expect};
-use crate::kernels;
+use super::by_rows;
 use crate::kernels::int8::{Attention, AttentionScratch, Codes};
+use crate::model::plan::step::{Fact, Io, Kind, Product, Step};
 use std::cell::RefCell;
 
 thread_local! {
@@ -13,7 +12,7 @@ thread_local! {
 
 /// `softmax(scale·Q·Kᵀ)·V` of codes `[n, heads·width]`, `[m, …]`, `[m, …]`: floats `[n, …]`.
 #[derive(Debug)]
-pub(in super::super) struct Attend {
+pub struct Attend {
     pub heads: usize,
     pub width: usize,
     pub scale: f32,
@@ -27,7 +26,7 @@ impl Step for Attend {
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
         let columns = self.heads * self.width;
         for fact in inputs {
-            expect(fact, Kind::Rows)?;
+            fact.expect(Kind::Rows)?;
             if fact.dims.len() != 2 || fact.width() != columns {
                 return Err(format!(
                     "{} heads of {} meet {:?}",
@@ -54,7 +53,7 @@ impl Step for Attend {
         let out = &mut io.outputs[0].floats[..len];
         let (queries, quant) = job.q;
         let macs = 2 * job.k.0.rows * self.heads * self.width;
-        if kernels::threads() < 2 {
+        if io.threads < 2 {
             io.kernels.attend(&job, &mut io.scratch.attention, out);
             return Ok(());
         }
@@ -73,7 +72,14 @@ impl Step for Attend {
                 io.kernels.attend(&Attention { q, ..job }, scratch, out)
             });
         };
-        by_rows(queries.rows, macs, out, work, &mut io.scratch.init);
+        by_rows(
+            queries.rows,
+            macs,
+            io.threads,
+            out,
+            work,
+            &mut io.scratch.init,
+        );
         Ok(())
     }
 

@@ -1,16 +1,16 @@
 //! Convolutions of codes, channels last.
 
-use super::super::{Fact, Io, Kind, Product, Step};
 use super::linear::linear;
-use super::{by_rows, codes_len, expect, image, pixel};
+use super::{by_rows, codes_len, image, pixel};
 use crate::kernels::int8::{
     Activation, COLUMNS, Codes, Columns, Depthwise, DepthwiseWeights, PackedWeights, Quant,
     Requantise, flip, padded_depth,
 };
+use crate::model::plan::step::{Fact, Io, Kind, Product, Step};
 
 /// Window, step and border of a convolution: height, then width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) struct Window {
+pub struct Window {
     pub size: (usize, usize),
     pub stride: (usize, usize),
     /// Above and left.
@@ -43,7 +43,7 @@ impl Window {
 
 /// What follows the sums of a convolution.
 #[derive(Debug)]
-pub(in super::super) struct After {
+pub struct After {
     pub multipliers: Vec<[f32; COLUMNS]>,
     pub bias: Vec<[i32; COLUMNS]>,
     pub zero_in: u8,
@@ -53,7 +53,7 @@ pub(in super::super) struct After {
 
 /// A convolution of one group: codes to codes.
 #[derive(Debug)]
-pub(in super::super) struct Conv {
+pub struct Conv {
     /// `[taps·pixel, n]`.
     pub weights: PackedWeights,
     pub channels: usize,
@@ -67,7 +67,7 @@ fn conv_facts(
     made: usize,
     window: &Window,
 ) -> Result<Vec<Fact>, String> {
-    expect(input, Kind::Image)?;
+    input.expect(Kind::Image)?;
     let (c, h, w) = image(input)?;
     if c != channels {
         return Err(format!(
@@ -177,7 +177,7 @@ impl Step for Conv {
                     .requantise(Codes { bytes, rows, ..a }, zero, &job, init, out);
             };
             let macs = self.weights.k() * self.weights.n();
-            by_rows(a.rows, macs, out, work, init);
+            by_rows(a.rows, macs, io.threads, out, work, init);
         } else {
             let depth = padded_depth(self.weights.k());
             let windows = &mut io.scratch.codes;
@@ -212,7 +212,7 @@ impl Step for Conv {
 
 /// A convolution of every channel with its own window.
 #[derive(Debug)]
-pub(in super::super) struct DepthwiseConv {
+pub struct DepthwiseConv {
     pub weights: DepthwiseWeights,
     pub channels: usize,
     pub window: Window,
@@ -220,7 +220,7 @@ pub(in super::super) struct DepthwiseConv {
 }
 
 /// Most taps of a depthwise window.
-pub(in super::super) const MAX_TAPS: usize = 25;
+pub const MAX_TAPS: usize = 25;
 
 impl Step for DepthwiseConv {
     fn name(&self) -> &'static str {
@@ -311,7 +311,7 @@ impl Step for DepthwiseConv {
 ///
 /// Windows of neighbouring rows overlap in memory, so nothing is gathered.
 #[derive(Debug)]
-pub(in super::super) struct Conv1d {
+pub struct Conv1d {
     /// Weights `[taps·padded c, n]`.
     pub columns: Columns,
     pub channels: usize,
@@ -336,7 +336,7 @@ impl Step for Conv1d {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Rows)?;
+        inputs[0].expect(Kind::Rows)?;
         let [rows, channels] = inputs[0].dims[..] else {
             return Err(format!("needs rows, not {:?}", inputs[0].dims));
         };
@@ -372,7 +372,13 @@ impl Step for Conv1d {
         let len = io.made[0].count();
         let out = &mut io.outputs[0];
         let floats = &mut out.floats[..len];
-        let range = linear(io.kernels, (a, quant), &job, &mut io.scratch.init, floats);
+        let range = linear(
+            (io.kernels, io.threads),
+            (a, quant),
+            &job,
+            &mut io.scratch.init,
+            floats,
+        );
         out.range = Some(range);
         Ok(())
     }

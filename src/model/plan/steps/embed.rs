@@ -1,13 +1,13 @@
 //! Rows out of tables, straight from int8.
 
-use super::super::graph::Const;
-use super::super::{Fact, Io, Kind, Step};
-use super::expect;
+use crate::model::plan::graph::Const;
+use crate::model::plan::op::{Op, Reading};
+use crate::model::plan::step::{Fact, Io, Kind, Step};
 use std::sync::Arc;
 
 /// Rows of a table of signed bytes with one scale each: floats `[n, d]`.
 #[derive(Debug)]
-pub(in super::super) struct Embed {
+pub struct Embed {
     pub table: Arc<Const>,
     pub scales: Vec<f32>,
     pub width: usize,
@@ -19,7 +19,7 @@ impl Step for Embed {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Int)?;
+        inputs[0].expect(Kind::Int)?;
         let mut dims = inputs[0].dims.clone();
         dims.push(self.width);
         Ok(vec![Fact::new(Kind::Float, &dims)])
@@ -51,8 +51,16 @@ fn row(id: i64, rows: usize) -> Result<usize, String> {
 
 /// `table[ids]` of whole numbers.
 #[derive(Debug)]
-pub(in super::super) struct GatherInts {
+pub struct GatherInts {
     pub table: Vec<i64>,
+}
+
+impl GatherInts {
+    pub fn read(op: &Op<'_>) -> Option<Reading> {
+        let table = op.constant(0).filter(|c| c.dims.len() == 1)?.ints()?;
+        let indexed = op.kind(1) == Some(Kind::Int) && op.kind(0) == Some(Kind::Int);
+        indexed.then(|| Reading::new(GatherInts { table }, &[1]))
+    }
 }
 
 impl Step for GatherInts {
@@ -65,7 +73,7 @@ impl Step for GatherInts {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Int)?;
+        inputs[0].expect(Kind::Int)?;
         Ok(vec![Fact::new(Kind::Int, &inputs[0].dims)])
     }
 
@@ -81,7 +89,7 @@ impl Step for GatherInts {
 
 /// The first rows of a table of signed bytes with one scale; the input says how many.
 #[derive(Debug)]
-pub(in super::super) struct TableHead {
+pub struct TableHead {
     pub table: Arc<Const>,
     pub scale: f32,
     pub width: usize,
@@ -113,7 +121,14 @@ impl Step for TableHead {
 
 /// Whole numbers to floats.
 #[derive(Debug)]
-pub(in super::super) struct CastInts;
+pub struct CastInts;
+
+impl CastInts {
+    pub fn read(op: &Op<'_>) -> Option<Reading> {
+        let floats = op.node.int("to") == Some(1);
+        (floats && op.kind(0) == Some(Kind::Int)).then(|| Reading::new(CastInts, &[0]))
+    }
+}
 
 impl Step for CastInts {
     fn name(&self) -> &'static str {
@@ -121,7 +136,7 @@ impl Step for CastInts {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Int)?;
+        inputs[0].expect(Kind::Int)?;
         Ok(vec![Fact::new(Kind::Float, &inputs[0].dims)])
     }
 

@@ -1,12 +1,12 @@
 //! The few float operations between products; none of them is worth a kernel.
 
-use super::super::{Fact, Io, Kind, Product, Step};
-use super::expect;
 use crate::kernels::int8::padded_depth;
+use crate::model::plan::op::{Op, Reading};
+use crate::model::plan::step::{Fact, Io, Kind, Product, Step};
 
 /// An operation on two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum BinaryOp {
+pub enum BinaryOp {
     Add,
     Sub,
     Mul,
@@ -15,7 +15,7 @@ pub(in super::super) enum BinaryOp {
 
 /// Element by element, with ONNX's broadcasting.
 #[derive(Debug)]
-pub(in super::super) struct Binary(pub BinaryOp);
+pub struct Binary(pub BinaryOp);
 
 /// The shape that `a` and `b` are stretched to.
 fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
@@ -72,6 +72,14 @@ fn zip(a: &[f32], b: &[f32], out: &mut [f32], of: impl Fn(f32, f32) -> f32) {
     }
 }
 
+impl Binary {
+    pub fn read(op: &Op<'_>, with: BinaryOp) -> Option<Reading> {
+        // old versions stretch by attributes
+        let plain = op.floats(2) && op.node.proto.attribute.is_empty();
+        plain.then(|| Reading::new(Binary(with), &[0, 1]))
+    }
+}
+
 impl Step for Binary {
     fn name(&self) -> &'static str {
         match self.0 {
@@ -83,8 +91,8 @@ impl Step for Binary {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Float)?;
-        expect(inputs[1], Kind::Float)?;
+        inputs[0].expect(Kind::Float)?;
+        inputs[1].expect(Kind::Float)?;
         let dims = broadcast(&inputs[0].dims, &inputs[1].dims);
         let dims = dims.ok_or_else(|| {
             format!(
@@ -115,16 +123,17 @@ impl Step for Binary {
 
 /// `Tanh`.
 #[derive(Debug)]
-pub(in super::super) struct Tanh;
+pub struct Tanh;
+
+impl Tanh {
+    pub fn read(op: &Op<'_>) -> Option<Reading> {
+        op.is_float(0).then(|| Reading::new(Tanh, &[0]))
+    }
+}
 
 impl Step for Tanh {
     fn name(&self) -> &'static str {
         "tanh"
-    }
-
-    fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Float)?;
-        Ok(vec![Fact::new(Kind::Float, &inputs[0].dims)])
     }
 
     fn run(&self, io: Io<'_>) -> Result<(), String> {
@@ -139,7 +148,14 @@ impl Step for Tanh {
 
 /// `Softmax` over the last axis.
 #[derive(Debug)]
-pub(in super::super) struct Softmax;
+pub struct Softmax;
+
+impl Softmax {
+    pub fn read(op: &Op<'_>) -> Option<Reading> {
+        let last = op.graph.softmax_axis(op.node) == -1;
+        (last && op.is_float(0)).then(|| Reading::new(Softmax, &[0]))
+    }
+}
 
 impl Step for Softmax {
     fn name(&self) -> &'static str {
@@ -147,7 +163,7 @@ impl Step for Softmax {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Float)?;
+        inputs[0].expect(Kind::Float)?;
         if inputs[0].width() == 0 {
             return Err("has nothing to weigh".into());
         }
@@ -165,13 +181,23 @@ impl Step for Softmax {
 
 /// Sum or mean over one axis.
 #[derive(Debug)]
-pub(in super::super) struct Reduce {
+pub struct Reduce {
     pub axis: i64,
     pub keep: bool,
     pub mean: bool,
 }
 
 impl Reduce {
+    pub fn read(op: &Op<'_>, mean: bool) -> Option<Reading> {
+        let [axis] = op.axes()?[..] else { return None };
+        let step = Reduce {
+            axis,
+            keep: op.node.int("keepdims").unwrap_or(1) == 1,
+            mean,
+        };
+        op.is_float(0).then(|| Reading::new(step, &[0]))
+    }
+
     fn axis(&self, rank: usize) -> Option<usize> {
         let at = if self.axis < 0 {
             self.axis + rank as i64
@@ -188,7 +214,7 @@ impl Step for Reduce {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Float)?;
+        inputs[0].expect(Kind::Float)?;
         let mut dims = inputs[0].dims.clone();
         let axis = self.axis(dims.len()).ok_or("has no such axis")?;
         if dims[axis] == 0 {
@@ -237,8 +263,17 @@ impl Step for Reduce {
 
 /// `Transpose` of a matrix, or of three axes.
 #[derive(Debug)]
-pub(in super::super) struct Transpose {
+pub struct Transpose {
     pub perm: Vec<usize>,
+}
+
+impl Transpose {
+    pub fn read(op: &Op<'_>) -> Option<Reading> {
+        let perm = op.node.ints("perm")?.iter();
+        let perm: Option<Vec<usize>> = perm.map(|p| usize::try_from(*p).ok()).collect();
+        let step = Transpose { perm: perm? };
+        op.is_float(0).then(|| Reading::new(step, &[0]))
+    }
 }
 
 impl Step for Transpose {
@@ -247,7 +282,7 @@ impl Step for Transpose {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Float)?;
+        inputs[0].expect(Kind::Float)?;
         let dims = &inputs[0].dims;
         let mut sorted = self.perm.clone();
         sorted.sort_unstable();
@@ -277,7 +312,7 @@ impl Step for Transpose {
 /// `AveragePool` over time of rows `[t, d]` (the file's two transposes around it are part of
 /// the step): width 3, stride 2, one row of padding that does not count.
 #[derive(Debug)]
-pub(in super::super) struct AveragePool1d {
+pub struct AveragePool1d {
     pub width: usize,
     pub stride: usize,
     pub pad: usize,
@@ -295,7 +330,7 @@ impl Step for AveragePool1d {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Float)?;
+        inputs[0].expect(Kind::Float)?;
         let [rows, width] = inputs[0].dims[..] else {
             return Err(format!("needs rows, not {:?}", inputs[0].dims));
         };
@@ -327,7 +362,7 @@ impl Step for AveragePool1d {
 
 /// A product of codes with codes, `[m, k]·[k, n]`: small, and once a run.
 #[derive(Debug)]
-pub(in super::super) struct DynamicProduct;
+pub struct DynamicProduct;
 
 impl Step for DynamicProduct {
     fn name(&self) -> &'static str {
@@ -335,8 +370,8 @@ impl Step for DynamicProduct {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Rows)?;
-        expect(inputs[1], Kind::Rows)?;
+        inputs[0].expect(Kind::Rows)?;
+        inputs[1].expect(Kind::Rows)?;
         match (&inputs[0].dims[..], &inputs[1].dims[..]) {
             ([m, k], [same, n]) if k == same => Ok(vec![Fact::new(Kind::Float, &[*m, *n])]),
             (a, b) => Err(format!("{a:?} times {b:?}")),

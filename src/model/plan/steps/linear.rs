@@ -1,14 +1,15 @@
 //! Quantise, product with packed weights, layer norm.
 
-use super::super::{Fact, Io, Kind, Product, Step};
-use super::{by_rows, expect};
+use super::by_rows;
 use crate::kernels::int8::{Activation, COLUMNS, Codes, Columns, Linear, Quant};
 use crate::kernels::{Kernels, Rows};
+use crate::model::plan::op::{Op, Reading};
+use crate::model::plan::step::{Fact, Io, Kind, Product, Step};
 use std::sync::{Mutex, PoisonError};
 
 /// Floats to rows of codes: `DynamicQuantizeLinear`, or `QuantizeLinear` with what it holds.
 #[derive(Debug)]
-pub(in super::super) struct Quantise {
+pub struct Quantise {
     pub fixed: Option<Quant>,
 }
 
@@ -25,7 +26,7 @@ impl Step for Quantise {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Float)?;
+        inputs[0].expect(Kind::Float)?;
         if inputs[0].width() == 0 {
             return Err("has nothing to quantise".into());
         }
@@ -49,7 +50,7 @@ impl Step for Quantise {
 
 /// The product, its rows shared among the workers; returns the range of all that was written.
 pub(super) fn linear(
-    kernels: &Kernels,
+    (kernels, threads): (&Kernels, usize),
     (codes, quant): (Codes<'_>, Quant),
     job: &Linear<'_>,
     init: &mut Vec<[i32; COLUMNS]>,
@@ -70,13 +71,13 @@ pub(super) fn linear(
             *ends = (ends.0.min(low), ends.1.max(high));
         }
     };
-    by_rows(codes.rows, k * n, out, work, init);
+    by_rows(codes.rows, k * n, threads, out, work, init);
     ends.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Codes `[…, k]` times weights, scaled, with bias, activation and residual: floats `[…, n]`.
 #[derive(Debug)]
-pub(in super::super) struct LinearStep {
+pub struct LinearStep {
     pub columns: Columns,
     pub activation: Activation,
     pub residual: bool,
@@ -93,7 +94,7 @@ impl Step for LinearStep {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Rows)?;
+        inputs[0].expect(Kind::Rows)?;
         let (k, n) = (self.columns.weights.k(), self.columns.weights.n());
         if inputs[0].width() != k {
             return Err(format!("rows of {} meet weights of {k}", inputs[0].width()));
@@ -116,7 +117,7 @@ impl Step for LinearStep {
         let out = &mut io.outputs[0];
         let floats = &mut out.floats[..len];
         let range = linear(
-            io.kernels,
+            (io.kernels, io.threads),
             (codes, quant),
             &job,
             &mut io.scratch.init,
@@ -137,10 +138,26 @@ impl Step for LinearStep {
 
 /// `LayerNormalization` over the last axis.
 #[derive(Debug)]
-pub(in super::super) struct LayerNorm {
+pub struct LayerNorm {
     pub gamma: Vec<f32>,
     pub beta: Vec<f32>,
     pub epsilon: f32,
+}
+
+impl LayerNorm {
+    pub fn read(op: &Op<'_>) -> Option<Reading> {
+        let (gamma, beta) = (op.constant(1)?, op.constant(2)?);
+        let fits = op.is_float(0)
+            && op.node.int("axis").unwrap_or(-1) == -1
+            && gamma.dims.len() == 1
+            && gamma.dims == beta.dims;
+        let step = LayerNorm {
+            gamma: gamma.floats()?.to_vec(),
+            beta: beta.floats()?.to_vec(),
+            epsilon: op.node.float("epsilon").unwrap_or(1e-5),
+        };
+        fits.then(|| Reading::new(step, &[0]))
+    }
 }
 
 impl Step for LayerNorm {
@@ -149,7 +166,7 @@ impl Step for LayerNorm {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Float)?;
+        inputs[0].expect(Kind::Float)?;
         if inputs[0].width() != self.gamma.len() {
             return Err(format!(
                 "rows of {} meet {} weights",

@@ -1,15 +1,16 @@
 //! The operations of a plan, one file per family.
 
 mod attention;
+mod call;
 mod conv;
 mod embed;
 mod float;
 mod linear;
 mod picture;
 mod shape;
-mod unit;
 
 pub(super) use attention::Attend;
+pub(super) use call::Call;
 pub(super) use conv::{After, Conv, Conv1d, DepthwiseConv, MAX_TAPS, Window};
 pub(super) use embed::{CastInts, Embed, GatherInts, TableHead};
 pub(super) use float::{
@@ -18,9 +19,8 @@ pub(super) use float::{
 pub(super) use linear::{LayerNorm, LinearStep, Quantise};
 pub(super) use picture::{AddCodes, DequantiseImage, MaxCodes, Pixels, PoolCodes, QuantiseImage};
 pub(super) use shape::{ShapeOf, SliceInts, View};
-pub(super) use unit::Unit;
 
-use super::{Fact, Io, Kind};
+use super::step::{Fact, Io, Kind};
 use crate::kernels;
 use crate::kernels::int8::{COLUMNS, Codes, Quant, padded_depth};
 use std::cell::RefCell;
@@ -51,14 +51,14 @@ pub(super) fn image(fact: &Fact) -> Result<(usize, usize, usize), String> {
 /// Bytes of a value of codes.
 pub(super) fn codes_len(fact: &Fact) -> usize {
     match (fact.kind, &fact.dims[..]) {
-        (Kind::Image, [1, c, h, w]) => (h * w + w) * pixel(*c),
-        _ => fact.rows() * padded_depth(fact.width()),
+        (Kind::Image, [1, c, h, w]) => (h * w + w).saturating_mul(pixel(*c)),
+        _ => fact.rows().saturating_mul(padded_depth(fact.width())),
     }
 }
 
 impl<'a> Io<'a> {
     /// Codes of input `i`, as rows.
-    fn rows(&self, i: usize) -> Result<(Codes<'a>, Quant), String> {
+    pub fn rows(&self, i: usize) -> Result<(Codes<'a>, Quant), String> {
         let (buffer, fact): (&'a _, &'a _) = (self.inputs[i], self.facts[i]);
         let codes = Codes {
             bytes: &buffer.codes[..codes_len(fact)],
@@ -69,20 +69,11 @@ impl<'a> Io<'a> {
     }
 
     /// Whole numbers of input `i`.
-    fn ints(&self, i: usize) -> &'a [i64] {
+    pub fn ints(&self, i: usize) -> &'a [i64] {
         match &self.facts[i].known {
             Some(known) => known,
             None => &self.inputs[i].ints[..self.facts[i].count()],
         }
-    }
-}
-
-/// Refuses an input of another kind.
-fn expect(fact: &Fact, kind: Kind) -> Result<(), String> {
-    if fact.kind == kind {
-        Ok(())
-    } else {
-        Err(format!("needs {kind:?}, got {:?}", fact.kind))
     }
 }
 
@@ -104,12 +95,13 @@ const WORTH_SHARING: usize = 1 << 20;
 pub(super) fn by_rows<T: Send>(
     rows: usize,
     macs_per_row: usize,
+    threads: usize,
     out: &mut [T],
     work: impl Fn(usize, usize, &mut [T], &mut Vec<[i32; COLUMNS]>) + Sync,
     init: &mut Vec<[i32; COLUMNS]>,
 ) {
     let blocks = rows.div_ceil(8);
-    let parts = kernels::threads().min(blocks);
+    let parts = threads.min(blocks);
     if parts < 2 || rows * macs_per_row < WORTH_SHARING {
         work(0, rows, out, init);
         return;

@@ -1,13 +1,24 @@
 //! Pictures of codes: where they come from, sums, largest and mean values.
 
-use super::super::{Fact, Io, Kind, Step};
-use super::{Window, codes_len, expect, image, pixel};
+use super::{Window, codes_len, image, pixel};
 use crate::kernels::Rows;
 use crate::kernels::int8::{COLUMNS, Quant, flip, padded_depth};
+use crate::model::plan::op::{Op, Reading};
+use crate::model::plan::step::{Fact, Io, Kind, Step};
 
 /// Floats `[1, c, h, w]` to codes, channels last.
 #[derive(Debug)]
-pub(in super::super) struct QuantiseImage(pub Quant);
+pub struct QuantiseImage(pub Quant);
+
+impl QuantiseImage {
+    /// Where only convolutions of codes read it.
+    pub fn read(op: &Op<'_>) -> Option<Reading> {
+        let quant = op.quant()?;
+        let mut users = op.graph.users(op.node.outputs.first()?).iter();
+        let pictures = users.all(|at| op.graph.nodes[*at].is("QLinearConv"));
+        (pictures && op.is_float(0)).then(|| Reading::new(QuantiseImage(quant), &[0]))
+    }
+}
 
 impl Step for QuantiseImage {
     fn name(&self) -> &'static str {
@@ -19,7 +30,7 @@ impl Step for QuantiseImage {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Float)?;
+        inputs[0].expect(Kind::Float)?;
         image(inputs[0])?;
         Ok(vec![Fact::new(Kind::Image, &inputs[0].dims)])
     }
@@ -54,7 +65,7 @@ impl Step for QuantiseImage {
 
 /// Bytes `[1, h, w, c]` to codes `[1, c, h, w]`, which are held channels last as well.
 #[derive(Debug)]
-pub(in super::super) struct Pixels(pub Quant);
+pub struct Pixels(pub Quant);
 
 impl Step for Pixels {
     fn name(&self) -> &'static str {
@@ -66,7 +77,7 @@ impl Step for Pixels {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Bytes)?;
+        inputs[0].expect(Kind::Bytes)?;
         match inputs[0].dims[..] {
             [1, h, w, c] if c * h * w > 0 => Ok(vec![Fact::new(Kind::Image, &[1, c, h, w])]),
             _ => Err(format!(
@@ -100,7 +111,14 @@ impl Step for Pixels {
 
 /// Codes, channels last, to floats `[1, c, h, w]`.
 #[derive(Debug)]
-pub(in super::super) struct DequantiseImage(pub Quant);
+pub struct DequantiseImage(pub Quant);
+
+impl DequantiseImage {
+    pub fn read(op: &Op<'_>) -> Option<Reading> {
+        let quant = op.quant()?;
+        (op.kind(0) == Some(Kind::Image)).then(|| Reading::new(DequantiseImage(quant), &[0]))
+    }
+}
 
 impl Step for DequantiseImage {
     fn name(&self) -> &'static str {
@@ -108,7 +126,7 @@ impl Step for DequantiseImage {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Image)?;
+        inputs[0].expect(Kind::Image)?;
         Ok(vec![Fact::new(Kind::Float, &inputs[0].dims)])
     }
 
@@ -129,7 +147,7 @@ impl Step for DequantiseImage {
 
 /// Sum of two pictures of codes.
 #[derive(Debug)]
-pub(in super::super) struct AddCodes {
+pub struct AddCodes {
     pub inputs: (Quant, Quant),
     pub quant: Quant,
 }
@@ -144,7 +162,7 @@ impl Step for AddCodes {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Image)?;
+        inputs[0].expect(Kind::Image)?;
         if inputs[0] != inputs[1] || !pixel(image(inputs[0])?.0).is_multiple_of(COLUMNS) {
             return Err(format!(
                 "{:?} is added to {:?}",
@@ -168,7 +186,7 @@ impl Step for AddCodes {
 
 /// The largest code of every window, channel by channel.
 #[derive(Debug)]
-pub(in super::super) struct MaxCodes {
+pub struct MaxCodes {
     pub window: Window,
 }
 
@@ -182,7 +200,7 @@ impl Step for MaxCodes {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Image)?;
+        inputs[0].expect(Kind::Image)?;
         let (c, h, w) = image(inputs[0])?;
         let made = self.window.made(h, w);
         let (h, w) = made.ok_or("the picture is smaller than the window")?;
@@ -217,7 +235,7 @@ impl Step for MaxCodes {
 
 /// Mean of every channel of a picture of codes, as a picture of one pixel.
 #[derive(Debug)]
-pub(in super::super) struct PoolCodes {
+pub struct PoolCodes {
     pub from: Quant,
     pub quant: Quant,
 }
@@ -232,7 +250,7 @@ impl Step for PoolCodes {
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
-        expect(inputs[0], Kind::Image)?;
+        inputs[0].expect(Kind::Image)?;
         let (c, _, _) = image(inputs[0])?;
         Ok(vec![Fact::new(Kind::Image, &[1, c, 1, 1])])
     }

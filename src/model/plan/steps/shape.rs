@@ -1,13 +1,24 @@
 //! Shapes: what the dimensions alone determine, and values seen in another shape.
 
-use super::super::{Fact, Io, Kind, Step};
-use super::expect;
+use crate::model::plan::op::{Op, Reading};
+use crate::model::plan::step::{Fact, Io, Kind, Step};
 
 /// `Shape`: known as soon as the shapes are.
 #[derive(Debug)]
-pub(in super::super) struct ShapeOf {
+pub struct ShapeOf {
     pub start: i64,
     pub end: Option<i64>,
+}
+
+impl ShapeOf {
+    pub fn read(op: &Op<'_>) -> Option<Reading> {
+        let step = ShapeOf {
+            start: op.node.int("start").unwrap_or(0),
+            end: op.node.int("end"),
+        };
+        let shaped = matches!(op.kind(0), Some(Kind::Float | Kind::Int));
+        shaped.then(|| Reading::new(step, &[0]))
+    }
 }
 
 /// `at`, counted from the end if negative, within `0..=len`.
@@ -46,7 +57,14 @@ impl Step for ShapeOf {
 
 /// `Slice` of a list of whole numbers that are known.
 #[derive(Debug)]
-pub(in super::super) struct SliceInts;
+pub struct SliceInts;
+
+impl SliceInts {
+    pub fn read(op: &Op<'_>) -> Option<Reading> {
+        let fits = op.node.inputs.len() == 3 && op.constant(0)?.is_index();
+        fits.then(|| Reading::new(SliceInts, &[0, 1, 2]))
+    }
+}
 
 impl Step for SliceInts {
     fn name(&self) -> &'static str {
@@ -81,7 +99,7 @@ impl Step for SliceInts {
 
 /// The same values in another shape.
 #[derive(Debug)]
-pub(in super::super) enum View {
+pub enum View {
     /// As it is.
     Identity,
     /// 0 keeps a dimension, −1 takes what is left.
@@ -92,6 +110,38 @@ pub(in super::super) enum View {
     Squeeze(Vec<i64>),
     /// Two dimensions, parted at the axis.
     Flatten(i64),
+}
+
+impl View {
+    pub fn identity(op: &Op<'_>) -> Option<Reading> {
+        View::Identity.of(op)
+    }
+
+    pub fn reshape(op: &Op<'_>) -> Option<Reading> {
+        // with `allowzero` a 0 is a size
+        let copies = op.node.int("allowzero").unwrap_or(0) == 0;
+        View::Reshape(op.ints(1)?).of(op).filter(|_| copies)
+    }
+
+    pub fn unsqueeze(op: &Op<'_>) -> Option<Reading> {
+        View::Unsqueeze(op.axes()?).of(op)
+    }
+
+    pub fn squeeze(op: &Op<'_>) -> Option<Reading> {
+        let all = op.input(1).is_none() && op.node.ints("axes").is_none();
+        let axes = if all { Vec::new() } else { op.axes()? };
+        View::Squeeze(axes).of(op)
+    }
+
+    pub fn flatten(op: &Op<'_>) -> Option<Reading> {
+        View::Flatten(op.node.int("axis").unwrap_or(1)).of(op)
+    }
+
+    /// What a constant becomes in another shape is tract's to say: it has no memory here.
+    fn of(self, op: &Op<'_>) -> Option<Reading> {
+        let held = op.is_float(0) && op.constant(0).is_none();
+        held.then(|| Reading::new(self, &[0]))
+    }
 }
 
 impl View {
@@ -163,7 +213,7 @@ impl Step for View {
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
         if matches!(inputs[0].kind, Kind::Rows | Kind::Image) {
-            expect(inputs[0], Kind::Float)?;
+            inputs[0].expect(Kind::Float)?;
         }
         let dims = self.dims(&inputs[0].dims);
         let dims = dims.ok_or_else(|| format!("{self:?} does not fit {:?}", inputs[0].dims))?;

@@ -1,0 +1,159 @@
+//! What a node can become, by domain and type: the one list of operators.
+//!
+//! [`blocks`] are groups of nodes that are one step, named after the node that a matcher starts
+//! at; [`SINGLE`] are ONNX's own operators that are a step by themselves; those of the domain
+//! `demeanor` are in [`fusion`](crate::fusion::function).
+
+use super::{FusedOp, Matcher};
+use crate::fusion::catalogue::DOMAIN;
+use crate::model::plan::error::PlanError;
+use crate::model::plan::op::{Op, Reading};
+use crate::model::plan::steps::{
+    Binary, BinaryOp, Call, CastInts, DequantiseImage, GatherInts, LayerNorm, QuantiseImage,
+    Reduce, ShapeOf, SliceInts, Softmax, Tanh, Transpose, View,
+};
+
+type Match<'a> = fn(&Matcher<'a>, usize) -> Option<Vec<FusedOp>>;
+
+/// In this order: a larger group before the smaller ones inside it.
+pub(super) fn blocks<'a>() -> [(&'static str, Match<'a>); 12] {
+    [
+        ("MatMulInteger", Matcher::attention),
+        ("ConvInteger", Matcher::conv1d),
+        ("MatMulInteger", Matcher::linear),
+        ("MatMulInteger", Matcher::product),
+        ("AveragePool", Matcher::average),
+        ("Gather", Matcher::embedding),
+        ("Slice", Matcher::head_of_table),
+        ("Add", Matcher::add_codes),
+        ("GlobalAveragePool", Matcher::pool_codes),
+        ("QLinearConv", Matcher::conv),
+        ("Transpose", Matcher::pixels),
+        ("MaxPool", Matcher::max_codes),
+    ]
+}
+
+type Read = fn(&Op<'_>) -> Option<Reading>;
+
+const SINGLE: &[(&str, Read)] = &[
+    ("Add", |op| Binary::read(op, BinaryOp::Add)),
+    ("Cast", CastInts::read),
+    ("DequantizeLinear", DequantiseImage::read),
+    ("Div", |op| Binary::read(op, BinaryOp::Div)),
+    ("Flatten", View::flatten),
+    ("Gather", GatherInts::read),
+    ("Identity", View::identity),
+    ("LayerNormalization", LayerNorm::read),
+    ("Mul", |op| Binary::read(op, BinaryOp::Mul)),
+    ("QuantizeLinear", QuantiseImage::read),
+    ("ReduceMean", |op| Reduce::read(op, true)),
+    ("ReduceSum", |op| Reduce::read(op, false)),
+    ("Reshape", View::reshape),
+    ("Shape", ShapeOf::read),
+    ("Slice", SliceInts::read),
+    ("Softmax", Softmax::read),
+    ("Squeeze", View::squeeze),
+    ("Sub", |op| Binary::read(op, BinaryOp::Sub)),
+    ("Tanh", Tanh::read),
+    ("Transpose", Transpose::read),
+    ("Unsqueeze", View::unsqueeze),
+];
+
+/// One node as one step of ours, `None` where it is tract's.
+///
+/// # Errors
+/// An operator of the domain `demeanor` with weights that do not fit it.
+pub(super) fn read(op: &Op<'_>) -> Result<Option<Reading>, PlanError> {
+    let node = &op.node.proto;
+    match node.domain.as_str() {
+        "" | "ai.onnx" => {
+            let known = SINGLE.iter().find(|(name, _)| *name == node.op_type);
+            let alone = node.output.len() == 1;
+            Ok(known.filter(|_| alone).and_then(|(_, read)| read(op)))
+        }
+        DOMAIN => Call::read(op),
+        _ => Ok(None),
+    }
+}
+
+/// Standard operators that make floats of floats and whole numbers of such.
+pub(super) const SAME_KIND: &[&str] = &[
+    "Abs",
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Ceil",
+    "Celu",
+    "Clip",
+    "Concat",
+    "Conv",
+    "ConvTranspose",
+    "Cos",
+    "CumSum",
+    "DepthToSpace",
+    "Div",
+    "Elu",
+    "Erf",
+    "Exp",
+    "Expand",
+    "Flatten",
+    "Floor",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "Gemm",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "InstanceNormalization",
+    "LRN",
+    "LayerNormalization",
+    "LeakyRelu",
+    "Log",
+    "LogSoftmax",
+    "LpNormalization",
+    "MatMul",
+    "Max",
+    "MaxPool",
+    "Mean",
+    "Min",
+    "Mul",
+    "Neg",
+    "PRelu",
+    "Pad",
+    "Pow",
+    "Reciprocal",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "Relu",
+    "Reshape",
+    "Round",
+    "ScatterElements",
+    "ScatterND",
+    "Selu",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Slice",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "SpaceToDepth",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Tanh",
+    "ThresholdedRelu",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+];

@@ -1,0 +1,177 @@
+//! tract: what runs a model that is not planned here, as a whole or node by node.
+//!
+//! It allocates what shapes ask for without looking, so shapes are looked at first.
+
+use super::load::Output;
+use super::plan::{Given, Placement};
+use super::{Audit, MOST_BYTES, functions, too_large};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::DatumType;
+use tract_onnx::tract_hir::internal::*;
+
+/// Whether tract has an operator of this name.
+pub(super) fn knows(op: &str) -> bool {
+    static NAMES: OnceLock<HashSet<String>> = OnceLock::new();
+    let names = NAMES.get_or_init(|| tract_onnx::onnx().op_register.0.into_keys().collect());
+    names.contains(op)
+}
+
+/// What runs, once the memory that its known shapes ask for is found to be possible.
+pub(super) fn optimised(model: InferenceModel) -> TractResult<TypedModel> {
+    let model = model.into_typed()?;
+    check_memory(&model, &SymbolValues::default())?;
+    let model = model.into_decluttered()?;
+    check_memory(&model, &SymbolValues::default())?;
+    model.into_optimized()
+}
+
+/// Refuses values that take more than [`MOST_BYTES`] while they are needed. What depends on
+/// sizes that are not known yet counts for nothing.
+fn check_memory(model: &TypedModel, sizes: &SymbolValues) -> TractResult<()> {
+    let bytes = |outlet: &OutletId| -> TractResult<usize> {
+        let fact = model.outlet_fact(*outlet)?;
+        let mut bytes = fact.datum_type.size_of();
+        for dim in fact.shape.iter() {
+            match dim.eval_to_i64(sizes) {
+                Ok(dim) => bytes = bytes.saturating_mul(usize::try_from(dim).unwrap_or(0)),
+                Err(_) => return Ok(0),
+            }
+        }
+        Ok(bytes)
+    };
+    let order = model.eval_order()?;
+    let mut last = vec![usize::MAX; model.nodes().len()];
+    for (at, node) in order.iter().enumerate() {
+        for input in &model.node(*node).inputs {
+            last[input.node] = at;
+        }
+    }
+    let made = |node: usize| -> TractResult<usize> {
+        let outputs = 0..model.node(node).outputs.len();
+        let mut sizes = outputs.map(|slot| bytes(&OutletId::new(node, slot)));
+        sizes.try_fold(0_usize, |sum, size| Ok(sum.saturating_add(size?)))
+    };
+    let mut alive = 0_usize;
+    for (at, node) in order.iter().enumerate() {
+        alive = alive.saturating_add(made(*node)?);
+        ensure!(alive <= MOST_BYTES, "{}", too_large(alive));
+        let read: HashSet<usize> = model.node(*node).inputs.iter().map(|i| i.node).collect();
+        for read in read.into_iter().filter(|read| last[*read] == at) {
+            alive = alive.saturating_sub(made(read)?);
+        }
+    }
+    Ok(())
+}
+
+/// A whole model that tract runs.
+#[derive(Debug)]
+pub(super) struct Whole {
+    plan: Arc<TypedSimplePlan>,
+    why: String,
+    /// Shapes of the last run's inputs: their memory is known to be possible.
+    seen: Mutex<Vec<Vec<usize>>>,
+}
+
+impl Whole {
+    /// `why` it is not planned here.
+    pub(super) fn new(mut proto: ModelProto, why: String) -> TractResult<(Whole, Audit)> {
+        functions::inline(&mut proto).map_err(TractError::msg)?;
+        let nodes = proto.graph.iter().flat_map(|g| &g.node);
+        if let Some(node) = nodes.into_iter().find(|n| !knows(&n.op_type)) {
+            let dot = if node.domain.is_empty() { "" } else { "." };
+            bail!(
+                "calls the operator {}{dot}{}, which is not known here; write it with ONNX's own \
+                 operators, or carry its body as a function",
+                node.domain,
+                node.op_type
+            );
+        }
+        let model = tract_onnx::onnx().model_for_proto_model(&proto)?;
+        // tract has its own copy of the weights by now
+        drop(proto);
+        let model = optimised(model)?;
+        for (at, outlet) in model.output_outlets()?.iter().enumerate() {
+            let kind = model.outlet_fact(*outlet)?.datum_type;
+            ensure!(
+                kind == DatumType::F32,
+                "gives output {at} as {kind:?}, and answers are f32 here: cast it in the file"
+            );
+        }
+        let audit = Audit::of(&model)?;
+        let whole = Whole {
+            plan: TypedSimplePlan::new(model)?,
+            why,
+            seen: Mutex::new(Vec::new()),
+        };
+        Ok((whole, audit))
+    }
+
+    pub(super) fn placed(&self) -> Vec<Placement> {
+        vec![Placement {
+            nodes: vec!["the whole model".into()],
+            kernel: "tract".into(),
+            tract: Some(self.why.clone()),
+        }]
+    }
+
+    pub(super) fn run(&self, inputs: &[(&[usize], Given<'_>)]) -> TractResult<Vec<Output>> {
+        self.check_inputs(inputs)?;
+        let model = self.plan.model();
+        let mut values = tvec!();
+        for (at, (dims, given)) in inputs.iter().enumerate() {
+            let tensor = match given {
+                Given::Floats(x) => Tensor::from_shape(dims, x)?,
+                Given::Ints(x) => Tensor::from_shape(dims, x)?,
+                Given::Bytes(x) => Tensor::from_shape(dims, x)?,
+            };
+            // half floats, int32 and the like are given as the wider type
+            let wanted = model.input_fact(at)?.datum_type;
+            values.push(tensor.cast_to_dt(wanted)?.into_owned().into_tvalue());
+        }
+        let outputs = self.plan.run(values)?;
+        let floats = outputs.iter().map(|o| {
+            let plain = o.try_as_plain_ram()?;
+            Ok(Output::of(o.shape(), plain.as_slice::<f32>()?))
+        });
+        floats.collect()
+    }
+
+    /// Whether inputs of these shapes fit the model, and memory what it makes of them.
+    fn check_inputs(&self, inputs: &[(&[usize], Given<'_>)]) -> TractResult<()> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen
+            .iter()
+            .map(Vec::as_slice)
+            .eq(inputs.iter().map(|(dims, _)| *dims))
+        {
+            return Ok(());
+        }
+        let model = self.plan.model();
+        let wanted = model.input_outlets()?.len();
+        ensure!(
+            wanted == inputs.len(),
+            "takes {wanted} inputs, {} were given",
+            inputs.len()
+        );
+        let mut sizes = SymbolValues::default();
+        for (at, (dims, _)) in inputs.iter().enumerate() {
+            for (dim, size) in model.input_fact(at)?.shape.iter().zip(*dims) {
+                if let TDim::Sym(symbol) = dim {
+                    sizes = sizes.with(symbol, *size as i64);
+                }
+            }
+        }
+        check_memory(model, &sizes)?;
+        *seen = inputs.iter().map(|(dims, _)| dims.to_vec()).collect();
+        Ok(())
+    }
+}
+
+/// The root of an error chain on one line, short enough to read.
+pub(super) fn sentence(error: &TractError) -> String {
+    let root = error.root_cause().to_string();
+    let line = root.lines().next().unwrap_or_default();
+    line.chars().take(200).collect()
+}

@@ -1,0 +1,90 @@
+//! `classes`: logits over classes, calibrated by a temperature.
+
+use super::{Given, Head, Reply, Size};
+use crate::decision::softmax;
+use crate::model::{self, Bundle, Model, ModelError, Output, manifest};
+
+/// Name of the output that holds the logits.
+const LOGITS: &str = "logits";
+
+struct Classes {
+    /// What errors call it.
+    name: String,
+    /// `None` where the logits are a trunk's own output.
+    model: Option<Model>,
+    temperature: f32,
+    classes: usize,
+}
+
+pub(super) fn load(
+    bundle: &Bundle,
+    head: &manifest::Head,
+    size: Size,
+) -> Result<Box<dyn Head>, ModelError> {
+    let mut model = None;
+    if let Some(file) = &head.file {
+        let loaded = Model::load(bundle, file, size.threads)?.expect_outputs(&[LOGITS])?;
+        if loaded.arity() != head.reads.len() {
+            let (takes, reads) = (loaded.arity(), head.reads.len());
+            return Err(loaded.refused(format!(
+                "takes {takes} inputs, and head `{}` reads {reads}",
+                head.name
+            )));
+        }
+        model = Some(loaded);
+    }
+    Ok(Box::new(Classes {
+        name: head.file.clone().unwrap_or_else(|| head.name.clone()),
+        model,
+        temperature: head.temperature,
+        classes: size.classes,
+    }))
+}
+
+impl Head for Classes {
+    fn answer(&self, given: &Given<'_>) -> Result<Reply, ModelError> {
+        let Some(model) = &self.model else {
+            let logits = match given.values.first() {
+                Some((_, model::Given::Floats(logits))) => logits,
+                _ => &[][..],
+            };
+            return Ok(Reply {
+                scores: self.calibrate(logits)?,
+                outputs: Vec::new(),
+            });
+        };
+        let mut outputs: Vec<(String, Output)> = model
+            .outputs()
+            .iter()
+            .cloned()
+            .zip(model.run(&given.values)?)
+            .collect();
+        let at = model.output(LOGITS).unwrap_or(0);
+        let (_, logits) = outputs.swap_remove(at);
+        Ok(Reply {
+            scores: self.calibrate(&logits.values)?,
+            outputs,
+        })
+    }
+
+    fn gives(&self, output: &str) -> bool {
+        let model = self.model.as_ref();
+        model.is_some_and(|m| m.output(output).is_some())
+    }
+}
+
+impl Classes {
+    fn calibrate(&self, logits: &[f32]) -> Result<Vec<f32>, ModelError> {
+        if logits.len() == self.classes {
+            return Ok(softmax(logits, self.temperature));
+        }
+        Err(ModelError::Refused {
+            name: self.name.clone(),
+            what: format!(
+                "gives {} logits, and the manifest names {} classes",
+                logits.len(),
+                self.classes
+            ),
+        })
+    }
+}

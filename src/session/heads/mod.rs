@@ -1,0 +1,103 @@
+//! Heads: what reads the trunks' outputs and answers.
+//!
+//! Each kind is a file here and a row of [`KINDS`]; a manifest names it. A head knows nothing
+//! of tasks.
+
+mod classes;
+mod mean;
+
+use crate::model::{Bundle, Input, ModelError, Output, manifest};
+
+/// A head, loaded.
+pub(super) trait Head: Send {
+    /// Answers about what the manifest says it reads.
+    ///
+    /// # Errors
+    /// A model that fails, or gives another number of scores than there are labels.
+    fn answer(&self, given: &Given<'_>) -> Result<Reply, ModelError>;
+
+    /// Whether it gives an output of this name; those that a manifest wants explained must.
+    fn gives(&self, output: &str) -> bool;
+}
+
+/// What a head reads.
+#[derive(Default)]
+pub(super) struct Given<'a> {
+    /// Outputs of trunks, in the order of `reads`.
+    pub values: Vec<Input<'a>>,
+    /// Answers of other heads, in the order of `of`.
+    pub replies: Vec<&'a Reply>,
+}
+
+/// What a head answers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Reply {
+    /// Calibrated probabilities in the order of the labels; sum to 1.
+    pub scores: Vec<f32>,
+    /// Everything else that its file gives, by name.
+    pub outputs: Vec<(String, Output)>,
+}
+
+impl Reply {
+    /// An output by its name.
+    pub fn output(&self, name: &str) -> Option<&Output> {
+        let found = self.outputs.iter().find(|(known, _)| known == name);
+        found.map(|(_, output)| output)
+    }
+}
+
+/// A kind of head: its name in manifests, and how one is loaded.
+pub(super) struct Kind {
+    pub name: &'static str,
+    load: fn(&Bundle, &manifest::Head, Size) -> Result<Box<dyn Head>, ModelError>,
+}
+
+/// What a manifest does not say of a head itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    /// Classes that it tells apart.
+    pub classes: usize,
+    /// Workers that share the large steps of its model.
+    pub threads: usize,
+}
+
+/// Every kind of this build.
+pub(super) static KINDS: &[Kind] = &[
+    Kind {
+        name: "classes",
+        load: classes::load,
+    },
+    Kind {
+        name: "mean",
+        load: mean::load,
+    },
+    // what it decides is the session's to act on; what it says are classes
+    Kind {
+        name: "gate",
+        load: classes::load,
+    },
+];
+
+/// Loads a head of a bundle.
+///
+/// # Errors
+/// A kind that this build does not know; a file that is refused.
+pub(super) fn load(
+    bundle: &Bundle,
+    head: &manifest::Head,
+    size: Size,
+) -> Result<Box<dyn Head>, ModelError> {
+    let kind = KINDS.iter().find(|k| k.name == head.kind).ok_or_else(|| {
+        let known: Vec<&str> = KINDS.iter().map(|k| k.name).collect();
+        ModelError::Refused {
+            name: bundle.name(),
+            what: format!(
+                "its head `{}` is of kind `{}`, and this build knows {}",
+                head.name,
+                head.kind,
+                known.join(", ")
+            ),
+        }
+    })?;
+    (kind.load)(bundle, head, size)
+}

@@ -1,0 +1,437 @@
+//! The heart: observations in, events out.
+//!
+//! A [`Session`] holds the trunks and heads of the tasks that are asked for, and what is
+//! remembered between observations: the dialogue, moving averages, faces in sight. `analyze`,
+//! `run`, `eval`, `doctor` and a library's user call the same [`Session::observe`].
+//!
+//! ```
+//! use demeanor::{Observation, Session, SessionOptions};
+//!
+//! let mut session = Session::open(SessionOptions::default())?;
+//! let events = session.observe(&Observation::of_words("chat", "What a lovely day!"))?;
+//! assert_eq!(events[0].task, "emotion");
+//! println!("{}: {:?}", events[0].label, events[0].scores);
+//! # Ok::<(), demeanor::Error>(())
+//! ```
+
+mod explain;
+mod heads;
+mod observation;
+mod task;
+mod trunks;
+mod warm_up;
+
+pub use observation::{Observation, Scene};
+pub use task::UNSURE;
+pub use warm_up::Trial;
+
+use crate::Error;
+use crate::event::{Event, Face, Faces};
+use crate::model::manifest::{Manifest, Trunk};
+use crate::model::{Bundle, ModelError, bundles};
+use crate::text::{History, HistoryLimits};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use task::{Context, Task};
+use trunks::Trunks;
+
+/// A face seen longer ago than this is no longer that of who speaks.
+pub const FRESH: Duration = Duration::from_secs(2);
+
+/// Tasks that are to be answered; written as a list of their names.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub struct Tasks(Vec<String>);
+
+impl Tasks {
+    /// Reads `emotion,sentiment`. Whether there are such tasks, the bundles know.
+    ///
+    /// # Errors
+    /// An empty list, in a sentence.
+    pub fn parse(text: &str) -> Result<Tasks, String> {
+        Tasks::try_from(text.split(',').map(String::from).collect::<Vec<_>>())
+    }
+
+    /// Their names, as they were given.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Whether a task is among them.
+    pub fn has(&self, task: &str) -> bool {
+        self.0.iter().any(|name| name == task)
+    }
+}
+
+impl TryFrom<Vec<String>> for Tasks {
+    type Error = String;
+
+    fn try_from(names: Vec<String>) -> Result<Tasks, String> {
+        let names: Vec<String> = names.iter().map(|n| n.trim().to_owned()).collect();
+        if names.iter().all(String::is_empty) {
+            return Err("no task is named".into());
+        }
+        Ok(Tasks(names))
+    }
+}
+
+/// Where faces are looked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FaceSearch {
+    /// A detector finds them.
+    #[default]
+    Find,
+    /// Every image is one face: what labelled sets of faces hold.
+    Whole,
+}
+
+/// What a session answers, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// A bundle, or a folder of bundles; the embedded ones when `None`.
+    pub models: Option<PathBuf>,
+    /// Which tasks answer; when `None` every task whose own inputs are there: one that judges
+    /// images stays silent about words alone.
+    pub tasks: Option<Tasks>,
+    /// Half-life of smoothing in seconds; 0 is off.
+    pub smooth: f64,
+    /// Overrides the bundles' own threshold.
+    pub unsure_below: Option<f32>,
+    /// Adds salient tokens and frames.
+    pub explain: bool,
+    /// Seconds of silence after which the dialogue is forgotten.
+    pub forget: f64,
+    /// Voice may be judged; off at work and at school.
+    pub voice: bool,
+    /// Sound that a gate takes for no speech is judged all the same.
+    pub all_sounds: bool,
+    /// Where faces are looked for.
+    pub faces: FaceSearch,
+    /// Events carry what a page shows of their making.
+    pub evidence: bool,
+    /// Every head answers, ablations too: what `eval` compares.
+    pub every_head: bool,
+    /// Workers that share the large steps of a model, 1 to [`MAX_THREADS`](crate::kernels::MAX_THREADS).
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            models: None,
+            tasks: None,
+            smooth: 0.0,
+            unsure_below: None,
+            explain: false,
+            forget: 60.0,
+            voice: true,
+            all_sounds: false,
+            faces: FaceSearch::Find,
+            evidence: false,
+            every_head: false,
+            threads: 1,
+        }
+    }
+}
+
+/// What the nearest face showed, and when.
+struct Nearest {
+    at: Option<Duration>,
+    face: Face,
+    scores: Vec<(String, f32)>,
+}
+
+impl Nearest {
+    /// Whether it says something about what is said now; an image that stands by itself has
+    /// no time, and its faces are its own.
+    fn is_fresh(&self, now: Option<Duration>) -> bool {
+        match (self.at, now) {
+            (Some(at), Some(now)) => now.saturating_sub(at) <= FRESH,
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
+/// A bundle, and its task once something asks for it.
+struct Slot {
+    bundle: Bundle,
+    task: Option<Task>,
+}
+
+impl Slot {
+    fn manifest(&self) -> &Manifest {
+        &self.bundle.manifest
+    }
+}
+
+/// Tasks that are ready to answer, with what they remember.
+///
+/// Nothing of an observation is kept but the words said last (see [`History`]), where faces
+/// were, and averages of scores.
+pub struct Session {
+    options: Options,
+    slots: Vec<Slot>,
+    trunks: Trunks,
+    history: History,
+    nearest: HashMap<String, Nearest>,
+    /// Numbers of the faces that were in sight at the last look.
+    in_sight: Vec<u32>,
+    change: Option<Faces>,
+}
+
+impl Session {
+    /// Reads the bundles, each file once, and checks their hashes. Models are loaded when the
+    /// first observation asks for them, or by [`Session::warm_up`].
+    ///
+    /// # Errors
+    /// A bundle that is refused; a task that no bundle answers; a folder without a bundle.
+    pub fn open(options: Options) -> Result<Session, Error> {
+        let found = bundles(options.models.as_deref())?;
+        Session::of(found, options)
+    }
+
+    /// The same with bundles that were read before.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub fn of(found: Vec<Bundle>, options: Options) -> Result<Session, Error> {
+        let known: Vec<&str> = found.iter().map(|b| b.manifest.task.as_str()).collect();
+        if known.is_empty() {
+            return Err(ModelError::missing("any task", options.models.as_deref()).into());
+        }
+        for name in options.tasks.iter().flat_map(Tasks::names) {
+            if !known.contains(&name) {
+                return Err(unknown_task(name, &known, options.models.is_some()));
+            }
+        }
+        let slots = found.into_iter().map(|bundle| Slot { bundle, task: None });
+        let mut session = Session {
+            slots: slots.collect(),
+            trunks: Trunks::new(options.threads),
+            history: History::new(HistoryLimits::default()),
+            nearest: HashMap::new(),
+            in_sight: Vec::new(),
+            change: None,
+            options,
+        };
+        session.restart();
+        Ok(session)
+    }
+
+    /// How it answers.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Names of the tasks that may answer, in the order of their bundles.
+    pub fn tasks(&self) -> Vec<String> {
+        let asked = self.slots.iter().map(|s| &s.manifest().task);
+        asked.filter(|t| self.is_asked(t)).cloned().collect()
+    }
+
+    /// The bundle that answers a task.
+    pub fn bundle(&self, task: &str) -> Option<&Bundle> {
+        let slot = self.slots.iter().find(|s| s.manifest().task == task);
+        slot.map(|s| &s.bundle)
+    }
+
+    /// Another stream: the dialogue, moving averages and faces start afresh.
+    pub fn restart(&mut self) {
+        let longest = self.slots.iter().filter_map(|s| s.manifest().text.as_ref());
+        self.history = History::new(HistoryLimits {
+            utterances: longest.map(|t| t.history).max().unwrap_or(0),
+            silence: Duration::from_secs_f64(self.options.forget.clamp(0.0, 1e9)),
+            ..HistoryLimits::default()
+        });
+        self.trunks.restart();
+        self.nearest.clear();
+        self.in_sight.clear();
+        self.change = None;
+        for task in self.slots.iter_mut().filter_map(|s| s.task.as_mut()) {
+            task.restart(&self.options);
+        }
+    }
+
+    /// Words said before the stream began.
+    pub fn remember(&mut self, words: &str) {
+        self.history.push(words, Duration::ZERO);
+    }
+
+    /// Whether any task that is asked for could answer about words or sound alone.
+    pub fn listens(&self) -> bool {
+        let observed = [Trunk::Speech, Trunk::Text];
+        let asked = self
+            .slots
+            .iter()
+            .filter(|s| self.is_asked(&s.manifest().task));
+        asked
+            .map(Slot::manifest)
+            .any(|m| observed.iter().any(|t| m.reads(*t)))
+    }
+
+    /// Answers about an observation: events of those tasks that have what their heads read.
+    ///
+    /// # Errors
+    /// A model that is refused or fails.
+    pub fn observe(&mut self, observed: &Observation<'_>) -> Result<Vec<Event>, Error> {
+        self.trunks.next();
+        let clock = observed.clock();
+        let history: Vec<String> = self
+            .history
+            .recall(clock)
+            .into_iter()
+            .map(String::from)
+            .collect();
+        if observed.at.is_none() {
+            self.nearest.clear();
+        }
+        let mut told: Vec<(bool, Vec<Event>)> = Vec::new();
+        for at in self.order(observed) {
+            self.load(at)?;
+            let Some(task) = &mut self.slots[at].task else {
+                continue;
+            };
+            let mut context = Context {
+                trunks: &mut self.trunks,
+                options: &self.options,
+                history: &history,
+                nearest: &self.nearest,
+            };
+            let answers = task.observe(observed, &mut context)?;
+            let manifest = self.slots[at].manifest();
+            if let Some((face, scores)) = answers.nearest {
+                let labels = manifest.labels.iter().cloned();
+                let nearest = Nearest {
+                    at: observed.at,
+                    face,
+                    scores: labels.zip(scores).collect(),
+                };
+                self.nearest.insert(manifest.task.clone(), nearest);
+            }
+            if self.is_asked(&manifest.task) {
+                told.push((manifest.late.is_some(), answers.events));
+            }
+        }
+        if let Some(words) = observed.words {
+            self.history.push(words, clock);
+        }
+        if observed.is_look() {
+            self.watch(observed);
+        }
+        // of what somebody said, the answer about the speaker comes first
+        if observed.scene.is_none() || observed.at.is_some() {
+            told.sort_by_key(|(late, _)| !late);
+        }
+        Ok(told.into_iter().flat_map(|(_, events)| events).collect())
+    }
+
+    /// Who came into sight or went out of it since this was asked last; looks of a stream tell.
+    /// A face that is lost for a few looks is still taken to be there.
+    pub fn faces_change(&mut self) -> Option<Faces> {
+        self.change.take()
+    }
+
+    fn watch(&mut self, look: &Observation<'_>) {
+        let Some(ids) = self.trunks.in_sight() else {
+            return;
+        };
+        let lacking = |among: &[u32], ids: &[u32]| -> Vec<u32> {
+            let lacking = ids.iter().filter(|id| !among.contains(id));
+            lacking.copied().collect()
+        };
+        let (came, left) = (lacking(&self.in_sight, &ids), lacking(&ids, &self.in_sight));
+        self.in_sight.clone_from(&ids);
+        if !came.is_empty() || !left.is_empty() {
+            self.change = Some(Faces {
+                source: look.scene.map_or(look.source, |s| s.source).to_owned(),
+                at: look.at.map(|at| at.as_secs_f64()),
+                ids,
+                came,
+                left,
+            });
+        }
+    }
+
+    /// Places of the tasks that look at an observation, those first whose answers others read.
+    fn order(&self, observed: &Observation<'_>) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.slots.len())
+            .filter(|at| self.looks_at(self.slots[*at].manifest(), observed))
+            .collect();
+        order.sort_by_key(|at| {
+            let manifest = self.slots[*at].manifest();
+            match (manifest.late.is_some(), manifest.reads(Trunk::Face)) {
+                (true, _) => 2,
+                (false, true) => 1,
+                (false, false) => 0,
+            }
+        });
+        order
+    }
+
+    fn is_asked(&self, task: &str) -> bool {
+        self.options.tasks.as_ref().is_none_or(|t| t.has(task))
+    }
+
+    /// Whether an answer of `task` is read by a task that is asked for.
+    pub(crate) fn is_read(&self, task: &str) -> bool {
+        let readers = self.slots.iter().map(Slot::manifest);
+        readers
+            .filter(|m| self.is_asked(&m.task))
+            .any(|m| m.late.as_ref().is_some_and(|l| l.task == task))
+    }
+
+    fn looks_at(&self, manifest: &Manifest, observed: &Observation<'_>) -> bool {
+        let faces = observed.shows_faces() && manifest.reads(Trunk::Face);
+        if !self.is_asked(&manifest.task) {
+            return faces && self.is_read(&manifest.task);
+        }
+        if faces {
+            return true;
+        }
+        if observed.is_look() {
+            return false;
+        }
+        let image = observed.scene.is_some() && manifest.reads(Trunk::Image);
+        let speech = observed.utterance.is_some() && manifest.reads(Trunk::Speech);
+        let text = observed.words.is_some() && manifest.reads(Trunk::Text);
+        let face = observed.shows_faces() && manifest.late.is_some();
+        // who judges images was not asked about words, unless by name
+        let silent = manifest.reads(Trunk::Image) && self.options.tasks.is_none();
+        image || face || (!silent && (speech || text))
+    }
+
+    fn load(&mut self, at: usize) -> Result<(), Error> {
+        let slot = &mut self.slots[at];
+        if slot.task.is_none() {
+            let loaded = Task::load(&slot.bundle, &mut self.trunks, &self.options)?;
+            slot.task = Some(loaded);
+        }
+        Ok(())
+    }
+}
+
+fn unknown_task(name: &str, known: &[&str], from_folder: bool) -> Error {
+    let known = known.join(", ");
+    let place = match from_folder {
+        true => "in that folder",
+        false => "built in",
+    };
+    Error::Usage(format!(
+        "no bundle answers `{name}`; the tasks {place} are {known}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_a_list_of_names() {
+        let tasks = Tasks::parse("emotion, sentiment");
+        assert!(tasks.is_ok_and(|t| t.has("emotion") && t.has("sentiment") && !t.has("x")));
+        assert!(Tasks::parse("").is_err() && Tasks::parse(" , ").is_err());
+    }
+}

@@ -1,0 +1,765 @@
+//! A task: the trunks and heads that a manifest names, with what it remembers over time.
+
+use super::explain;
+use super::heads::{self, Given, Head, Reply, Size};
+use super::observation::{Observation, Scene};
+use super::trunks::{Encoding, Handle, MIN_SAMPLES, Trunks, timed};
+use super::{FaceSearch, Nearest, Options};
+use crate::decision::{Smoother, choose, top};
+use crate::event::{Attention, Event, Evidence, Explanation, Face, Gap, Latency, Modality};
+use crate::model::manifest::{self, Manifest, Trunk};
+use crate::model::{self, Bundle, Model, ModelError};
+use crate::signal::segment::{self, Utterance};
+use crate::vision::faces::{Found, Rect};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// A share of clipped samples that a reader should know of.
+const CLIPPING: f64 = 0.01;
+/// FaceSearch of an image that are judged, the most certain ones.
+const MAX_JUDGED: usize = 16;
+/// The label of an answer that no class is certain enough for.
+pub const UNSURE: &str = "unsure";
+
+/// What a task sees of the session while it answers.
+pub(super) struct Context<'a> {
+    pub trunks: &'a mut Trunks,
+    pub options: &'a Options,
+    /// What was said before, oldest first.
+    pub history: &'a [String],
+    /// What the nearest face last showed, by the task that said so.
+    pub nearest: &'a HashMap<String, Nearest>,
+}
+
+/// A task's answers about an observation.
+#[derive(Default)]
+pub(super) struct Answers {
+    pub events: Vec<Event>,
+    /// The face that takes up most of the image, with its scores.
+    pub nearest: Option<(Face, Vec<f32>)>,
+}
+
+/// A task, ready to answer.
+pub(super) struct Task {
+    bundle: String,
+    manifest: Manifest,
+    handles: BTreeMap<Trunk, Handle>,
+    /// In the order of the manifest; `None` for ablations that nobody asked for.
+    heads: Vec<Option<Box<dyn Head>>>,
+    smoother: Smoother,
+    faces: HashMap<u32, Smoother>,
+}
+
+/// What the trunks made of an observation, and what became of the rest.
+#[derive(Default)]
+struct Encoded {
+    by: BTreeMap<Trunk, Arc<Encoding>>,
+    latency: Latency,
+    notes: Vec<String>,
+    /// There was an image, and it showed one colour.
+    blank: bool,
+}
+
+impl Task {
+    /// Loads the heads of a bundle, and the trunks that they read.
+    ///
+    /// # Errors
+    /// A file that is missing, refused, or claims more than it does; a head that reads what its
+    /// trunk does not give.
+    pub fn load(
+        bundle: &Bundle,
+        trunks: &mut Trunks,
+        options: &Options,
+    ) -> Result<Task, ModelError> {
+        let manifest = bundle.manifest.clone();
+        let mut handles = BTreeMap::new();
+        if let Some(speech) = &manifest.speech {
+            handles.insert(Trunk::Speech, trunks.load_speech(bundle, speech)?);
+        }
+        if let Some(text) = &manifest.text {
+            handles.insert(Trunk::Text, trunks.load_text(bundle, text)?);
+        }
+        if let Some(image) = &manifest.image {
+            handles.insert(Trunk::Image, trunks.load_image(bundle, image)?);
+        }
+        if let Some(face) = &manifest.face {
+            handles.insert(Trunk::Face, trunks.load_face(bundle, face)?);
+        }
+        let mut heads = Vec::new();
+        for head in &manifest.heads {
+            for read in &head.reads {
+                check_read(read, handles.get(&read.trunk), trunks)?;
+            }
+            if head.ablation && !options.every_head {
+                heads.push(None);
+                continue;
+            }
+            let classes = match head.labels.len() {
+                0 => manifest.labels.len(),
+                own => own,
+            };
+            let threads = options.threads;
+            let loaded = heads::load(bundle, head, Size { classes, threads })?;
+            if let Some(lacking) = head.explain.values().find(|o| !loaded.gives(o)) {
+                return Err(ModelError::Refused {
+                    name: bundle.name(),
+                    what: format!("head `{}` gives no output `{lacking}`", head.name),
+                });
+            }
+            heads.push(Some(loaded));
+        }
+        let mut task = Task {
+            bundle: bundle.name(),
+            manifest,
+            handles,
+            heads,
+            smoother: Smoother::new(0.0),
+            faces: HashMap::new(),
+        };
+        task.restart(options);
+        Ok(task)
+    }
+
+    /// Another stream: moving averages start afresh.
+    pub fn restart(&mut self, options: &Options) {
+        let half_life = match self.manifest.decision.smooth {
+            true => options.smooth,
+            false => 0.0,
+        };
+        self.smoother = Smoother::new(half_life);
+        self.faces.clear();
+    }
+
+    /// Answers about an observation; nothing when no head has what it reads.
+    ///
+    /// # Errors
+    /// A model that fails.
+    pub fn observe(
+        &mut self,
+        observed: &Observation<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Answers, ModelError> {
+        let mut answers = Answers::default();
+        if let (true, Some(scene)) = (observed.shows_faces(), &observed.scene)
+            && self.manifest.reads(Trunk::Face)
+        {
+            answers = self.judge_faces(observed, scene, context)?;
+        }
+        if !observed.is_look()
+            && let Some(event) = self.answer(observed, context)?
+        {
+            answers.events.push(event);
+        }
+        Ok(answers)
+    }
+
+    fn answer(
+        &mut self,
+        observed: &Observation<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Option<Event>, ModelError> {
+        let mut encoded = self.encode(observed, context)?;
+        let late = self.late(observed, context);
+        let best = self.best(&encoded.by);
+        let reply = match best {
+            Some(at) => Some(self.ask(at, &encoded.by, Some(&mut encoded.latency))?),
+            None => None,
+        };
+        let mut modality = Modality::default();
+        let mut notes = Vec::new();
+        if let Some(at) = best {
+            modality = modality_of(&self.manifest.trunks(&self.manifest.heads[at]));
+            notes.extend(self.missing(&modality, context));
+        }
+        let scores = match (&reply, &late) {
+            (Some(reply), Some((share, _))) => late_fusion(&reply.scores, share),
+            (Some(reply), None) => reply.scores.clone(),
+            (None, Some((share, _))) => match face_alone(share) {
+                Some(scores) => scores,
+                None => return Ok(None),
+            },
+            (None, None) if encoded.blank => {
+                return Ok(Some(self.blank(observed, encoded)));
+            }
+            (None, None) => return Ok(None),
+        };
+        if late.is_some() {
+            modality.face = true;
+            notes.push(LATE_NOTE.into());
+        }
+        notes.append(&mut encoded.notes);
+        let smoothed = self.smoother.push(observed.clock().as_secs_f64(), &scores);
+        let decisive = smoothed.as_deref().unwrap_or(&scores);
+        let explain = match top(decisive).filter(|_| context.options.explain) {
+            Some(class) => self.explain(class, observed, &encoded.by, reply.as_ref())?,
+            None => None,
+        };
+        let evidence = match context.options.every_head || context.options.evidence {
+            true => self.evidence(&encoded.by, reply.as_ref(), context.options)?,
+            false => Evidence::default(),
+        };
+        let utterance = observed
+            .utterance
+            .filter(|_| self.handles.contains_key(&Trunk::Speech));
+        if let Some(utterance) = utterance {
+            notes.extend(flaws(utterance));
+        }
+        Ok(Some(Event {
+            label: self.label(decisive, context.options),
+            scores: self.labelled(&scores),
+            smoothed: smoothed.as_deref().map(|s| self.labelled(s)),
+            modality,
+            latency: encoded.latency,
+            face: late.map(|(_, face)| face),
+            gaps: utterance.map_or(Vec::new(), gaps),
+            notes,
+            explain,
+            evidence,
+            ..self.event(observed)
+        }))
+    }
+
+    /// An event of this task about an observation, without an answer yet.
+    fn event(&self, observed: &Observation<'_>) -> Event {
+        let looks =
+            self.handles.contains_key(&Trunk::Image) || self.handles.contains_key(&Trunk::Face);
+        let scene = observed.scene.as_ref().filter(|_| looks);
+        let hears = self.handles.contains_key(&Trunk::Speech);
+        let span = observed.utterance.filter(|_| hears).map(span);
+        let moment = observed.at.filter(|_| scene.is_some());
+        let moment = moment.map(|at| (at.as_secs_f64(), at.as_secs_f64()));
+        let times = span.or(moment);
+        Event {
+            task: self.manifest.task.clone(),
+            source: scene.map_or(observed.source, |s| s.source).to_owned(),
+            start: times.map(|t| t.0),
+            end: times.map(|t| t.1),
+            bundle: self.bundle.clone(),
+            ..Event::default()
+        }
+    }
+
+    /// The answer about an image that shows nothing.
+    fn blank(&self, observed: &Observation<'_>, encoded: Encoded) -> Event {
+        let classes = self.manifest.labels.len();
+        Event {
+            label: UNSURE.into(),
+            scores: self.labelled(&vec![1.0 / classes as f32; classes]),
+            modality: modality_of(&BTreeSet::from([Trunk::Image])),
+            latency: encoded.latency,
+            notes: encoded.notes,
+            ..self.event(observed)
+        }
+    }
+
+    /// Runs the trunks on whatever is there.
+    fn encode(
+        &self,
+        observed: &Observation<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Encoded, ModelError> {
+        let mut encoded = Encoded::default();
+        let speech = observed.utterance.filter(|_| context.options.voice);
+        if let (Some(at), Some(utterance)) = (self.handles.get(&Trunk::Speech), speech)
+            && utterance.samples.len() >= MIN_SAMPLES
+        {
+            let trunk = context.trunks.speech(*at);
+            let rows = trunk.encode(&utterance.samples, &mut encoded.latency)?;
+            encoded.by.insert(Trunk::Speech, rows);
+            self.gate(&mut encoded, context.options)?;
+        }
+        if let (Some(at), Some(words)) = (self.handles.get(&Trunk::Text), observed.words)
+            && let Some(wanted) = &self.manifest.text
+            && !words.trim().is_empty()
+        {
+            let trunk = context.trunks.text(*at);
+            match trunk.encode(words, context.history, wanted, &mut encoded.latency)? {
+                Some(rows) => {
+                    if rows.truncated {
+                        let note = "text is longer than the model takes: its beginning was judged";
+                        encoded.notes.push(note.into());
+                    }
+                    encoded.by.insert(Trunk::Text, rows);
+                }
+                None => encoded
+                    .notes
+                    .push("the text holds no word that the model knows".into()),
+            }
+        }
+        if let (Some(at), Some(scene)) = (self.handles.get(&Trunk::Image), &observed.scene) {
+            encoded.latency.decode = scene.decode;
+            let trunk = context.trunks.image(*at);
+            match trunk.encode(scene.image, &mut encoded.latency)? {
+                Some(patches) => {
+                    encoded.by.insert(Trunk::Image, patches);
+                }
+                None => {
+                    encoded.blank = true;
+                    encoded
+                        .notes
+                        .push("the image shows one colour: it was not judged".into());
+                }
+            }
+        }
+        Ok(encoded)
+    }
+
+    /// A gate lets its first class through: sound that is none of it counts as absent.
+    fn gate(&self, encoded: &mut Encoded, options: &Options) -> Result<(), ModelError> {
+        if options.all_sounds {
+            return Ok(());
+        }
+        for (at, head) in self.manifest.heads.iter().enumerate() {
+            if head.kind != "gate" || !encoded.by.contains_key(&Trunk::Speech) {
+                continue;
+            }
+            let reply = self.ask(at, &encoded.by, Some(&mut encoded.latency))?;
+            let passed = reply.scores.first().copied().unwrap_or(1.0);
+            if passed < head.threshold.unwrap_or(0.5) {
+                encoded.by.remove(&Trunk::Speech);
+                let heard = top(&reply.scores).and_then(|i| head.labels.get(i));
+                let heard = heard.map_or("no speech", String::as_str);
+                encoded
+                    .notes
+                    .push(format!("the sound is taken for {heard}: it was not judged"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The head that answers with the most of what is there.
+    fn best(&self, by: &BTreeMap<Trunk, Arc<Encoding>>) -> Option<usize> {
+        let heads = self.manifest.heads.iter().enumerate();
+        let able = heads.filter(|(_, head)| {
+            let trunks = self.manifest.trunks(head);
+            head.answers() && trunks.iter().all(|t| by.contains_key(t))
+        });
+        able.max_by_key(|(_, head)| self.manifest.trunks(head).len())
+            .map(|(at, _)| at)
+    }
+
+    /// Asks a head about what the trunks gave.
+    fn ask(
+        &self,
+        at: usize,
+        by: &BTreeMap<Trunk, Arc<Encoding>>,
+        latency: Option<&mut Latency>,
+    ) -> Result<Reply, ModelError> {
+        let head = &self.manifest.heads[at];
+        let mut replies = Vec::new();
+        for name in &head.of {
+            let other = self.manifest.heads.iter().position(|h| h.name == *name);
+            if let Some(other) = other {
+                replies.push(self.ask(other, by, None)?);
+            }
+        }
+        let mut given = Given {
+            values: Vec::new(),
+            replies: replies.iter().collect(),
+        };
+        for read in &head.reads {
+            let output = by.get(&read.trunk).and_then(|e| e.output(&read.output));
+            if let Some(output) = output {
+                let values = model::Given::Floats(&output.values);
+                given.values.push((output.dims.as_slice(), values));
+            }
+        }
+        let Some(loaded) = &self.heads[at] else {
+            return Ok(Reply::default());
+        };
+        match latency {
+            Some(latency) if head.file.is_some() => {
+                timed(&mut latency.fusion, || loaded.answer(&given))
+            }
+            _ => loaded.answer(&given),
+        }
+    }
+
+    /// What the task's widest head reads and this answer does not rest on.
+    fn missing(&self, modality: &Modality, context: &Context<'_>) -> Option<String> {
+        let answering = self.manifest.heads.iter().filter(|h| h.answers());
+        let widest = answering
+            .map(|h| self.manifest.trunks(h))
+            .max_by_key(BTreeSet::len)?;
+        let read = modality.name();
+        let lacking = modality_of(&widest).without(modality);
+        if lacking == Modality::default() {
+            return None;
+        }
+        let head = format!("{read}-only head");
+        Some(match lacking.speech && !context.options.voice {
+            true => format!("voice emotion is off in this setting: {head}"),
+            false => format!("no {}: {head}", lacking.name()),
+        })
+    }
+
+    /// What the nearest face adds: a probability a class, of a sum below 1 by what the face
+    /// gives to expressions that are no class here.
+    fn late(&self, observed: &Observation<'_>, context: &Context<'_>) -> Option<(Vec<f32>, Face)> {
+        let late = self.manifest.late.as_ref()?;
+        let nearest = context.nearest.get(&late.task)?;
+        if !nearest.is_fresh(observed.at) {
+            return None;
+        }
+        let share = |label: &String| {
+            let there = late.classes.get(label);
+            let found = there.and_then(|there| nearest.scores.iter().find(|(l, _)| l == there));
+            found.map_or(0.0, |(_, p)| *p)
+        };
+        Some((
+            self.manifest.labels.iter().map(share).collect(),
+            nearest.face,
+        ))
+    }
+
+    fn explain(
+        &self,
+        class: usize,
+        observed: &Observation<'_>,
+        by: &BTreeMap<Trunk, Arc<Encoding>>,
+        reply: Option<&Reply>,
+    ) -> Result<Option<Explanation>, ModelError> {
+        let explains = |h: &&manifest::Head| h.answers() && !h.explain.is_empty();
+        let Some(head) = self.manifest.heads.iter().find(explains) else {
+            return Ok(None);
+        };
+        let at = self.manifest.heads.iter().position(|h| h.name == head.name);
+        let stand_in;
+        let reply = if self.best(by) == at {
+            reply
+        } else {
+            // each explaining output rests on its own modality's rows alone, so those that are
+            // there may stand in for those that are not
+            let Some(there) = head
+                .reads
+                .iter()
+                .find_map(|r| by.get(&r.trunk)?.output(&r.output))
+            else {
+                return Ok(None);
+            };
+            let value = (there.dims.as_slice(), model::Given::Floats(&there.values));
+            let given = Given {
+                values: vec![value; head.reads.len()],
+                replies: Vec::new(),
+            };
+            let loaded = at.and_then(|at| self.heads[at].as_ref());
+            stand_in = loaded.map(|l| l.answer(&given)).transpose()?;
+            stand_in.as_ref()
+        };
+        let mut explanation = Explanation::default();
+        let classes = self.manifest.labels.len();
+        for (modality, name) in &head.explain {
+            let Some(rows) = reply.and_then(|r| r.output(name)) else {
+                continue;
+            };
+            if let (true, Some(text)) = (modality == "text", by.get(&Trunk::Text)) {
+                explanation.tokens = explain::tokens(&rows.values, classes, class, &text.tokens);
+            }
+            if modality == "speech" && by.contains_key(&Trunk::Speech) {
+                let (start, end) = observed.utterance.map_or((0.0, 0.0), span);
+                explanation.frames =
+                    explain::frames(&rows.values, classes, class, start, end - start);
+            }
+        }
+        Ok(Some(explanation))
+    }
+
+    /// What an answer was made from: for pages and for `eval`.
+    fn evidence(
+        &self,
+        by: &BTreeMap<Trunk, Arc<Encoding>>,
+        reply: Option<&Reply>,
+        options: &Options,
+    ) -> Result<Evidence, ModelError> {
+        let mut evidence = Evidence::default();
+        if let Some(text) = by.get(&Trunk::Text) {
+            evidence.tokens.clone_from(&text.tokens);
+        }
+        let read = |h: &manifest::Head| h.reads.iter().find(|r| r.trunk == Trunk::Image).cloned();
+        let patches = self.best(by).and_then(|at| {
+            let read = read(&self.manifest.heads[at])?;
+            let patches = by.get(&Trunk::Image)?.output(&read.output)?;
+            patches.dims.first().copied()
+        });
+        if let (Some(weights), Some(patches)) = (reply.and_then(|r| r.output("attention")), patches)
+        {
+            evidence.attention = Some(Attention {
+                weights: weights.values.clone(),
+                side: patches.isqrt(),
+            });
+        }
+        if !options.every_head {
+            return Ok(evidence);
+        }
+        for (at, head) in self.manifest.heads.iter().enumerate() {
+            let trunks = self.manifest.trunks(head);
+            let able = head.labels.is_empty() && trunks.iter().all(|t| by.contains_key(t));
+            if able && self.heads[at].is_some() {
+                let scores = self.ask(at, by, None)?.scores;
+                evidence.heads.push((head.name.clone(), scores));
+            }
+        }
+        evidence.pooled = by
+            .iter()
+            .filter_map(|(trunk, encoding)| Some((*trunk, encoding.mean(self.pooled(*trunk)?)?)))
+            .collect();
+        Ok(evidence)
+    }
+
+    /// The output of a trunk that the widest answering head reads.
+    fn pooled(&self, trunk: Trunk) -> Option<&str> {
+        let answering = self.manifest.heads.iter().filter(|h| h.answers());
+        let reads = answering.flat_map(|h| &h.reads);
+        let rows = reads.filter(|r| r.trunk == trunk && r.output != "logits");
+        rows.map(|r| r.output.as_str()).next()
+    }
+
+    /// Judges the faces of an image, each by the one head that reads a face.
+    fn judge_faces(
+        &mut self,
+        observed: &Observation<'_>,
+        scene: &Scene<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Answers, ModelError> {
+        let mut answers = Answers::default();
+        let heads = &self.manifest.heads;
+        let reads =
+            |h: &manifest::Head| h.answers() && h.reads[..].iter().any(|r| r.trunk == Trunk::Face);
+        let (Some(handle), Some(at)) = (
+            self.handles.get(&Trunk::Face).copied(),
+            heads.iter().position(reads),
+        ) else {
+            return Ok(answers);
+        };
+        let mut latency = Latency {
+            decode: scene.decode,
+            ..Latency::default()
+        };
+        let whole = context.options.faces == FaceSearch::Whole;
+        let found = match whole {
+            true => Arc::new(vec![(the_whole(scene), 0)]),
+            false => context
+                .trunks
+                .face(handle)
+                .find(scene.image, &mut latency)?,
+        };
+        let trunk = context.trunks.face(handle);
+        self.faces.retain(|id, _| trunk.follows(*id));
+        let mut largest = 0.0;
+        for (found, id) in found.iter().take(MAX_JUDGED) {
+            let mut latency = latency;
+            let trunk = context.trunks.face(handle);
+            let pixels = match whole {
+                true => Some(trunk.whole(scene.image, &mut latency)),
+                false => trunk.crop(scene.image, found, &mut latency),
+            };
+            let scores = self.judge_crop(at, pixels, &mut latency)?;
+            let half_life = match self.manifest.decision.smooth {
+                true => context.options.smooth,
+                false => 0.0,
+            };
+            let smoother = self.faces.entry(*id);
+            let smoothed = smoother
+                .or_insert_with(|| Smoother::new(half_life))
+                .push(observed.clock().as_secs_f64(), &scores);
+            let decisive = smoothed.as_deref().unwrap_or(&scores);
+            let face = face(found, *id);
+            answers.events.push(Event {
+                label: self.label(decisive, context.options),
+                scores: self.labelled(&scores),
+                smoothed: smoothed.as_deref().map(|s| self.labelled(s)),
+                modality: modality_of(&BTreeSet::from([Trunk::Face])),
+                latency,
+                face: Some(face),
+                ..self.event(observed)
+            });
+            if answers.nearest.is_none() || found.place.area() >= largest {
+                largest = found.place.area();
+                answers.nearest = Some((face, scores));
+            }
+        }
+        if let (true, Some(event)) = (found.len() > MAX_JUDGED, answers.events.first_mut()) {
+            event.notes.push(format!(
+                "{} faces were found; the {MAX_JUDGED} most certain ones were judged",
+                found.len()
+            ));
+        }
+        Ok(answers)
+    }
+
+    /// Scores of a face; all alike of one without extent.
+    fn judge_crop(
+        &self,
+        at: usize,
+        pixels: Option<&[u8]>,
+        latency: &mut Latency,
+    ) -> Result<Vec<f32>, ModelError> {
+        let classes = self.manifest.labels.len();
+        let side = self
+            .manifest
+            .face
+            .as_ref()
+            .map_or(0, |f| f.crop_side as usize);
+        let dims = [1, side, side, 1];
+        let (Some(pixels), Some(head)) = (pixels, &self.heads[at]) else {
+            return Ok(vec![1.0 / classes as f32; classes]);
+        };
+        let given = Given {
+            values: vec![(&dims, model::Given::Bytes(pixels))],
+            replies: Vec::new(),
+        };
+        let reply = timed(&mut latency.expression, || head.answer(&given))?;
+        Ok(reply.scores)
+    }
+
+    fn label(&self, decisive: &[f32], options: &Options) -> String {
+        let below = options.unsure_below;
+        let below = below.unwrap_or(self.manifest.decision.unsure_below);
+        let chosen = choose(decisive, below);
+        chosen.map_or(UNSURE.into(), |at| self.manifest.labels[at].clone())
+    }
+
+    fn labelled(&self, scores: &[f32]) -> Vec<(String, f32)> {
+        let labels = self.manifest.labels.iter().cloned();
+        labels.zip(scores.iter().copied()).collect()
+    }
+}
+
+const LATE_NOTE: &str =
+    "a face counts as much as all else together, by what it shows of these classes";
+
+/// A head reads what its trunk gives.
+fn check_read(
+    read: &manifest::Read,
+    handle: Option<&Handle>,
+    trunks: &mut Trunks,
+) -> Result<(), ModelError> {
+    let Some(handle) = handle.copied() else {
+        return Ok(());
+    };
+    let model: &Model = match read.trunk {
+        Trunk::Speech => trunks.speech(handle).model(),
+        Trunk::Text => trunks.text(handle).model(),
+        Trunk::Image => trunks.image(handle).model(),
+        Trunk::Face => {
+            let model = trunks.face(handle).model();
+            return match read.output.as_str() {
+                "crop" => Ok(()),
+                other => Err(model.refused(format!(
+                    "a head reads `face.{other}`, and the face trunk gives `crop` alone"
+                ))),
+            };
+        }
+    };
+    match model.output(&read.output) {
+        Some(_) => Ok(()),
+        None => Err(model.refused(format!(
+            "gives outputs {:?}, and a head reads `{read}`",
+            model.outputs()
+        ))),
+    }
+}
+
+/// Late fusion on probabilities: the other modalities count once and the face counts once, by
+/// the part of it that these classes have a name for: `p = (p_other + p_face) / (1 + Σ p_face)`.
+fn late_fusion(scores: &[f32], face: &[f32]) -> Vec<f32> {
+    let share = 1.0 + face.iter().sum::<f32>();
+    let fused = scores
+        .iter()
+        .zip(face)
+        .map(|(score, face)| (score + face) / share);
+    fused.collect()
+}
+
+/// A face alone; `None` if it mostly shows what is no class here.
+fn face_alone(face: &[f32]) -> Option<Vec<f32>> {
+    let sum: f32 = face.iter().sum();
+    (sum >= 0.5).then(|| face.iter().map(|p| p / sum).collect())
+}
+
+fn modality_of(trunks: &BTreeSet<Trunk>) -> Modality {
+    Modality {
+        speech: trunks.contains(&Trunk::Speech),
+        text: trunks.contains(&Trunk::Text),
+        image: trunks.contains(&Trunk::Image),
+        face: trunks.contains(&Trunk::Face),
+    }
+}
+
+fn the_whole(scene: &Scene<'_>) -> Found {
+    Found {
+        place: Rect {
+            x: 0.0,
+            y: 0.0,
+            width: scene.image.width() as f32,
+            height: scene.image.height() as f32,
+        },
+        score: 1.0,
+    }
+}
+
+fn face(found: &Found, id: u32) -> Face {
+    let place = found.place;
+    Face {
+        id,
+        place: [place.x, place.y, place.width, place.height],
+        score: found.score,
+    }
+}
+
+/// Start and end in seconds of stream time.
+fn span(utterance: &Utterance) -> (f64, f64) {
+    let start = utterance.start.as_secs_f64();
+    (start, start + utterance.duration().as_secs_f64())
+}
+
+/// What a reader should know of a recording.
+fn flaws(utterance: &Utterance) -> Vec<String> {
+    let mut notes = Vec::new();
+    if utterance.cut {
+        notes.push("utterance was cut at its maximum length".into());
+    }
+    let clipped = utterance
+        .samples
+        .iter()
+        .filter(|s| s.abs() >= 0.999)
+        .count();
+    let clipped = clipped as f64 / utterance.samples.len().max(1) as f64;
+    if clipped > CLIPPING {
+        notes.push(format!(
+            "{:.0}% of the samples are clipped: lower the input level",
+            100.0 * clipped
+        ));
+    }
+    notes
+}
+
+fn gaps(utterance: &Utterance) -> Vec<Gap> {
+    let gap = |g: &segment::Gap| Gap {
+        at: (utterance.start + g.at).as_secs_f64(),
+        seconds: g.length.as_secs_f64(),
+    };
+    utterance.gaps.iter().map(gap).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_face_counts_by_what_it_says_in_these_classes() {
+        let words = [0.1, 0.6, 0.1, 0.2];
+        let fused = late_fusion(&words, &[0.8, 0.0, 0.1, 0.1]);
+        assert!((fused.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!((fused[0] - 0.45).abs() < 1e-6);
+        // surprise says nothing about these four
+        assert_eq!(late_fusion(&words, &[0.0; 4]), words);
+    }
+
+    #[test]
+    fn a_face_alone_answers_if_it_shows_one_of_the_classes() {
+        let happy = face_alone(&[0.0, 0.6, 0.0, 0.2]);
+        assert!(happy.is_some_and(|s| s[1] > 0.74));
+        assert!(face_alone(&[0.1, 0.1, 0.1, 0.1]).is_none());
+    }
+}

@@ -1,0 +1,560 @@
+//! Trunks: the encoders that run before the heads, each at most once an observation.
+//!
+//! Two bundles that use the very same file, by its hash, share one trunk.
+
+use crate::event::Latency;
+use crate::kernels::{self, Rows};
+use crate::model::manifest::{self, Manifest};
+use crate::model::{Bundle, Given, Model, ModelError, Output};
+use crate::signal::SAMPLE_RATE;
+use crate::signal::mel::{HOP, Mel, N_MELS};
+use crate::text::{Tokenizer, without_links};
+use crate::vision::Picture;
+use crate::vision::faces::{self, Found};
+use crate::vision::resize::{Crop, Resizer};
+use crate::vision::track::Tracker;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Sound shorter than this is no utterance; 0.1 s.
+pub(super) const MIN_SAMPLES: usize = SAMPLE_RATE as usize / 10;
+/// Grey levels between which nine tenths of a blank image's pixels lie.
+const BLANK: u8 = 8;
+
+/// Milliseconds that `work` took, added to a stage.
+pub(super) fn timed<T>(stage: &mut Option<f64>, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    *stage = Some(stage.unwrap_or(0.0) + start.elapsed().as_secs_f64() * 1e3);
+    result
+}
+
+/// What a trunk made of its input.
+#[derive(Debug, Default)]
+pub(super) struct Encoding {
+    outputs: Vec<(String, Output)>,
+    /// Of words: the tokens, a row of the outputs each; `[CLS]` first, `[SEP]` last.
+    pub tokens: Vec<String>,
+    /// The words were longer than the trunk takes, and were cut.
+    pub truncated: bool,
+}
+
+impl Encoding {
+    /// An output by the name that the file gives it.
+    pub fn output(&self, name: &str) -> Option<&Output> {
+        let found = self.outputs.iter().find(|(known, _)| known == name);
+        found.map(|(_, output)| output)
+    }
+
+    /// The mean of an output's rows; `None` of none.
+    pub fn mean(&self, name: &str) -> Option<Vec<f32>> {
+        let output = self.output(name)?;
+        let rows = Rows::new(&output.values, *output.dims.last()?).ok()?;
+        let mut mean = vec![0.0; rows.cols()];
+        kernels::active().column_mean(rows, &mut mean);
+        Some(mean)
+    }
+
+    fn of(model: &Model, outputs: Vec<Output>) -> Encoding {
+        Encoding {
+            outputs: model.outputs().iter().cloned().zip(outputs).collect(),
+            ..Encoding::default()
+        }
+    }
+}
+
+/// A trunk of [`Trunks`], by its place there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Handle(usize);
+
+/// Every trunk that is loaded.
+pub(super) struct Trunks {
+    threads: usize,
+    speech: Vec<SpeechTrunk>,
+    text: Vec<TextTrunk>,
+    image: Vec<ImageTrunk>,
+    face: Vec<FaceTrunk>,
+}
+
+impl Trunks {
+    /// None yet; each model will have `threads` workers.
+    pub fn new(threads: usize) -> Trunks {
+        Trunks {
+            threads,
+            speech: Vec::new(),
+            text: Vec::new(),
+            image: Vec::new(),
+            face: Vec::new(),
+        }
+    }
+
+    /// Another observation: what was encoded of the last one is forgotten.
+    pub fn next(&mut self) {
+        self.speech.iter_mut().for_each(|t| t.last = None);
+        self.image.iter_mut().for_each(|t| t.last = None);
+        self.face.iter_mut().for_each(|t| t.last = None);
+    }
+
+    /// Another stream: no face is taken for one of before.
+    pub fn restart(&mut self) {
+        self.face.iter_mut().for_each(|t| t.tracker.forget());
+    }
+
+    pub fn load_speech(
+        &mut self,
+        bundle: &Bundle,
+        wanted: &manifest::Speech,
+    ) -> Result<Handle, ModelError> {
+        let threads = self.threads;
+        let sha256 = sha256(&bundle.manifest, &wanted.file);
+        let max_samples = (wanted.max_seconds * SAMPLE_RATE as f32) as usize;
+        let same = |t: &SpeechTrunk| t.sha256 == sha256 && t.max_samples == max_samples;
+        shared(&mut self.speech, same, || {
+            Ok(SpeechTrunk {
+                max_samples,
+                mel: Mel::new(),
+                model: Model::load(bundle, &wanted.file, threads)?.expect(&["mel"], &[])?,
+                last: None,
+                sha256: sha256.clone(),
+            })
+        })
+    }
+
+    pub fn load_text(
+        &mut self,
+        bundle: &Bundle,
+        wanted: &manifest::Text,
+    ) -> Result<Handle, ModelError> {
+        let threads = self.threads;
+        let sha256 = [&wanted.file, &wanted.vocab].map(|f| sha256(&bundle.manifest, f));
+        shared(
+            &mut self.text,
+            |t| t.sha256 == sha256,
+            || {
+                Ok(TextTrunk {
+                    tokenizer: tokenizer(bundle, &wanted.vocab)?,
+                    model: Model::load(bundle, &wanted.file, threads)?
+                        .expect(&["ids", "types"], &[])?,
+                    last: None,
+                    sha256: sha256.clone(),
+                })
+            },
+        )
+    }
+
+    pub fn load_image(
+        &mut self,
+        bundle: &Bundle,
+        wanted: &manifest::Image,
+    ) -> Result<Handle, ModelError> {
+        let threads = self.threads;
+        let sha256 = sha256(&bundle.manifest, &wanted.file);
+        let same = |t: &ImageTrunk| t.sha256 == sha256 && t.side == wanted.side;
+        shared(&mut self.image, same, || {
+            Ok(ImageTrunk {
+                side: wanted.side,
+                resizer: Resizer::new(),
+                pixels: Vec::new(),
+                model: Model::load(bundle, &wanted.file, threads)?.expect(&["pixels"], &[])?,
+                last: None,
+                sha256: sha256.clone(),
+            })
+        })
+    }
+
+    pub fn load_face(
+        &mut self,
+        bundle: &Bundle,
+        wanted: &manifest::Face,
+    ) -> Result<Handle, ModelError> {
+        let threads = self.threads;
+        let sha256 = sha256(&bundle.manifest, &wanted.file);
+        let same = |t: &FaceTrunk| t.sha256 == sha256 && t.wanted == *wanted;
+        shared(&mut self.face, same, || {
+            let model = Model::load(bundle, &wanted.file, threads)?;
+            Ok(FaceTrunk {
+                wanted: wanted.clone(),
+                resizer: Resizer::new(),
+                pixels: Vec::new(),
+                model: model.expect(&["pixels"], &["boxes", "scores"])?,
+                tracker: Tracker::default(),
+                last: None,
+                sha256: sha256.clone(),
+            })
+        })
+    }
+
+    /// Numbers of the faces in sight; `None` without a detector.
+    pub fn in_sight(&self) -> Option<Vec<u32>> {
+        self.face.first().map(|t| t.tracker.ids())
+    }
+
+    pub fn speech(&mut self, at: Handle) -> &mut SpeechTrunk {
+        &mut self.speech[at.0]
+    }
+
+    pub fn text(&mut self, at: Handle) -> &mut TextTrunk {
+        &mut self.text[at.0]
+    }
+
+    pub fn image(&mut self, at: Handle) -> &mut ImageTrunk {
+        &mut self.image[at.0]
+    }
+
+    pub fn face(&mut self, at: Handle) -> &mut FaceTrunk {
+        &mut self.face[at.0]
+    }
+}
+
+/// The place of a trunk that is `same`, or of the one that is loaded now.
+fn shared<T>(
+    trunks: &mut Vec<T>,
+    same: impl Fn(&T) -> bool,
+    load: impl FnOnce() -> Result<T, ModelError>,
+) -> Result<Handle, ModelError> {
+    if let Some(at) = trunks.iter().position(same) {
+        return Ok(Handle(at));
+    }
+    trunks.push(load()?);
+    Ok(Handle(trunks.len() - 1))
+}
+
+fn sha256(manifest: &Manifest, file: &str) -> String {
+    let listed = manifest.file(file);
+    listed.map_or(String::new(), |f| f.sha256.clone())
+}
+
+fn tokenizer(bundle: &Bundle, file: &str) -> Result<Tokenizer, ModelError> {
+    let refused = |what: String| ModelError::Refused {
+        name: file.into(),
+        what,
+    };
+    let bytes = bundle.bytes(file);
+    let bytes = bytes.ok_or_else(|| refused("is not in the bundle".into()))?;
+    let text = std::str::from_utf8(bytes).map_err(|e| refused(e.to_string()))?;
+    Tokenizer::from_vocab(text).map_err(|e| refused(e.to_string()))
+}
+
+/// Sound to rows.
+pub(super) struct SpeechTrunk {
+    sha256: String,
+    max_samples: usize,
+    mel: Mel,
+    model: Model,
+    last: Option<Arc<Encoding>>,
+}
+
+impl SpeechTrunk {
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Rows of at least [`MIN_SAMPLES`]. Sound longer than the encoder takes is cut into equal
+    /// windows: outputs with a row a frame are put one after the other, others are averaged.
+    ///
+    /// # Errors
+    /// A model that fails.
+    pub fn encode(
+        &mut self,
+        samples: &[f32],
+        latency: &mut Latency,
+    ) -> Result<Arc<Encoding>, ModelError> {
+        if let Some(known) = &self.last {
+            return Ok(Arc::clone(known));
+        }
+        let windows = samples.len().div_ceil(self.max_samples).max(1);
+        // a whole number of hops, so that no window loses a frame at its border
+        let length = samples.len().div_ceil(windows).next_multiple_of(HOP);
+        let mut joined: Vec<Output> = Vec::new();
+        let mut count = 0.0;
+        for window in samples.chunks(length).filter(|w| w.len() >= MIN_SAMPLES) {
+            let mel = timed(&mut latency.mel, || self.mel.log_mel(window));
+            let dims = [mel.frames, N_MELS];
+            let encoded = timed(&mut latency.speech, || {
+                self.model.run(&[(&dims, Given::Floats(&mel.data))])
+            })?;
+            count += 1.0;
+            if joined.is_empty() {
+                joined = encoded;
+                continue;
+            }
+            for (all, next) in joined.iter_mut().zip(encoded) {
+                join(all, next, count);
+            }
+        }
+        let encoding = Arc::new(Encoding::of(&self.model, joined));
+        self.last = Some(Arc::clone(&encoding));
+        Ok(encoding)
+    }
+}
+
+/// Rows one after the other, vectors as their running mean; `count` includes `next`.
+fn join(all: &mut Output, next: Output, count: f32) {
+    if all.dims.len() > 1 {
+        all.values.extend(next.values);
+        all.dims[0] += next.dims[0];
+        return;
+    }
+    for (mean, value) in all.values.iter_mut().zip(next.values) {
+        *mean += (value - *mean) / count;
+    }
+}
+
+/// Words to rows.
+pub(super) struct TextTrunk {
+    sha256: [String; 2],
+    tokenizer: Tokenizer,
+    model: Model,
+    last: Option<(Ids, Arc<Encoding>)>,
+}
+
+/// What the encoder reads of words with their history.
+#[derive(PartialEq)]
+struct Ids {
+    ids: Vec<i64>,
+    types: Vec<i64>,
+}
+
+impl TextTrunk {
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Rows of `words`, read after as much of `history` (oldest first) as `wanted` says; no row
+    /// of the history itself. `None` without a word that the vocabulary knows.
+    ///
+    /// # Errors
+    /// A model that fails.
+    pub fn encode(
+        &mut self,
+        words: &str,
+        history: &[String],
+        wanted: &manifest::Text,
+        latency: &mut Latency,
+    ) -> Result<Option<Arc<Encoding>>, ModelError> {
+        let words = match wanted.strip_links {
+            true => without_links(words),
+            false => Cow::Borrowed(words),
+        };
+        let recent = history.len().saturating_sub(wanted.history);
+        let history: Vec<&str> = history[recent..].iter().map(String::as_str).collect();
+        let tokens = timed(&mut latency.tokens, || {
+            self.tokenizer.encode(&words, &history, wanted.max_tokens)
+        });
+        if !tokens.knows_a_word() {
+            return Ok(None);
+        }
+        let ids = Ids {
+            ids: tokens.ids,
+            types: tokens.types,
+        };
+        if let Some((_, known)) = self.last.as_ref().filter(|(last, _)| *last == ids) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let count = ids.ids.len();
+        let outputs = timed(&mut latency.text, || {
+            let dims = [count];
+            self.model.run(&[
+                (&dims, Given::Ints(&ids.ids)),
+                (&dims, Given::Ints(&ids.types)),
+            ])
+        })?;
+        let mut encoding = Encoding::of(&self.model, outputs);
+        for (_, output) in &mut encoding.outputs {
+            if output.dims.len() == 2 && output.dims[0] == count {
+                output.dims[0] = tokens.text_len;
+                output.values.truncate(tokens.text_len * output.dims[1]);
+            }
+        }
+        encoding.tokens = tokens.pieces;
+        encoding.truncated = tokens.truncated;
+        let encoding = Arc::new(encoding);
+        self.last = Some((ids, Arc::clone(&encoding)));
+        Ok(Some(encoding))
+    }
+}
+
+/// An image as a whole to patches.
+pub(super) struct ImageTrunk {
+    sha256: String,
+    side: u32,
+    resizer: Resizer,
+    pixels: Vec<u8>,
+    model: Model,
+    last: Option<Option<Arc<Encoding>>>,
+}
+
+impl ImageTrunk {
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Patches of the whole image, squeezed to a square; `None` of an image of one colour, as a
+    /// covered lens gives it.
+    ///
+    /// # Errors
+    /// A model that fails.
+    pub fn encode(
+        &mut self,
+        image: &Picture,
+        latency: &mut Latency,
+    ) -> Result<Option<Arc<Encoding>>, ModelError> {
+        if let Some(known) = &self.last {
+            return Ok(known.clone());
+        }
+        let side = self.side;
+        timed(&mut latency.resize, || {
+            let whole = Crop::whole(image);
+            self.resizer.rgb(image, whole, side, side, &mut self.pixels);
+        });
+        let mut encoding = None;
+        if !is_blank(&self.pixels) {
+            let dims = [1, side as usize, side as usize, 3];
+            let outputs = timed(&mut latency.image, || {
+                self.model.run(&[(&dims, Given::Bytes(&self.pixels))])
+            })?;
+            encoding = Some(Arc::new(Encoding::of(&self.model, outputs)));
+        }
+        self.last = Some(encoding.clone());
+        Ok(encoding)
+    }
+}
+
+/// Whether nine tenths of the pixels are as good as one grey.
+fn is_blank(rgb: &[u8]) -> bool {
+    let mut counts = [0usize; 256];
+    for pixel in rgb.as_chunks::<3>().0 {
+        counts[usize::from(crate::vision::resize::grey(*pixel))] += 1;
+    }
+    let total: usize = counts.iter().sum();
+    let level = |share: usize| {
+        let mut below = 0;
+        counts.iter().position(|n| {
+            below += n;
+            below * 100 >= total * share
+        })
+    };
+    match (level(5), level(95)) {
+        (Some(dark), Some(bright)) => bright - dark < usize::from(BLANK),
+        _ => true,
+    }
+}
+
+/// An image to faces.
+pub(super) struct FaceTrunk {
+    sha256: String,
+    wanted: manifest::Face,
+    resizer: Resizer,
+    pixels: Vec<u8>,
+    model: Model,
+    tracker: Tracker,
+    last: Option<Arc<Vec<(Found, u32)>>>,
+}
+
+impl FaceTrunk {
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The faces of an image, most certain first, each with its number in this session.
+    ///
+    /// # Errors
+    /// A model that fails.
+    pub fn find(
+        &mut self,
+        image: &Picture,
+        latency: &mut Latency,
+    ) -> Result<Arc<Vec<(Found, u32)>>, ModelError> {
+        if let Some(known) = &self.last {
+            return Ok(Arc::clone(known));
+        }
+        let found = self.detect(image, latency)?;
+        let places: Vec<_> = found.iter().map(|f| f.place).collect();
+        let ids = self.tracker.update(&places);
+        let numbered = Arc::new(found.into_iter().zip(ids).collect::<Vec<_>>());
+        self.last = Some(Arc::clone(&numbered));
+        Ok(numbered)
+    }
+
+    /// Whether a number is still that of a face in sight.
+    pub fn follows(&self, id: u32) -> bool {
+        self.tracker.follows(id)
+    }
+
+    fn detect(&mut self, image: &Picture, latency: &mut Latency) -> Result<Vec<Found>, ModelError> {
+        let side = self.wanted.side;
+        let Some(seen) = faces::square(image) else {
+            return Ok(Vec::new());
+        };
+        timed(&mut latency.resize, || {
+            self.resizer.rgb(image, seen, side, side, &mut self.pixels);
+        });
+        let dims = [1, side as usize, side as usize, 3];
+        let outputs = timed(&mut latency.detect, || {
+            self.model.run(&[(&dims, Given::Bytes(&self.pixels))])
+        })?;
+        let of = |name| {
+            let at = self.model.output(name);
+            at.map_or(&[][..], |at| outputs[at].values.as_slice())
+        };
+        let least = self.wanted.min_score;
+        Ok(faces::faces(
+            of("boxes"),
+            of("scores"),
+            side as usize,
+            seen,
+            least,
+        ))
+    }
+
+    /// What a head sees of a face: grey pixels, `crop_side` × `crop_side`; `None` of a box
+    /// without extent.
+    pub fn crop(&mut self, image: &Picture, face: &Found, latency: &mut Latency) -> Option<&[u8]> {
+        let (scale, shift) = (self.wanted.crop_scale, self.wanted.crop_shift);
+        let crop = faces::close_up(&face.place, scale, shift)?;
+        Some(self.grey(image, crop, latency))
+    }
+
+    /// The same of an image that is one face.
+    pub fn whole(&mut self, image: &Picture, latency: &mut Latency) -> &[u8] {
+        self.grey(image, Crop::whole(image), latency)
+    }
+
+    fn grey(&mut self, image: &Picture, crop: Crop, latency: &mut Latency) -> &[u8] {
+        let side = self.wanted.crop_side;
+        timed(&mut latency.resize, || {
+            self.resizer.grey(image, crop, side, side, &mut self.pixels);
+        });
+        &self.pixels
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_covered_lens_is_blank_and_a_dim_room_is_not() {
+        let noise = |i: usize| (i * 7 % 5) as u8;
+        let covered: Vec<u8> = (0..3 * 400).map(noise).collect();
+        assert!(is_blank(&covered));
+        let dim: Vec<u8> = (0..3 * 400).map(|i| (i / 60) as u8).collect();
+        assert!(!is_blank(&dim));
+        assert!(is_blank(&[]));
+    }
+
+    #[test]
+    fn rows_are_joined_and_vectors_averaged() {
+        let output = |dims: &[usize], values: &[f32]| Output {
+            dims: dims.to_vec(),
+            values: values.to_vec(),
+        };
+        let mut rows = output(&[1, 2], &[1.0, 2.0]);
+        join(&mut rows, output(&[2, 2], &[3.0, 4.0, 5.0, 6.0]), 2.0);
+        assert_eq!(rows, output(&[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        let mut mean = output(&[2], &[1.0, 3.0]);
+        join(&mut mean, output(&[2], &[3.0, 5.0]), 2.0);
+        assert_eq!(mean.values, [2.0, 4.0]);
+    }
+}
