@@ -24,10 +24,10 @@ from sklearn.linear_model import LogisticRegression
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # modules that all recipes share
 
-import gate_sounds  # noqa: E402
-import mel  # noqa: E402
-from gate_sounds import BLOCKS, KINDS  # noqa: E402
-from onnx_graph import Graph  # noqa: E402
+from common import mel  # noqa: E402
+from common.onnx_graph import Graph  # noqa: E402
+from emotion import gate_sounds  # noqa: E402
+from emotion.gate_sounds import BLOCKS, KINDS  # noqa: E402
 
 REPO = Path(__file__).resolve().parents[3]
 SUMS = ("mean", "deviation", "peak")

@@ -15,8 +15,8 @@ import numpy as np
 import soundfile
 from scipy.signal import fftconvolve, resample_poly
 
-import audio
-from mel import RATE
+from common import audio
+from common.mel import RATE
 
 KINDS = ["speech", "human", "other"]  # the order of the gate's logits
 BLOCKS = 10
