@@ -310,6 +310,10 @@ struct Flooded {
 
 impl Flooded {
     fn start(folder: &Folder, camera: &Camera) -> Flooded {
+        Flooded::start_with(folder, camera, Stdio::piped())
+    }
+
+    fn start_with(folder: &Folder, camera: &Camera, stderr: Stdio) -> Flooded {
         let log = folder.path("audit.jsonl");
         let config = format!("{NOTICE}{}[audit]\nfile = {log:?}\n", camera.config);
         let config = folder.file("run.toml", config);
@@ -317,7 +321,7 @@ impl Flooded {
         let mut child = command(&["run", "--config", &config, "--audio", "-", "--json"])
             .stdin(Stdio::piped())
             .stdout(stdout)
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
@@ -430,6 +434,19 @@ fn the_end_comes_though_nobody_reads_and_says_so() {
     );
     run.flood.join().unwrap();
     assert!(has_record(&run.log, "stop"));
+}
+
+#[test]
+fn the_end_comes_though_nobody_reads_standard_error_either() {
+    let folder = Folder::new();
+    let camera = Camera::of_a_face(&folder);
+    let (_reader, stderr) = full_pipe(0);
+    let mut run = Flooded::start_with(&folder, &camera, stderr);
+    send(&run.child, "TERM");
+    camera.closes_soon("the end, and no output at all");
+    let status = ends_within(&mut run.child, 2 * GRACE + soon());
+    assert_eq!(status.code(), Some(2));
+    run.flood.join().unwrap();
 }
 
 #[test]

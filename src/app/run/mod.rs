@@ -46,6 +46,8 @@ use worker::{Work, Worker};
 const QUEUE: usize = 4;
 /// What was left out is told at most this often.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+/// Time for the last sentence, where nobody reads standard error.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Exit code after a second signal.
 const INTERRUPTED: i32 = 130;
 
@@ -121,10 +123,23 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
         |gate: &mut CaptureGate| announce(&config.notice, &profile.name, &names, gate, &shared);
     let thermal = profile.thermal_zone.clone();
     let machine = move || machine(thermal.as_deref());
-    match supervisor.watch(announce, machine, move || capture.run(), infer)? {
-        Outcome::Done(recognised) => Ok(recognised),
-        Outcome::Interrupted => std::process::exit(INTERRUPTED),
+    let ended = supervisor.watch(announce, machine, move || capture.run(), infer);
+    let code = match &ended {
+        Ok(Outcome::Done(recognised)) => i32::from(!recognised),
+        Ok(Outcome::Interrupted) => std::process::exit(INTERRUPTED),
+        Err(error) if error.is_broken_pipe() => 0,
+        Err(_) => 2,
+    };
+    // what is said from here on goes to standard error, and nobody may read that either
+    std::thread::spawn(move || {
+        std::thread::sleep(LAST_WORDS);
+        std::process::exit(code)
+    });
+    for line in shared.status.ledger.unwritten().lines() {
+        // the last place left: the journal
+        log::warn!("not in the audit log: {line}");
     }
+    ended.map(|outcome| matches!(outcome, Outcome::Done(true)))
 }
 
 /// What the threads have in common.

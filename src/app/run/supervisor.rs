@@ -195,10 +195,6 @@ impl Supervisor {
             });
         }
         let ended = self.end(&mut crew, guarded.is_ok());
-        for line in self.shared.status.ledger.unwritten().lines() {
-            // the last place left: the journal
-            log::warn!("not in the audit log: {line}");
-        }
         if let Ok(Ended::Interrupted) = ended {
             return Ok(Outcome::Interrupted);
         }
@@ -233,8 +229,11 @@ impl Supervisor {
             self.is_ready = true;
             self.service.ready(self.word());
         }
-        let told = self.service.tick(&self.shared.progress, now);
-        told.into_iter().for_each(|t| self.shared.status.relay(t));
+        if let Some(told) = self.service.tick(&self.shared.progress, now) {
+            let shared = Arc::clone(&self.shared);
+            // the log may block, and this thread must not
+            thread::spawn(move || shared.status.relay(told));
+        }
         Ok(())
     }
 
@@ -286,7 +285,9 @@ impl Supervisor {
             self.tell_sources(State::Muted);
         } else if !self.is_slow_told && now.saturating_duration_since(since) > SLOW {
             self.is_slow_told = true;
-            log::warn!("a device does not close though the button was pressed {SLOW:?} ago");
+            thread::spawn(|| {
+                log::warn!("a device does not close though the button was pressed {SLOW:?} ago");
+            });
         }
     }
 
@@ -313,8 +314,12 @@ impl Supervisor {
     /// Ends all: the devices at once, then what was captured is answered, within the grace.
     fn end(&mut self, crew: &mut Crew, is_guarded: bool) -> Result<Ended, Error> {
         let mut ending = Ending::begin(&self.shared);
+        self.service.stopping();
         loop {
             let now = Instant::now();
+            if self.stops > 0 || !is_guarded || crew.infer.has_failed() {
+                ending.asked.get_or_insert(now);
+            }
             let (captured, inferred) = (crew.capture.has_ended(), crew.infer.has_ended());
             self.tend_lamp(now, is_guarded);
             // whoever still captures though there is room is stuck
@@ -329,8 +334,8 @@ impl Supervisor {
             self.stops += u32::from(self.signals.stop());
             if self.stops > 1 {
                 self.signals.arm();
-                let is_patient = now.saturating_duration_since(ending.began) < CLOSING;
-                if self.gate.is_none() || !is_patient {
+                let since = *ending.hurried.get_or_insert(now);
+                if self.gate.is_none() || now.saturating_duration_since(since) > CLOSING {
                     return Ok(Ended::Interrupted);
                 }
             }
@@ -343,9 +348,8 @@ impl Supervisor {
     fn tend_lamp(&mut self, now: Instant, is_guarded: bool) {
         if self.shared.switch.is_in_use() {
             let gate = self.gate.as_mut().filter(|_| is_guarded);
-            if let Some(Err(e)) = gate.map(|gate| gate.tick(now, true)) {
-                log::warn!("{e}");
-            }
+            // a lamp that fails now has nothing left to stop
+            let _ = gate.map(|gate| gate.tick(now, true));
             return;
         }
         let gate = self.gate.take();
@@ -382,7 +386,11 @@ enum Ended {
 
 /// The end, as far as it has come.
 struct Ending {
-    began: Instant,
+    /// When somebody asked for it, or something failed. Sources that ended by themselves leave
+    /// a reader all the time that it takes.
+    asked: Option<Instant>,
+    /// When a second signal came.
+    hurried: Option<Instant>,
     /// When everything was closed, and only answers are left.
     closed: Option<Instant>,
     /// Rounds of the inferring thread, and when it did the last.
@@ -393,17 +401,18 @@ struct Ending {
 impl Ending {
     fn begin(shared: &Shared) -> Ending {
         shared.switch.turn(Position::Over);
-        let now = Instant::now();
         Ending {
-            began: now,
+            asked: None,
+            hurried: None,
             closed: None,
             rounds: shared.progress.rounds_of(Stage::Worker),
-            moved: now,
+            moved: Instant::now(),
         }
     }
 
     fn is_late(&self, now: Instant, grace: Grace) -> bool {
-        now.saturating_duration_since(self.began) > grace.others
+        let waited = |since: Instant| now.saturating_duration_since(since) > grace.others;
+        self.asked.is_some_and(waited)
     }
 
     fn is_disk_late(&self, now: Instant, grace: Grace) -> bool {
@@ -434,7 +443,10 @@ impl Ending {
         if rounds != self.rounds {
             (self.rounds, self.moved) = (rounds, now);
         }
-        let since = |start: Instant| now.saturating_duration_since(start.max(self.began));
+        let Some(asked) = self.asked else {
+            return Ok(());
+        };
+        let since = |start: Instant| now.saturating_duration_since(start.max(asked));
         if let Some(start) = shared.writing.since() {
             if since(start) > grace.output {
                 let what = format!("nobody read it for {:?} at the end", grace.output);
@@ -445,7 +457,7 @@ impl Ending {
             return Err(Error::Unfinished(what));
         }
         let is_idle = inferred || shared.queue.is_done();
-        if !captured && is_idle && since(self.began) > 2 * grace.others {
+        if !captured && is_idle && since(asked) > 2 * grace.others {
             let what = format!("a source did not close within {:?}", 2 * grace.others);
             return Err(Error::Unfinished(what));
         }

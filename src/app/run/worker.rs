@@ -1,8 +1,9 @@
 //! The inferring side of `run`: answers until the queue is closed and empty.
 
-use super::Shared;
+use super::{Shared, TELL_EVERY};
 use crate::Error;
 use crate::app::queue::Next;
+use crate::capture::CaptureError;
 use crate::capture::camera::Frame;
 use crate::event::{Event, StateChange};
 use crate::service::progress::Stage;
@@ -30,6 +31,29 @@ pub struct Worker {
     session: Session,
     /// The frame decoded last: a look, and what the camera saw when somebody spoke.
     decoded: Option<Decoded>,
+    damaged: Damaged,
+}
+
+/// Frames that cannot be decoded: a camera with a bad cable sends many.
+#[derive(Default)]
+struct Damaged {
+    warned: Option<Instant>,
+    withheld: u64,
+}
+
+impl Damaged {
+    /// Warns now and then, and says how many warnings there would have been.
+    fn warn(&mut self, error: &CaptureError) {
+        if self.warned.is_some_and(|at| at.elapsed() < TELL_EVERY) {
+            self.withheld += 1;
+            return;
+        }
+        self.warned = Some(Instant::now());
+        match std::mem::take(&mut self.withheld) {
+            0 => log::warn!("{error}"),
+            n => log::warn!("{error} ({n} frames before it could not be decoded either)"),
+        }
+    }
 }
 
 struct Decoded {
@@ -51,6 +75,7 @@ impl Worker {
         Ok(Worker {
             session,
             decoded: None,
+            damaged: Damaged::default(),
         })
     }
 
@@ -161,7 +186,7 @@ impl Worker {
                 spent: start.elapsed().as_secs_f64() * 1e3,
             }),
             Err(e) => {
-                log::warn!("{e}");
+                self.damaged.warn(&e);
                 None
             }
         };

@@ -251,6 +251,29 @@ fn a_press_works_while_the_output_blocks_and_the_end_comes_after_its_grace() {
 }
 
 #[test]
+fn sources_that_ended_by_themselves_leave_a_reader_its_time() {
+    let (reads, wait) = blocker();
+    let run = stage(None).begin(
+        |shared| {
+            shared.queue.push(Lane::Speech, work(), 0, false).unwrap();
+            Ok(())
+        },
+        |shared| {
+            while !matches!(shared.queue.pop(Duration::from_secs(1)), Next::Work(..)) {}
+            shared.writing.begin();
+            wait();
+            shared.writing.end();
+            infer(shared)
+        },
+    );
+    run.wait(Position::Over);
+    thread::sleep(4 * GRACE.output);
+    assert!(!run.watching.is_finished(), "the answer was given up");
+    drop(reads);
+    assert!(matches!(run.end().0, Ok(Outcome::Done(true))));
+}
+
+#[test]
 fn what_waits_for_room_is_dropped_by_a_press() {
     let (_held, wait) = blocker();
     let (sender, pushed) = mpsc::channel();
