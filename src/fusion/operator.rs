@@ -258,6 +258,21 @@ impl Call for Fusion {
         self.run_into(inputs, work, out)
     }
 
+    /// What a matrix makes of every row.
+    fn scratch(&self, inputs: &[[usize; 2]]) -> usize {
+        let sizes = self.fit(inputs).unwrap_or_default();
+        let rows = inputs.iter().map(|[rows, _]| *rows).max().unwrap_or(0);
+        let made = self.entry.weights.iter().map(|weight| {
+            let outer = weight
+                .shape
+                .split_last()
+                .map_or(&[][..], |(_, outer)| outer);
+            let outer = outer.iter().map(|dim| sizes.value(dim).unwrap_or(0));
+            outer.fold(size_of::<f32>(), usize::saturating_mul)
+        });
+        made.max().unwrap_or(0).saturating_mul(rows)
+    }
+
     fn is_integer(&self) -> bool {
         self.precision == Precision::Int8
     }

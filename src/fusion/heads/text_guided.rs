@@ -224,10 +224,11 @@ impl Call for Unit {
         (own + inputs.get(1).map_or(0, guide)) as u64
     }
 
-    /// The scores of one head over the tokens.
+    /// The scores of one head over the tokens, and the hidden layer.
     fn scratch(&self, inputs: &[[usize; 2]]) -> usize {
         let n = inputs.first().map_or(0, |[n, _]| *n);
-        n.saturating_mul(n).saturating_mul(size_of::<f32>())
+        let wide = n.max(self.up.weights.n());
+        n.saturating_mul(wide).saturating_mul(size_of::<f32>())
     }
 }
 
