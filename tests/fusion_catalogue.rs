@@ -1,11 +1,12 @@
 //! Every operator of the catalogue is its equation, at every precision and level this CPU has;
 //! the identities between operators hold; what does not fit is refused.
+#![cfg(feature = "research")]
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
 #[path = "support/catalogue.rs"]
 mod support;
 
-use demeanor::fusion::draw::{self, Content, Draw, Drawn};
+use demeanor::fusion::research::draw::{self, Content, Draw, Drawn};
 use demeanor::fusion::shape::Sizes;
 use demeanor::fusion::{CATALOGUE, Entry, Fusion, FusionError, Precision, Rows, Scratch};
 use support::{
@@ -247,7 +248,7 @@ fn the_page_is_as_new_as_the_registry() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/fusion/CATALOGUE.md");
     let stored = std::fs::read_to_string(path).unwrap();
     assert!(
-        stored == demeanor::fusion::page::page(),
+        stored == demeanor::fusion::research::page::page(),
         "run `demeanor fusion --page > src/fusion/CATALOGUE.md`"
     );
 }

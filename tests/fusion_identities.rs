@@ -1,10 +1,11 @@
 //! The identities between operators of the catalogue, and what must not matter to them.
+#![cfg(feature = "research")]
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
 #[path = "support/catalogue.rs"]
 mod support;
 
-use demeanor::fusion::draw::{self, Content, Draw, Drawn};
+use demeanor::fusion::research::draw::{self, Content, Draw, Drawn};
 use demeanor::fusion::shape::Sizes;
 use demeanor::fusion::{Fusion, FusionError, MemoryBank, Precision, Rows, Scratch};
 use demeanor::kernels::Kernels;

@@ -90,6 +90,20 @@ fn the_shipped_encoders_run_in_our_kernels_and_say_what_tract_says() {
                 ours.run(&inputs).expect("ours"),
                 tract.run(&inputs).expect("tract"),
             );
+            for (a, b) in a.iter().zip(&b) {
+                let top = |o: &Output| {
+                    let rows = o.values.chunks_exact(*o.dims.last().expect("a rank"));
+                    let best =
+                        |row: &[f32]| (0..row.len()).max_by(|i, j| row[*i].total_cmp(&row[*j]));
+                    rows.map(best).collect::<Vec<_>>()
+                };
+                println!(
+                    "{name} {n} {:?} cosine {} argmax same {}",
+                    a.dims,
+                    cosine(&a.values, &b.values),
+                    top(a) == top(b)
+                );
+            }
             agree(&a, &b, 0.9);
             // the memory of one length serves the next, and leaves nothing behind
             assert_eq!(a, ours.run(&inputs).expect("again"), "{name} at {n}");

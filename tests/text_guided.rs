@@ -4,10 +4,7 @@
 
 mod support;
 
-use demeanor::fusion::text_guided::{
-    FeedWeights, GuideWeights, Map, Norm, SelfUnit, SelfWeights, TextGuidedUnit, Workspace,
-};
-use demeanor::fusion::{Rows, Simplex};
+use demeanor::fusion::{Call, Data, FusionError, Rows, Scratch, Simplex, Tensor, function};
 use demeanor::kernels;
 use demeanor::model::{Content, OnnxFile, Runner};
 use serde_json::Value;
@@ -25,55 +22,42 @@ fn floats(array: &Value) -> Vec<f32> {
     values.map(|v| v.as_f64().unwrap() as f32).collect()
 }
 
-/// Weights that live as long as the test.
-struct Weights(Value);
+/// Parts of the functions in their order: maps, then a norm.
+const OWN: [&str; 3] = ["self", "self_out", "ln1"];
+const GUIDE: [&str; 4] = ["query", "key_value", "guide_out", "ln2"];
+const FEED: [&str; 3] = ["up", "down", "ln3"];
 
-impl Weights {
-    fn floats(&self, name: &str) -> &'static [f32] {
-        floats(&self.0[name]).leak()
-    }
+/// The weights of these parts by name; they live as long as the test.
+fn weights(reference: &Value, parts: &[&str]) -> Vec<(String, Tensor<'static>)> {
+    let of = |name: String| {
+        let values = floats(&reference["weights"][&name]);
+        let data = if name.ends_with("_w") {
+            Data::I8(values.iter().map(|w| *w as i8).collect::<Vec<_>>().leak())
+        } else {
+            Data::F32(values.leak())
+        };
+        let dims = vec![D];
+        (name, Tensor { dims, data })
+    };
+    let named = parts.iter().flat_map(|part| {
+        let ends: &[&str] = match part.starts_with("ln") {
+            true => &["gamma", "beta"],
+            false => &["w", "scale", "bias"],
+        };
+        ends.iter().map(move |end| format!("{part}_{end}"))
+    });
+    named.map(of).collect()
+}
 
-    fn map(&self, name: &str) -> Map<'static> {
-        let bytes = floats(&self.0[format!("{name}_w")]);
-        let bytes: Vec<i8> = bytes.into_iter().map(|w| w as i8).collect();
-        Map {
-            weights: bytes.leak(),
-            scale: self.floats(&format!("{name}_scale")),
-            bias: self.floats(&format!("{name}_bias")),
-        }
-    }
-
-    fn norm(&self, name: &str) -> Norm<'static> {
-        Norm {
-            gamma: self.floats(&format!("{name}_gamma")),
-            beta: self.floats(&format!("{name}_beta")),
-        }
-    }
-
-    fn own(&self) -> SelfWeights<'static> {
-        SelfWeights {
-            query_key_value: self.map("self"),
-            out: self.map("self_out"),
-            norm: self.norm("ln1"),
-        }
-    }
-
-    fn guide(&self) -> GuideWeights<'static> {
-        GuideWeights {
-            query: self.map("query"),
-            key_value: self.map("key_value"),
-            out: self.map("guide_out"),
-            norm: self.norm("ln2"),
-        }
-    }
-
-    fn feed(&self) -> FeedWeights<'static> {
-        FeedWeights {
-            up: self.map("up"),
-            down: self.map("down"),
-            norm: self.norm("ln3"),
-        }
-    }
+fn unit(
+    name: &str,
+    heads: u64,
+    weights: Vec<(String, Tensor<'static>)>,
+) -> Result<Box<dyn Call>, FusionError> {
+    let weights = weights.into_iter().map(|(_, w)| w).collect();
+    function(name)
+        .unwrap()
+        .build(weights, &[("heads", heads as f64)])
 }
 
 /// Inputs are quantised at run time: a value on the border between two codes may fall either
@@ -85,35 +69,36 @@ fn near(found: &[f32], wanted: &[f32], bound: f32, what: &str) {
     }
 }
 
-fn guided(reference: &Value, pi: Simplex) -> (Vec<f32>, Vec<f32>) {
-    let weights = Weights(reference["weights"].clone());
-    let heads = reference["heads"].as_u64().unwrap() as usize;
-    let unit =
-        TextGuidedUnit::new(heads, pi, &weights.own(), &weights.guide(), &weights.feed()).unwrap();
-    let (x, patches) = (
-        floats(&reference["inputs"]["x"]),
-        floats(&reference["inputs"]["patches"]),
-    );
-    let (mut y, mut attention) = (
-        vec![0.0; x.len()],
-        vec![0.0; x.len() * patches.len() / D / D],
-    );
-    let (x, patches) = (Rows::new(&x, D).unwrap(), Rows::new(&patches, D).unwrap());
-    let mut work = Workspace::default();
-    unit.run_into(x, patches, &mut work, &mut y, &mut attention)
-        .unwrap();
-    (y, attention)
+fn run(reference: &Value, name: &str, inputs: &[&str]) -> Vec<Vec<f32>> {
+    let parts = match inputs.len() {
+        1 => [&OWN[..], &FEED].concat(),
+        _ => [&OWN[..], &GUIDE, &FEED].concat(),
+    };
+    let heads = reference["heads"].as_u64().unwrap();
+    let unit = unit(name, heads, weights(reference, &parts)).unwrap();
+    let inputs: Vec<Vec<f32>> = inputs
+        .iter()
+        .map(|name| floats(&reference["inputs"][name]))
+        .collect();
+    let rows: Vec<Rows<'_>> = inputs.iter().map(|x| Rows::new(x, D).unwrap()).collect();
+    let mut out = vec![Vec::new(); rows.len()];
+    unit.run(&rows, &mut Scratch::default(), &mut out).unwrap();
+    out
+}
+
+fn guided(reference: &Value, name: &str) -> [Vec<f32>; 2] {
+    run(reference, name, &["x", "patches"]).try_into().unwrap()
 }
 
 #[test]
 fn the_unit_says_what_onnx_runtime_says_with_every_map() {
     let reference = reference();
-    for (pi, name) in [
-        (Simplex::Entmax15, "TextGuidedUnit"),
-        (Simplex::Sparsemax, "TextGuidedUnitSparsemax"),
-        (Simplex::Softmax, "TextGuidedUnitSoftmax"),
+    for name in [
+        "TextGuidedUnit",
+        "TextGuidedUnitSparsemax",
+        "TextGuidedUnitSoftmax",
     ] {
-        let (y, attention) = guided(&reference, pi);
+        let [y, attention] = guided(&reference, name);
         let wanted = &reference["units"][name];
         near(&y, &floats(&wanted["y"]), 1e-4, name);
         near(&attention, &floats(&wanted["attention"]), 1e-4, name);
@@ -121,42 +106,32 @@ fn the_unit_says_what_onnx_runtime_says_with_every_map() {
             assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{name}");
         }
     }
-    let zeros = |pi| {
-        let (_, attention) = guided(&reference, pi);
+    let zeros = |map: &str| {
+        let [_, attention] = guided(&reference, &format!("TextGuidedUnit{map}"));
         attention.iter().filter(|w| **w == 0.0).count()
     };
-    assert!(zeros(Simplex::Sparsemax) >= zeros(Simplex::Entmax15));
-    assert!(zeros(Simplex::Entmax15) > 0 && zeros(Simplex::Softmax) == 0);
+    assert!(zeros("Sparsemax") >= zeros(""));
+    assert!(zeros("") > 0 && zeros("Softmax") == 0);
 }
 
 #[test]
 fn the_unit_without_a_picture_says_what_onnx_runtime_says() {
     let reference = reference();
-    let weights = Weights(reference["weights"].clone());
-    let heads = reference["heads"].as_u64().unwrap() as usize;
-    let unit = SelfUnit::new(heads, &weights.own(), &weights.feed()).unwrap();
-    let x = floats(&reference["inputs"]["x"]);
-    let mut y = vec![0.0; x.len()];
-    unit.run_into(Rows::new(&x, D).unwrap(), &mut Workspace::default(), &mut y)
-        .unwrap();
-    near(
-        &y,
-        &floats(&reference["units"]["SelfUnit"]["y"]),
-        1e-4,
-        "SelfUnit",
-    );
+    let out = run(&reference, "SelfUnit", &["x"]);
+    let wanted = floats(&reference["units"]["SelfUnit"]["y"]);
+    near(&out[0], &wanted, 1e-4, "SelfUnit");
 }
 
 /// The order of the patches is no information, and patches beyond memory are none of ours.
 #[test]
 fn patches_may_come_in_any_order() {
     let mut turned = reference();
-    let (y, _) = guided(&turned, Simplex::Entmax15);
+    let [y, _] = guided(&turned, "TextGuidedUnit");
     let patches = floats(&turned["inputs"]["patches"]);
     let mut rows: Vec<&[f32]> = patches.chunks_exact(D).collect();
     rows.rotate_left(2);
     turned["inputs"]["patches"]["values"] = serde_json::json!(rows.concat());
-    let (again, _) = guided(&turned, Simplex::Entmax15);
+    let [again, _] = guided(&turned, "TextGuidedUnit");
     near(&again, &y, 1e-5, "turned patches");
 }
 
@@ -200,18 +175,28 @@ fn maps_to_the_simplex_agree_with_float64() {
 
 #[test]
 fn weights_that_do_not_fit_are_named() {
-    let weights = Weights(reference()["weights"].clone());
-    let refused = |heads, own: &SelfWeights<'_>| {
-        let unit = SelfUnit::new(heads, own, &weights.feed());
-        unit.map(|_| ()).unwrap_err().to_string()
+    let whole = || weights(&reference(), &[&OWN[..], &FEED].concat());
+    let refused = |heads, weights| unit("SelfUnit", heads, weights).unwrap_err().to_string();
+    assert!(refused(3, whole()).contains("3 heads cannot share rows of 16"));
+    assert!(refused(0, whole()).contains("0 heads"));
+    let with = |name: &str, data: fn(Data<'static>) -> Data<'static>| {
+        let mut all = whole();
+        let (_, found) = all.iter_mut().find(|(n, _)| n == name).unwrap();
+        found.data = data(found.data);
+        all
     };
-    let own = weights.own();
-    assert!(refused(3, &own).contains("3 heads cannot share rows of 16"));
-    let mut cut = own;
-    cut.out.weights = &cut.out.weights[1..];
-    assert!(refused(2, &cut).contains("self_out has 255 values"));
-    let mut wild = own;
-    let scale = vec![f32::NAN; D];
-    wild.out.scale = &scale;
-    assert!(refused(2, &wild).contains("infinite or undefined"));
+    let cut = with("self_out_w", |data| match data {
+        Data::I8(x) => Data::I8(&x[1..]),
+        other => other,
+    });
+    assert!(refused(2, cut).contains("self_out has 255 values"));
+    let wild = with("self_out_scale", |_| Data::F32(&[f32::NAN; D]));
+    assert!(refused(2, wild).contains("infinite or undefined"));
+    let floats = with("up_w", |_| Data::F32(&[0.0; D]));
+    assert!(refused(2, floats).contains("up is no tensor of int8"));
+    let mut short = whole();
+    short.pop();
+    assert!(refused(2, short).contains("beta is missing"));
+    let long = [whole(), whole()].concat();
+    assert!(refused(2, long).contains("more weights than it has"));
 }

@@ -3,7 +3,7 @@
 
 use super::catalogue::{Entry, Precision, Setting, find};
 use super::given::Tensor;
-use super::text_guided::{self, Unit};
+use super::heads::text_guided::{self, Unit};
 use super::{Fusion, FusionError, Rows, Scratch, Simplex};
 use std::fmt;
 

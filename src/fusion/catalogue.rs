@@ -4,12 +4,12 @@
 use super::FusionError;
 use super::given::{Given, Stored, stored};
 use super::operator::Operator;
-use super::reference::Reference;
 use super::shape::Sizes;
 pub use super::table::CATALOGUE;
 
 /// Bodies of the ONNX functions, in ONNX's text form, parted by empty lines: what each name of
 /// the registry means in plain ONNX.
+#[cfg(feature = "research")]
 pub const FUNCTIONS: &str = include_str!("functions.onnxtxt");
 
 /// The domain of the ONNX functions.
@@ -123,8 +123,6 @@ pub struct Entry {
     /// Sizes that heads use.
     pub usual: &'static [&'static [(char, usize)]],
     pub(super) build: Build,
-    /// The equation in f64, for tests: written for reading, and shares no code with the kernels.
-    pub reference: Reference,
 }
 
 impl Entry {

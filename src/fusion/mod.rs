@@ -3,7 +3,8 @@
 //! Typed operators over pooled vectors or rows of the encoders, on the SIMD kernels of
 //! [`kernels`](crate::kernels). Each is an entry of the [`catalogue`], the only list of them,
 //! and a type that implements [`Operator`]; [`Fusion`] makes one from its weights and checks
-//! what goes in and comes out. One file per family:
+//! what goes in and comes out. The heads that ship are in [`heads`], the other operators in
+//! `operators`; a call of either by its ONNX name is a [`Function`]. One file per family:
 //!
 //! - `inner`: inner products.
 //! - `additive`: concat, sum, max.
@@ -13,55 +14,45 @@
 //! - `compact`: compact bilinear, by count sketch and Fourier transform.
 //! - `stages`: early, middle and late fusion.
 //! - `cross`: masked cross attention over softmax, sparsemax or 1.5-entmax.
-//! - [`label_guided`]: LE-MER's cross attention (A_r) and label attention (A_l).
+//! - [`label_guided`](heads::label_guided): LE-MER's cross attention (A_r) and label attention (A_l).
 //! - `memory`: the k nearest rows of a memory bank.
 //! - [`simplex`]: softmax, sparsemax and 1.5-entmax of rows, with masks.
-//! - [`text_guided`]: MVCN's text-guided unit with sparse attention.
+//! - [`text_guided`](heads::text_guided): MVCN's text-guided unit with sparse attention.
 //!
 #![doc = include_str!("CATALOGUE.md")]
 
-mod additive;
-mod bilinear;
 mod call;
 pub mod catalogue;
-mod compact;
-mod cross;
-pub mod draw;
 mod error;
-mod gated;
 mod given;
-mod inner;
-pub mod label_guided;
-mod memory;
-mod mixing;
+pub mod heads;
 mod operator;
-pub mod page;
+mod operators;
 mod projection;
-mod reference;
+#[cfg(feature = "research")]
+pub mod research;
 pub mod shape;
 pub mod simplex;
-mod stages;
 mod table;
-pub mod text_guided;
 
 pub use crate::kernels::{Rows, ShapeError};
-pub use additive::{Concat, Max, Sum};
-pub use bilinear::{Bilinear, LowRank};
 pub use call::{Call, Function, function};
 pub use catalogue::{CATALOGUE, Entry, Precision};
-pub use compact::{CompactBilinear, signed_root_unit};
-pub use cross::CrossAttention;
 pub use error::FusionError;
-pub use gated::{Gate, Gated};
 pub use given::{Data, Given, Stored, Tensor};
-pub use inner::{InnerProduct, ProjectedInnerProduct};
-pub use label_guided::LabelGuided;
-pub use memory::{MemoryBank, Neighbour};
-pub use mixing::{Attention, Modulation};
+pub use heads::label_guided::LabelGuided;
 pub use operator::{Fusion, Operator, Scratch};
+pub use operators::additive::{Concat, Max, Sum};
+pub use operators::bilinear::{Bilinear, LowRank};
+pub use operators::compact::{CompactBilinear, signed_root_unit};
+pub use operators::cross::CrossAttention;
+pub use operators::gated::{Gate, Gated};
+pub use operators::inner::{InnerProduct, ProjectedInnerProduct};
+pub use operators::memory::{MemoryBank, Neighbour};
+pub use operators::mixing::{Attention, Modulation};
+pub use operators::stages::{Early, Late, Middle};
 pub use projection::{Projection, ProjectionScratch};
 pub use simplex::Simplex;
-pub use stages::{Early, Late, Middle};
 
 /// Columns of the token and frame rows of the shipped encoders.
 pub const WIDTH: usize = 192;

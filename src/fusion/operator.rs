@@ -17,8 +17,8 @@ pub struct Scratch {
     pub(super) floats: [Vec<f32>; 8],
     pub(super) complex: [Vec<realfft::num_complex::Complex32>; 3],
     pub(super) places: Vec<usize>,
-    pub(super) label_guided: super::label_guided::Workspace,
-    pub(super) unit: super::text_guided::Workspace,
+    pub(super) label_guided: super::heads::label_guided::Workspace,
+    pub(super) unit: super::heads::text_guided::Workspace,
 }
 
 /// A fusion operator with its weights. Its inputs are checked before it is called: number,
@@ -118,6 +118,7 @@ impl Fusion {
     ///
     /// # Errors
     /// As [`new`](Self::new), and inputs of another number or shape.
+    #[cfg(feature = "research")]
     pub fn reference(
         name: &str,
         weights: Vec<Tensor<'_>>,
@@ -128,7 +129,7 @@ impl Fusion {
         made.check(inputs)?;
         let kernels = made.kernels;
         let given = Given::new(made.entry, made.precision, weights, settings, kernels)?;
-        (made.entry.reference)(&given, inputs)
+        super::research::reference::of(made.entry.name)(&given, inputs)
     }
 
     /// The registry's entry.
@@ -255,6 +256,21 @@ impl Call for Fusion {
         out: &mut [Vec<f32>],
     ) -> Result<(), FusionError> {
         self.run_into(inputs, work, out)
+    }
+
+    /// What a matrix makes of every row.
+    fn scratch(&self, inputs: &[[usize; 2]]) -> usize {
+        let sizes = self.fit(inputs).unwrap_or_default();
+        let rows = inputs.iter().map(|[rows, _]| *rows).max().unwrap_or(0);
+        let made = self.entry.weights.iter().map(|weight| {
+            let outer = weight
+                .shape
+                .split_last()
+                .map_or(&[][..], |(_, outer)| outer);
+            let outer = outer.iter().map(|dim| sizes.value(dim).unwrap_or(0));
+            outer.fold(size_of::<f32>(), usize::saturating_mul)
+        });
+        made.max().unwrap_or(0).saturating_mul(rows)
     }
 
     fn is_integer(&self) -> bool {

@@ -1,8 +1,8 @@
 //! The entries of the [`catalogue`](super::catalogue), one after the other.
 
 use super::catalogue::{Entry, Int8, Kind, Port, Setting, Weight};
-use super::{additive, bilinear, compact, cross, gated, inner, label_guided, memory, mixing};
-use super::{reference, stages};
+use super::heads::label_guided;
+use super::operators::{additive, bilinear, compact, cross, gated, inner, memory, mixing, stages};
 
 const fn port(name: &'static str, shape: &'static [&'static str]) -> Port {
     Port { name, shape }
@@ -158,7 +158,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "Nothing to store; p products.",
         usual: VECTORS,
         build: inner::InnerProduct::build,
-        reference: reference::inner,
     },
     Entry {
         name: "ProjectedInnerProductFusion",
@@ -175,7 +174,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "Two projections, read once from memory.",
         usual: VECTORS,
         build: inner::ProjectedInnerProduct::build,
-        reference: reference::projected_inner,
     },
     Entry {
         name: "ConcatFusion",
@@ -192,7 +190,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "One projection. The same map as the sum, W = [W_u W_v]: not another model.",
         usual: VECTORS,
         build: additive::Concat::build,
-        reference: reference::concat,
     },
     Entry {
         name: "SumFusion",
@@ -213,7 +210,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "As concat. In int8 each modality has a scale of its own, so the sum rounds less.",
         usual: VECTORS,
         build: additive::Sum::build,
-        reference: reference::sum,
     },
     Entry {
         name: "MaxFusion",
@@ -230,7 +226,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "Two projections.",
         usual: VECTORS,
         build: additive::Max::build,
-        reference: reference::max,
     },
     Entry {
         name: "MultiplicativeFusion",
@@ -248,7 +243,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "Two projections.",
         usual: VECTORS,
         build: gated::Gated::multiplicative,
-        reference: reference::multiplicative,
     },
     Entry {
         name: "GatingFusion",
@@ -266,7 +260,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "Two projections and c exponentials.",
         usual: VECTORS,
         build: gated::Gated::gating,
-        reference: reference::gating,
     },
     Entry {
         name: "LstmFusion",
@@ -283,7 +276,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "Two projections and c exponentials.",
         usual: VECTORS,
         build: gated::Gated::lstm,
-        reference: reference::lstm,
     },
     Entry {
         name: "AttentionFusion",
@@ -308,7 +300,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "Two projections and 2·c exponentials.",
         usual: VECTORS,
         build: mixing::Attention::build,
-        reference: reference::attention,
     },
     Entry {
         name: "ModulationFusion",
@@ -325,7 +316,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "Two inner products.",
         usual: VECTORS,
         build: mixing::Modulation::build,
-        reference: reference::modulation,
     },
     Entry {
         name: "BilinearFusion",
@@ -345,7 +335,6 @@ pub static CATALOGUE: &[Entry] = &[
             &[('n', 1), ('p', 192), ('q', 192), ('c', 256)],
         ],
         build: bilinear::Bilinear::plain,
-        reference: reference::bilinear,
     },
     Entry {
         name: "BilinearGatedFusion",
@@ -362,7 +351,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "As bilinear.",
         usual: &[&[('n', 1), ('p', 192), ('q', 192), ('c', 64)]],
         build: bilinear::Bilinear::gated,
-        reference: reference::bilinear_gated,
     },
     Entry {
         name: "LowRankBilinearFusion",
@@ -385,7 +373,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "r·(p + q + c) weights, a few tens of kilobytes in int8.",
         usual: VECTORS,
         build: bilinear::LowRank::build,
-        reference: reference::low_rank,
     },
     Entry {
         name: "CompactBilinearFusion",
@@ -409,7 +396,6 @@ pub static CATALOGUE: &[Entry] = &[
             transforms of d values.",
         usual: SKETCHES,
         build: compact::CompactBilinear::build,
-        reference: reference::compact,
     },
     Entry {
         name: "EarlyFusion",
@@ -431,7 +417,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "h·(p + q) weights.",
         usual: NETS,
         build: stages::Early::build,
-        reference: reference::early,
     },
     Entry {
         name: "MiddleFusion",
@@ -455,7 +440,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "As early fusion with the same h in each branch.",
         usual: NETS,
         build: stages::Middle::build,
-        reference: reference::middle,
     },
     Entry {
         name: "LateFusion",
@@ -482,7 +466,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "Two small networks; interactions cannot be learnt.",
         usual: NETS,
         build: stages::Late::build,
-        reference: reference::late,
     },
     Entry {
         name: "CrossAttentionSoftmaxFusion",
@@ -501,7 +484,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: ATTENTION_COST,
         usual: PATCHES,
         build: cross::CrossAttention::softmax,
-        reference: reference::cross_softmax,
     },
     Entry {
         name: "CrossAttentionSparsemaxFusion",
@@ -518,7 +500,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: ATTENTION_COST,
         usual: PATCHES,
         build: cross::CrossAttention::sparsemax,
-        reference: reference::cross_sparsemax,
     },
     Entry {
         name: "CrossAttentionEntmax15Fusion",
@@ -536,7 +517,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: ATTENTION_COST,
         usual: PATCHES,
         build: cross::CrossAttention::entmax15,
-        reference: reference::cross_entmax15,
     },
     Entry {
         name: "CrossAttentionFusion",
@@ -560,7 +540,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "d² weights. The score matrix is never held.",
         usual: FRAMES,
         build: label_guided::LabelGuided::cross,
-        reference: reference::label_cross,
     },
     Entry {
         name: "LabelAttentionFusion",
@@ -578,7 +557,6 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "No weights but the labels and the classifier.",
         usual: FRAMES,
         build: label_guided::LabelGuided::label,
-        reference: reference::label_label,
     },
     Entry {
         name: "MemoryBankFusion",
@@ -603,6 +581,5 @@ pub static CATALOGUE: &[Entry] = &[
             of 128, 2.6 MB in int8. The search is exact in both.",
         usual: STORED,
         build: memory::MemoryBank::build,
-        reference: reference::memory,
     },
 ];

@@ -2,7 +2,7 @@
 
 use super::functions;
 use crate::fusion::catalogue::{DOMAIN, Entry, Port, Precision};
-use crate::fusion::draw::{Content, Drawn};
+use crate::fusion::research::draw::{Content, Drawn};
 use crate::fusion::shape::Sizes;
 use prost::Message;
 use tract_onnx::pb::attribute_proto::AttributeType;

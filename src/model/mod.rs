@@ -3,8 +3,11 @@
 
 mod audit;
 mod bundle;
+#[cfg(feature = "research")]
 pub mod example;
+#[cfg(feature = "research")]
 mod functions;
+mod inline;
 mod load;
 pub mod manifest;
 mod plan;

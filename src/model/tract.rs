@@ -2,9 +2,10 @@
 //!
 //! It allocates what shapes ask for without looking, so shapes are looked at first.
 
+use super::inline::inline;
 use super::load::Output;
 use super::plan::{Given, Placement};
-use super::{Audit, MOST_BYTES, functions, too_large};
+use super::{Audit, MOST_BYTES, too_large};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tract_onnx::pb::ModelProto;
@@ -77,7 +78,7 @@ pub(super) struct Whole {
 impl Whole {
     /// `why` it is not planned here.
     pub(super) fn new(mut proto: ModelProto, why: String) -> TractResult<(Whole, Audit)> {
-        functions::inline(&mut proto).map_err(TractError::msg)?;
+        inline(&mut proto).map_err(TractError::msg)?;
         let nodes = proto.graph.iter().flat_map(|g| &g.node);
         if let Some(node) = nodes.into_iter().find(|n| !knows(&n.op_type)) {
             let dot = if node.domain.is_empty() { "" } else { "." };

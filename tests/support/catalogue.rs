@@ -1,7 +1,7 @@
 //! What the tests of the fusion catalogue share.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
-use demeanor::fusion::draw::{self, Content, Draw, Drawn, Input};
+use demeanor::fusion::research::draw::{self, Content, Draw, Drawn, Input};
 use demeanor::fusion::shape::Sizes;
 use demeanor::fusion::{CATALOGUE, Entry, Fusion, Precision, Rows, Scratch, Tensor};
 use demeanor::kernels::{Kernels, Level, halves};

@@ -3,10 +3,10 @@
 
 use super::{Options, machine};
 use crate::Error;
-use crate::fusion::draw::{self, Draw, Drawn};
+use crate::fusion::research::draw::{self, Draw, Drawn};
 use crate::fusion::shape::Sizes;
 use crate::fusion::{CATALOGUE, Entry, Fusion, FusionError, Precision, Scratch};
-use crate::kernels;
+use crate::kernels::{self, PANEL, PackedFloats, Rows};
 use crate::model::{Content, ModelError, OnnxFile, Runner, example};
 use serde_json::{Value, json};
 use std::hint::black_box;
@@ -43,7 +43,7 @@ struct Measured {
 
 /// Measures and prints.
 pub(super) fn bench(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
-    let peaks = [machine::peak_float_macs(), machine::peak_macs()];
+    let peaks = [peak_float_macs(), machine::peak_macs()];
     let mut rows = Vec::new();
     for case in cases(options) {
         rows.push(measure(&case, options, peaks)?);
@@ -150,7 +150,7 @@ fn measure(case: &Case, options: &Options, peaks: [f64; 2]) -> Result<Measured, 
         tract: of(2),
         ratio: median(rounds.iter().map(|r| r[2] / r[0]).collect()),
         of_macs: macs as f64 / of(0) * 1e9 / peak,
-        of_reads: bytes as f64 / of(0) * 1e9 / machine::read_rate(bytes),
+        of_reads: bytes as f64 / of(0) * 1e9 / read_rate(bytes),
         function,
     })
 }
@@ -255,4 +255,51 @@ fn table(rows: &[Measured], peaks: [f64; 2], out: &mut impl Write) -> io::Result
         )?;
     }
     out.flush()
+}
+
+/// Multiply-accumulates a second of floats when all operands lie in the first cache.
+fn peak_float_macs() -> f64 {
+    let kernels = kernels::active();
+    let (rows, k, n) = (8, 64, 64);
+    let (a, b) = (vec![1.0; rows * k], vec![1.0; k * n]);
+    let (a, b) = (Rows::of_whole(&a, k), Rows::of_whole(&b, n));
+    let mut c = vec![0.0; rows * n];
+    let seconds = best_of(|| {
+        for _ in 0..100 {
+            kernels.gemm(a, b, &mut c);
+        }
+    });
+    (100 * rows * k * n) as f64 / seconds
+}
+
+/// Bytes a second at which a buffer of `bytes` is read again and again, from whichever cache
+/// holds it or from memory: by a product that does next to nothing with what it reads.
+fn read_rate(bytes: usize) -> f64 {
+    let kernels = kernels::active();
+    let columns = 64;
+    let outputs = (bytes / 4 / columns).next_multiple_of(PANEL).max(PANEL);
+    let Some(weights) = PackedFloats::new(&vec![1.0; outputs * columns], columns, None) else {
+        return f64::INFINITY;
+    };
+    let (x, mut out) = (vec![1.0; columns], vec![0.0; outputs]);
+    let x = Rows::of_whole(&x, columns);
+    let times = (1 << 20) / weights.bytes() + 1;
+    let seconds = best_of(|| {
+        for _ in 0..times {
+            kernels.project(x, &weights, &mut out);
+        }
+    });
+    (times * weights.bytes()) as f64 / seconds
+}
+
+/// The shortest time of `work`, of as many runs as 50 ms hold.
+fn best_of(mut work: impl FnMut()) -> f64 {
+    let mut best = Duration::MAX;
+    let end = Instant::now() + Duration::from_millis(50);
+    while Instant::now() < end {
+        let start = Instant::now();
+        work();
+        best = best.min(start.elapsed());
+    }
+    best.as_secs_f64()
 }

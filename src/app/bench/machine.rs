@@ -3,7 +3,7 @@
 use crate::kernels::int8::{
     Activation, COLUMNS, Codes, Linear, PackedWeights, Quant, padded_depth,
 };
-use crate::kernels::{self, Kernels, PANEL, PackedFloats, Rows};
+use crate::kernels::{self, Kernels};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -62,51 +62,4 @@ fn peak_of(kernels: &Kernels) -> Option<f64> {
         best = best.min(start.elapsed());
     }
     Some((50 * rows * k * n) as f64 / best.as_secs_f64())
-}
-
-/// Multiply-accumulates a second of floats when all operands lie in the first cache.
-pub(super) fn peak_float_macs() -> f64 {
-    let kernels = kernels::active();
-    let (rows, k, n) = (8, 64, 64);
-    let (a, b) = (vec![1.0; rows * k], vec![1.0; k * n]);
-    let (a, b) = (Rows::of_whole(&a, k), Rows::of_whole(&b, n));
-    let mut c = vec![0.0; rows * n];
-    let seconds = best_of(|| {
-        for _ in 0..100 {
-            kernels.gemm(a, b, &mut c);
-        }
-    });
-    (100 * rows * k * n) as f64 / seconds
-}
-
-/// Bytes a second at which a buffer of `bytes` is read again and again, from whichever cache
-/// holds it or from memory: by a product that does next to nothing with what it reads.
-pub(super) fn read_rate(bytes: usize) -> f64 {
-    let kernels = kernels::active();
-    let columns = 64;
-    let outputs = (bytes / 4 / columns).next_multiple_of(PANEL).max(PANEL);
-    let Some(weights) = PackedFloats::new(&vec![1.0; outputs * columns], columns, None) else {
-        return f64::INFINITY;
-    };
-    let (x, mut out) = (vec![1.0; columns], vec![0.0; outputs]);
-    let x = Rows::of_whole(&x, columns);
-    let times = (1 << 20) / weights.bytes() + 1;
-    let seconds = best_of(|| {
-        for _ in 0..times {
-            kernels.project(x, &weights, &mut out);
-        }
-    });
-    (times * weights.bytes()) as f64 / seconds
-}
-
-/// The shortest time of `work`, of as many runs as 50 ms hold.
-fn best_of(mut work: impl FnMut()) -> f64 {
-    let mut best = Duration::MAX;
-    let end = Instant::now() + Duration::from_millis(50);
-    while Instant::now() < end {
-        let start = Instant::now();
-        work();
-        best = best.min(start.elapsed());
-    }
-    best.as_secs_f64()
 }

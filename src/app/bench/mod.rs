@@ -2,6 +2,7 @@
 
 mod compare;
 mod conditions;
+#[cfg(feature = "research")]
 mod fusion;
 pub(crate) mod machine;
 mod npy;
@@ -86,7 +87,10 @@ pub fn bench(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
         return compare::files([before, after], options.json, out);
     }
     if options.fusion {
+        #[cfg(feature = "research")]
         return fusion::bench(options, out);
+        #[cfg(not(feature = "research"))]
+        return Err(crate::app::fusion::left_out());
     }
     let before = match &options.compare {
         Some(Compare::With(path)) => Some(Saved::read(path)?.counts(options.unit)?),

@@ -1,5 +1,6 @@
 //! A node that nothing of ours matches, run by tract as a model of its own.
 
+use super::LAYOUTS;
 use super::graph::Node;
 use super::step::{Fact, Io, Kind, Product, Step};
 use super::steps::MOST;
@@ -149,6 +150,9 @@ impl Foreign {
         let runnable = self
             .model(inputs)
             .map_err(|e| format!("tract: {}", e.root_cause()))?;
+        if made.len() >= LAYOUTS {
+            made.clear();
+        }
         made.insert(key, runnable.clone());
         Ok(runnable)
     }

@@ -377,7 +377,7 @@ fn of_const(value: &Const) -> (Fact, Buffer) {
     let mut fact = Fact::new(Kind::Float, &value.dims);
     match (&value.values, value.ints()) {
         (Values::F32(v), _) => buffer.floats.clone_from(v),
-        (Values::I64(_), Some(ints)) => {
+        (Values::I64(_) | Values::I32(_), Some(ints)) => {
             fact.kind = Kind::Int;
             fact.known = Some(ints.clone());
             buffer.ints = ints;

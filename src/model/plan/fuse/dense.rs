@@ -15,7 +15,8 @@ impl<'a> Matcher<'a> {
             ints.is_some_and(|v| v.iter().all(|x| *x == 0))
         });
         let weights = self.constant(node.inputs.get(1)?)?;
-        (free && weights.dims.len() == 2 && weights.bytes().is_some()).then_some(weights)
+        let some = weights.bytes().is_some_and(|bytes| !bytes.is_empty());
+        (free && some && weights.dims.len() == 2).then_some(weights)
     }
 
     pub(super) fn columns(

@@ -18,7 +18,7 @@ use super::op::Op;
 use super::step::{Kind, Step};
 use super::steps::{self, Quantise};
 use crate::kernels::Level;
-use registry::{SAME_KIND, blocks};
+use registry::{blocks, keeps_kind};
 use std::collections::HashMap;
 use tract_onnx::pb::{GraphProto, ModelProto, tensor_proto, type_proto};
 
@@ -251,7 +251,7 @@ impl Matcher<'_> {
                 Kind::Int
             }
             ("Split", _) => first.unwrap_or(Kind::Foreign),
-            (op, _) if SAME_KIND.contains(&op) && node.outputs.len() == 1 && !narrow => {
+            (op, _) if keeps_kind(op) && node.outputs.len() == 1 && !narrow => {
                 first.unwrap_or(Kind::Foreign)
             }
             _ => Kind::Foreign,

@@ -102,6 +102,9 @@ impl<'a> Matcher<'a> {
         let [n, per_group, high, wide] = weights.dims[..] else {
             return None;
         };
+        if n <= 4 || weights.bytes()?.is_empty() {
+            return None;
+        }
         let scales = self.constant(&node.inputs[4])?.floats()?;
         let zeros = self.constant(&node.inputs[5])?.ints()?;
         let bias = match node.inputs.get(8).filter(|b| !b.is_empty()) {
@@ -122,7 +125,7 @@ impl<'a> Matcher<'a> {
             quant,
             clamp: (0, 255),
         };
-        if n <= 4 || per_group == 0 || zeros.iter().any(|z| *z != 0) {
+        if zeros.iter().any(|z| *z != 0) {
             return None;
         }
         let group = node.int("group").unwrap_or(1);

@@ -201,6 +201,15 @@ impl Step for Conv {
         Product::Integer
     }
 
+    /// The windows of one row.
+    fn scratch(&self, inputs: &[&Fact]) -> usize {
+        let pixels = image(inputs[0])
+            .ok()
+            .and_then(|(_, h, w)| self.window.made(h, w));
+        let width = pixels.map_or(0, |(_, width)| width);
+        width.saturating_mul(padded_depth(self.weights.k()))
+    }
+
     fn macs(&self, inputs: &[&Fact]) -> u64 {
         let pixels = image(inputs[0])
             .ok()

@@ -57,8 +57,13 @@ pub struct GatherInts {
 
 impl GatherInts {
     pub fn read(op: &Op<'_>) -> Option<Reading> {
-        let table = op.constant(0).filter(|c| c.dims.len() == 1)?.ints()?;
-        let indexed = op.kind(1) == Some(Kind::Int) && op.kind(0) == Some(Kind::Int);
+        let constant = op.constant(0).filter(|c| c.dims.len() == 1)?;
+        let (table, made) = (constant.ints()?, op.node.outputs.first()?);
+        // int32 becomes int64 here, which may only be looked up with
+        let user = |at: &usize| &op.graph.nodes[*at];
+        let mut users = op.graph.users(made).iter().map(user);
+        let free = users.all(|n| n.is("Gather") && n.inputs.get(1) == Some(made));
+        let indexed = op.kind(1) == Some(Kind::Int) && (constant.is_index() || free);
         indexed.then(|| Reading::new(GatherInts { table }, &[1]))
     }
 }

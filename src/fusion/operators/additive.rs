@@ -6,10 +6,10 @@
 //! max     z = max(W·u + b_u, V·v + b_v)
 //! ```
 
-use super::given::Given;
-use super::operator::{Operator, Scratch};
-use super::projection::Projection;
-use super::{FusionError, Rows};
+use crate::fusion::given::Given;
+use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::projection::Projection;
+use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
 
 /// `z = W·[u; v] + b`.
@@ -33,14 +33,14 @@ pub struct Max {
 }
 
 impl Concat {
-    pub(super) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         let w = given.projection("w", "b")?;
         Ok(Box::new(Concat { w }))
     }
 }
 
 /// Rows of `[u; v]`.
-pub(super) fn side_by_side(u: Rows<'_>, v: Rows<'_>, out: &mut Vec<f32>) {
+pub(in crate::fusion) fn side_by_side(u: Rows<'_>, v: Rows<'_>, out: &mut Vec<f32>) {
     out.clear();
     for i in 0..u.rows() {
         out.extend_from_slice(u.row(i));
@@ -69,14 +69,14 @@ impl Operator for Concat {
 }
 
 impl Sum {
-    pub(super) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         let (u, v) = (given.product("w_u")?, given.projection("w_v", "b")?);
         Ok(Box::new(Sum { u, v }))
     }
 }
 
 impl Max {
-    pub(super) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         let (u, v) = (
             given.projection("w_u", "b_u")?,
             given.projection("w_v", "b_v")?,
@@ -86,7 +86,7 @@ impl Max {
 }
 
 /// Both projections, and then `join` of each pair of values.
-pub(super) fn joined(
+pub(in crate::fusion) fn joined(
     (u, v): (&Projection, &Projection),
     kernels: &Kernels,
     inputs: &[Rows<'_>],

@@ -5,10 +5,10 @@
 //! projected inner product  s = (W·u)ᵀ(V·v)
 //! ```
 
-use super::given::Given;
-use super::operator::{Operator, Scratch};
-use super::projection::Projection;
-use super::{FusionError, Rows};
+use crate::fusion::given::Given;
+use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::projection::Projection;
+use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
 
 /// `s = uᵀv`.
@@ -28,7 +28,7 @@ fn dots(kernels: &Kernels, a: Rows<'_>, b: Rows<'_>, out: &mut Vec<f32>) {
 }
 
 impl InnerProduct {
-    pub(super) fn build(_: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(_: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         Ok(Box::new(InnerProduct))
     }
 }
@@ -51,7 +51,7 @@ impl Operator for InnerProduct {
 }
 
 impl ProjectedInnerProduct {
-    pub(super) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         let (u, v) = (given.product("w_u")?, given.product("w_v")?);
         Ok(Box::new(ProjectedInnerProduct { u, v }))
     }

@@ -6,10 +6,10 @@
 //! low-rank        z   = P·(U·u ⊙ V·v) + b          W_k = Σ_r P_kr·U_r·V_rᵀ
 //! ```
 
-use super::given::Given;
-use super::operator::{Operator, Scratch};
-use super::projection::Projection;
-use super::{FusionError, Rows};
+use crate::fusion::given::Given;
+use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::projection::Projection;
+use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
 
 /// `z_k = uᵀ·W_k·v + b_k`, with `v` or `σ(v)`.
@@ -35,11 +35,11 @@ impl Bilinear {
         Ok(Box::new(Bilinear { gated, w, bias }))
     }
 
-    pub(super) fn plain(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn plain(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         Bilinear::of(false, given)
     }
 
-    pub(super) fn gated(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn gated(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         Bilinear::of(true, given)
     }
 }
@@ -78,7 +78,7 @@ impl Operator for Bilinear {
 }
 
 impl LowRank {
-    pub(super) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         let (u, v) = (given.product("w_u")?, given.product("w_v")?);
         let p = given.projection("w_p", "b")?;
         Ok(Box::new(LowRank { u, v, p }))

@@ -11,9 +11,9 @@
 //! sides that is biased, so they are two weights of the model, never drawn again from a seed.
 //! The transforms are real: of the d bins, d/2 + 1 are held.
 
-use super::given::Given;
-use super::operator::{Operator, Scratch};
-use super::{FusionError, Rows};
+use crate::fusion::given::Given;
+use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
 use realfft::num_complex::Complex32;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
@@ -61,7 +61,7 @@ impl fmt::Debug for CompactBilinear {
 }
 
 impl CompactBilinear {
-    pub(super) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         let size = given.size('d');
         let mut planner = RealFftPlanner::new();
         Ok(Box::new(CompactBilinear {

@@ -10,10 +10,10 @@
 //! probability of its own.
 
 use super::additive::side_by_side;
-use super::given::Given;
-use super::operator::{Operator, Scratch};
-use super::projection::Projection;
-use super::{FusionError, Rows};
+use crate::fusion::given::Given;
+use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::projection::Projection;
+use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
 
 /// A layer, ReLU, and a layer.
@@ -60,7 +60,7 @@ pub struct Late {
 }
 
 impl Early {
-    pub(super) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         Ok(Box::new(Early(Net::of(
             given,
             ["w_1", "b_1"],
@@ -96,7 +96,7 @@ impl Operator for Early {
 }
 
 impl Middle {
-    pub(super) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         Ok(Box::new(Middle {
             u: given.projection("w_u", "b_u")?,
             v: given.projection("w_v", "b_v")?,
@@ -135,7 +135,7 @@ impl Operator for Middle {
 }
 
 impl Late {
-    pub(super) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         Ok(Box::new(Late {
             u: Net::of(given, ["w_u", "b_u"], ["w_2", "b_2"])?,
             v: Net::of(given, ["w_v", "b_v"], ["v_2", "b_3"])?,

@@ -1,7 +1,7 @@
 //! The documentation page, made from the registry.
 
-use super::catalogue::{CATALOGUE, Entry, Int8, Kind};
-use super::shape::Sizes;
+use crate::fusion::catalogue::{CATALOGUE, Entry, Int8, Kind};
+use crate::fusion::shape::Sizes;
 use std::fmt::Write as _;
 
 const HEAD: &str = "\
@@ -50,7 +50,7 @@ fn sizes_text(sizes: &[(char, usize)], entry: &Entry) -> String {
 
 fn shapes(out: &mut String, entry: &Entry) {
     let shape = |name: &str, shape: &[&str]| format!("`{name} [{}]`", shape.join(", "));
-    let ports = |ports: &[super::catalogue::Port]| {
+    let ports = |ports: &[crate::fusion::catalogue::Port]| {
         let texts: Vec<String> = ports.iter().map(|p| shape(p.name, p.shape)).collect();
         texts.join(", ")
     };
@@ -87,9 +87,13 @@ fn shapes(out: &mut String, entry: &Entry) {
 }
 
 fn section(out: &mut String, entry: &Entry) {
+    let room = match entry.family {
+        "label_guided" => "heads",
+        _ => "operators",
+    };
     let _ = writeln!(
         out,
-        "## {}\n\n`{}` · `src/fusion/{}.rs`\n",
+        "## {}\n\n`{}` · `src/fusion/{room}/{}.rs`\n",
         entry.title, entry.name, entry.family
     );
     let equation = entry.equation.replace("; ", "\n");

@@ -1,9 +1,9 @@
 //! Weights and inputs made up by a formula, for tests and measurements: the same numbers on
 //! every machine.
 
-use super::catalogue::{Entry, Kind, Precision, Weight};
-use super::given::{Data, Tensor};
-use super::shape::Sizes;
+use crate::fusion::catalogue::{Entry, Kind, Precision, Weight};
+use crate::fusion::given::{Data, Tensor};
+use crate::fusion::shape::Sizes;
 use crate::kernels::{Rows, halves, unit_rows};
 
 /// Numbers of a 32-bit linear congruential generator, exact in f32.
@@ -188,7 +188,7 @@ impl Input {
 /// Inputs of an operator at some sizes; of a mask, about one in five is 0.
 #[must_use]
 pub fn inputs(entry: &Entry, sizes: &Sizes, draw: &mut Draw) -> Option<Vec<Input>> {
-    let of = |port: &super::catalogue::Port| {
+    let of = |port: &crate::fusion::catalogue::Port| {
         let dims = sizes.values(port.shape)?;
         let [rows, cols] = dims.try_into().ok()?;
         let data = if port.name == "keep" {

@@ -6,10 +6,10 @@
 //! LSTM-style      z = tanh(W·u + b_u)  ⊙ (V·v + b_v)
 //! ```
 
-use super::given::Given;
-use super::operator::{Operator, Scratch};
-use super::projection::Projection;
-use super::{FusionError, Rows};
+use crate::fusion::given::Given;
+use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::projection::Projection;
+use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
 
 /// What becomes of `W·u + b_u` before it multiplies.
@@ -40,15 +40,17 @@ impl Gated {
         Ok(Box::new(Gated { gate, u, v }))
     }
 
-    pub(super) fn multiplicative(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn multiplicative(
+        given: &Given<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         Gated::of(Gate::Open, given)
     }
 
-    pub(super) fn gating(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn gating(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         Gated::of(Gate::Sigmoid, given)
     }
 
-    pub(super) fn lstm(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn lstm(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         Gated::of(Gate::Tanh, given)
     }
 }

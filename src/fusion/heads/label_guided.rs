@@ -23,9 +23,9 @@
 //! time. There is no padding in this runtime and hence no mask: every row
 //! counts, and `n` is the number of type-0 tokens.
 
-use super::given::Given;
-use super::operator::{Operator, Scratch};
-use super::{CLASSES, FusionError, FusionOutput, Rows};
+use crate::fusion::given::Given;
+use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::{CLASSES, FusionError, FusionOutput, Rows};
 use crate::kernels::{self, AttendScratch, Kernels, all_finite, largest_magnitude, unit_rows};
 
 /// Scores stay finite while `largest query · largest key · d` is below this.
@@ -101,13 +101,13 @@ impl LabelGuided {
         Ok(LabelGuided { head, attention })
     }
 
-    pub(super) fn cross(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn cross(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         let (labels, classifier, bias) = weights(given)?;
         let head = LabelGuided::learnt(given.plain("w")?, labels, classifier, bias)?;
         Ok(Box::new(head.with_kernels(given.kernels)))
     }
 
-    pub(super) fn label(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn label(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         let (labels, classifier, bias) = weights(given)?;
         let temperature = given.setting("temperature") as f32;
         let head = LabelGuided::by_labels(labels, classifier, bias, temperature)?;

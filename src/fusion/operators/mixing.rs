@@ -9,10 +9,10 @@
 //! The published forms leave the scorers open; these are ours. A softmax of two scores is the
 //! logistic function of their difference.
 
-use super::given::Given;
-use super::operator::{Operator, Scratch};
-use super::projection::Projection;
-use super::{FusionError, Rows};
+use crate::fusion::given::Given;
+use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::projection::Projection;
+use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
 
 /// `z = α·(W·u + b_u) + β·(V·v + b_v)`.
@@ -32,7 +32,7 @@ pub struct Modulation {
 }
 
 impl Attention {
-    pub(super) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         let (u, v) = (
             given.projection("w_u", "b_u")?,
             given.projection("w_v", "b_v")?,
@@ -78,7 +78,7 @@ impl Operator for Attention {
 }
 
 impl Modulation {
-    pub(super) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         let (a, b) = (given.plain("a")?.to_vec(), given.plain("b")?.to_vec());
         let bias = given.plain("b_0")?[0];
         Ok(Box::new(Modulation { a, b, bias }))

@@ -17,10 +17,10 @@
 //! that they have at run time. Scores, `π` and norms are f32: they are a twentieth of the
 //! arithmetic, and `π`'s zeros hang on differences that bytes would lose.
 
-use super::call::Call;
-use super::catalogue::Setting;
-use super::given::{Data, Tensor};
-use super::{FusionError, Rows, Scratch, Simplex};
+use crate::fusion::call::Call;
+use crate::fusion::catalogue::Setting;
+use crate::fusion::given::{Data, Tensor};
+use crate::fusion::{FusionError, Rows, Scratch, Simplex};
 use crate::kernels::int8::{
     Activation, COLUMNS, Codes, Columns, PackedWeights, Quant, padded_depth,
 };
@@ -31,7 +31,7 @@ use std::borrow::Cow;
 const EPSILON: f32 = 1e-5;
 
 /// Attributes of the units' functions.
-pub(super) const SETTINGS: &[Setting] = &[Setting {
+pub(in crate::fusion) const SETTINGS: &[Setting] = &[Setting {
     name: "heads",
     whole: true,
     least: 1.0,
@@ -224,10 +224,11 @@ impl Call for Unit {
         (own + inputs.get(1).map_or(0, guide)) as u64
     }
 
-    /// The scores of one head over the tokens.
+    /// The scores of one head over the tokens, and the hidden layer.
     fn scratch(&self, inputs: &[[usize; 2]]) -> usize {
         let n = inputs.first().map_or(0, |[n, _]| *n);
-        n.saturating_mul(n).saturating_mul(size_of::<f32>())
+        let wide = n.max(self.up.weights.n());
+        n.saturating_mul(wide).saturating_mul(size_of::<f32>())
     }
 }
 

@@ -1,13 +1,43 @@
 //! The equations of the registry in f64, one after the other, from raw weights. Tests hold the
 //! kernels to them; nothing here is fast, and nothing is shared with the kernels.
 
-use super::catalogue::Precision;
-use super::given::{Data, Given};
-use super::{FusionError, Rows};
+use crate::fusion::catalogue::Precision;
+use crate::fusion::given::{Data, Given};
+use crate::fusion::{FusionError, Rows};
 use crate::kernels::halves;
 
 /// Outputs of an operator for its weights and inputs.
 pub type Reference = fn(&Given<'_>, &[Rows<'_>]) -> Result<Vec<Vec<f64>>, FusionError>;
+
+/// The equation of a registry's entry; of a name that is none, one that says so.
+pub(in crate::fusion) fn of(name: &str) -> Reference {
+    match name {
+        "InnerProductFusion" => inner,
+        "ProjectedInnerProductFusion" => projected_inner,
+        "ConcatFusion" => concat,
+        "SumFusion" => sum,
+        "MaxFusion" => max,
+        "MultiplicativeFusion" => multiplicative,
+        "GatingFusion" => gating,
+        "LstmFusion" => lstm,
+        "AttentionFusion" => attention,
+        "ModulationFusion" => modulation,
+        "BilinearFusion" => bilinear,
+        "BilinearGatedFusion" => bilinear_gated,
+        "LowRankBilinearFusion" => low_rank,
+        "CompactBilinearFusion" => compact,
+        "EarlyFusion" => early,
+        "MiddleFusion" => middle,
+        "LateFusion" => late,
+        "CrossAttentionSoftmaxFusion" => cross_softmax,
+        "CrossAttentionSparsemaxFusion" => cross_sparsemax,
+        "CrossAttentionEntmax15Fusion" => cross_entmax15,
+        "CrossAttentionFusion" => label_cross,
+        "LabelAttentionFusion" => label_label,
+        "MemoryBankFusion" => memory,
+        _ => |_, _| Err(FusionError::Unknown),
+    }
+}
 
 type Matrix = Vec<Vec<f64>>;
 type Answer = Result<Vec<Vec<f64>>, FusionError>;
@@ -115,23 +145,23 @@ fn row_sums(x: &Matrix) -> Vec<f64> {
     x.iter().map(|row| row.iter().sum()).collect()
 }
 
-pub(super) fn inner(_: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn inner(_: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let products = map2(&matrix(inputs[0]), &matrix(inputs[1]), |a, b| a * b);
     Ok(vec![row_sums(&products)])
 }
 
-pub(super) fn projected_inner(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn projected_inner(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let a = linear(given, &matrix(inputs[0]), "w_u", None)?;
     let b = linear(given, &matrix(inputs[1]), "w_v", None)?;
     Ok(vec![row_sums(&map2(&a, &b, |a, b| a * b))])
 }
 
-pub(super) fn concat(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn concat(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let x = beside(&matrix(inputs[0]), &matrix(inputs[1]));
     Ok(vec![flat(linear(given, &x, "w", Some("b"))?)])
 }
 
-pub(super) fn sum(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn sum(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let a = linear(given, &matrix(inputs[0]), "w_u", None)?;
     let b = linear(given, &matrix(inputs[1]), "w_v", Some("b"))?;
     Ok(vec![flat(map2(&a, &b, |a, b| a + b))])
@@ -142,27 +172,27 @@ fn branches(given: &Given<'_>, inputs: &[Rows<'_>]) -> Result<(Matrix, Matrix), 
     Ok((a, linear(given, &matrix(inputs[1]), "w_v", Some("b_v"))?))
 }
 
-pub(super) fn max(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn max(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let (a, b) = branches(given, inputs)?;
     Ok(vec![flat(map2(&a, &b, f64::max))])
 }
 
-pub(super) fn multiplicative(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn multiplicative(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let (a, b) = branches(given, inputs)?;
     Ok(vec![flat(map2(&a, &b, |a, b| a * b))])
 }
 
-pub(super) fn gating(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn gating(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let (a, b) = branches(given, inputs)?;
     Ok(vec![flat(map2(&a, &b, |a, b| sigmoid(a) * b))])
 }
 
-pub(super) fn lstm(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn lstm(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let (a, b) = branches(given, inputs)?;
     Ok(vec![flat(map2(&a, &b, |a, b| a.tanh() * b))])
 }
 
-pub(super) fn attention(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn attention(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let (a, b) = branches(given, inputs)?;
     let scorer = plain(given, "scorer")?;
     let score = |row: &Vec<f64>| {
@@ -179,7 +209,7 @@ pub(super) fn attention(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     Ok(vec![flat(mixed.collect())])
 }
 
-pub(super) fn modulation(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn modulation(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let (u, v) = (matrix(inputs[0]), matrix(inputs[1]));
     let (a, b) = (plain(given, "a")?, plain(given, "b")?);
     let b_0 = plain(given, "b_0")?[0];
@@ -207,15 +237,15 @@ fn bilinear_of(given: &Given<'_>, u: &Matrix, v: &Matrix) -> Answer {
     Ok(vec![flat(rows.collect())])
 }
 
-pub(super) fn bilinear(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn bilinear(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     bilinear_of(given, &matrix(inputs[0]), &matrix(inputs[1]))
 }
 
-pub(super) fn bilinear_gated(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn bilinear_gated(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     bilinear_of(given, &matrix(inputs[0]), &map(&matrix(inputs[1]), sigmoid))
 }
 
-pub(super) fn low_rank(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn low_rank(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let a = linear(given, &matrix(inputs[0]), "w_u", None)?;
     let b = linear(given, &matrix(inputs[1]), "w_v", None)?;
     let products = map2(&a, &b, |a, b| a * b);
@@ -223,7 +253,7 @@ pub(super) fn low_rank(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
 }
 
 /// The count sketch of the outer product itself.
-pub(super) fn compact(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn compact(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let (u, v, d) = (matrix(inputs[0]), matrix(inputs[1]), given.size('d'));
     let (h_u, h_v) = (given.indices("h_u")?, given.indices("h_v")?);
     let (s_u, s_v) = (plain(given, "s_u")?, plain(given, "s_v")?);
@@ -240,7 +270,7 @@ pub(super) fn compact(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     Ok(vec![flat(rows.collect())])
 }
 
-pub(super) fn early(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn early(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let x = beside(&matrix(inputs[0]), &matrix(inputs[1]));
     let hidden = map(&linear(given, &x, "w_1", Some("b_1"))?, relu);
     Ok(vec![flat(map(
@@ -249,7 +279,7 @@ pub(super) fn early(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     ))])
 }
 
-pub(super) fn middle(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn middle(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let (a, b) = branches(given, inputs)?;
     let hidden = map(&beside(&a, &b), relu);
     Ok(vec![flat(map(
@@ -258,7 +288,7 @@ pub(super) fn middle(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     ))])
 }
 
-pub(super) fn late(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn late(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let (a, b) = branches(given, inputs)?;
     let a = map(&linear(given, &map(&a, relu), "w_2", Some("b_2"))?, sigmoid);
     let b = map(&linear(given, &map(&b, relu), "v_2", Some("b_3"))?, sigmoid);
@@ -335,15 +365,15 @@ fn cross(given: &Given<'_>, inputs: &[Rows<'_>], pi: fn(&[f64]) -> Vec<f64>) -> 
     Ok(vec![flat(z), flat(attention)])
 }
 
-pub(super) fn cross_softmax(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn cross_softmax(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     cross(given, inputs, softmax)
 }
 
-pub(super) fn cross_sparsemax(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn cross_sparsemax(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     cross(given, inputs, sparsemax)
 }
 
-pub(super) fn cross_entmax15(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn cross_entmax15(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     cross(given, inputs, entmax15)
 }
 
@@ -383,7 +413,7 @@ fn labelled(
     Ok(vec![logits, flat(attention), flat(g_text), flat(g_speech)])
 }
 
-pub(super) fn label_cross(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn label_cross(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     labelled(given, inputs, |text, speech, _, _| {
         let w = weight(given, "w")?;
         let turned: Matrix = (0..w.len())
@@ -393,7 +423,7 @@ pub(super) fn label_cross(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     })
 }
 
-pub(super) fn label_label(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn label_label(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let temperature = given.setting("temperature");
     labelled(given, inputs, |_, _, g_text, g_speech| {
         Ok(map(&product(g_text, g_speech), |s| s / temperature))
@@ -401,7 +431,7 @@ pub(super) fn label_label(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
 }
 
 /// Brute force: every distance, sorted.
-pub(super) fn memory(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn memory(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     let (bank, answers) = (weight(given, "bank")?, weight(given, "answers")?);
     let (k, tau) = (given.setting("k") as usize, given.setting("tau"));
     let mut y = Vec::new();

@@ -9,11 +9,11 @@
 //! Head h has columns h·d_h … of each projection. The attention that comes out is the mean of
 //! `P_h` over the heads. A masked key has weight exactly 0, in every head.
 
-use super::given::Given;
-use super::operator::{Operator, Scratch};
-use super::projection::{Projection, ProjectionScratch};
-use super::simplex::Simplex;
-use super::{FusionError, Rows};
+use crate::fusion::given::Given;
+use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::projection::{Projection, ProjectionScratch};
+use crate::fusion::simplex::Simplex;
+use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
 
 /// The score of a masked key and of a place that only fills a register: weight 0 in each map.
@@ -62,15 +62,17 @@ impl CrossAttention {
         }))
     }
 
-    pub(super) fn softmax(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn softmax(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         CrossAttention::of(Simplex::Softmax, given)
     }
 
-    pub(super) fn sparsemax(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn sparsemax(
+        given: &Given<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         CrossAttention::of(Simplex::Sparsemax, given)
     }
 
-    pub(super) fn entmax15(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn entmax15(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         CrossAttention::of(Simplex::Entmax15, given)
     }
 

@@ -11,11 +11,11 @@
 //! row that could be among the k is looked at once more with the query in f32. A query of zeros
 //! has no direction and is as far from every unit row.
 
-use super::catalogue::find;
-use super::given::{Data, Given, Tensor};
-use super::operator::{Operator, Scratch};
-use super::projection::{Projection, ProjectionScratch};
-use super::{FusionError, Rows};
+use crate::fusion::catalogue::find;
+use crate::fusion::given::{Data, Given, Tensor};
+use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::projection::{Projection, ProjectionScratch};
+use crate::fusion::{FusionError, Rows};
 use crate::kernels::{Kernels, halves, unit_rows};
 
 /// A stored row that is near a query.
@@ -61,7 +61,7 @@ fn half_square(row: &[f32]) -> f32 {
 
 impl MemoryBank {
     /// A bank alone, to ask for neighbours: `function`, weights and settings as for
-    /// [`Fusion::with_kernels`](super::Fusion::with_kernels).
+    /// [`Fusion::with_kernels`](crate::fusion::Fusion::with_kernels).
     ///
     /// # Errors
     /// As there; a function that is no memory bank.
@@ -77,7 +77,7 @@ impl MemoryBank {
     }
 
     /// The bank of an entry: `bank`, `answers`, and the settings `k` and `tau`.
-    pub(super) fn of(given: &Given<'_>) -> Result<MemoryBank, FusionError> {
+    pub(in crate::fusion) fn of(given: &Given<'_>) -> Result<MemoryBank, FusionError> {
         let (rows, width, k) = (
             given.size('b'),
             given.size('d'),
@@ -115,7 +115,7 @@ impl MemoryBank {
         })
     }
 
-    pub(super) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
         Ok(Box::new(MemoryBank::of(given)?))
     }
 
