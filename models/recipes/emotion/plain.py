@@ -1,0 +1,184 @@
+"""Plain talk is neutral: the speech-only head of the emotion bundle, taught by speech that nobody acted.
+
+    python models/recipes/emotion/plain.py STAGE --data DIR --work DIR
+
+The encoder's own head stays, and a linear map of the mean row is added to its logits. The map is trained with
+un-acted speech as neutral, then taken at SHARE of its size: whole, it learns to tell a recording from an
+actor and calls the emotions of an unseen corpus neutral (ATTEMPTS.md). Stages:
+  features  mean rows and logits of acted speech of the four classes and of plain speech, clean and disturbed
+  measure   plain speech called an emotion, by cross-validation over its speakers and its sources
+  export    speech-head.onnx: `speech` [M, width] to `logits` [4]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import numpy_helper
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # modules that all recipes share
+
+import audio  # noqa: E402
+import gate  # noqa: E402
+import gate_sounds  # noqa: E402
+from audio import CLASSES  # noqa: E402
+from onnx_graph import Graph  # noqa: E402
+
+NEUTRAL = CLASSES.index("neutral")
+PENALTY, SHARE = 0.1, 0.6
+SHARES = {"ravdess": 0.4, "tess": 0.2, "emodb": 0.2, "plain": 0.25}  # of the training weight
+UNSURE_BELOW = 0.4
+
+
+def features(data, work, encoder_path) -> None:
+    """plain.npz: of both views of every clip its number, mean row and logits."""
+    found, encoder = gate_sounds.sounds(data, work), gate.Encoder(encoder_path)
+    table = {"clip": [], "clean": [], "mean": [], "logits": []}
+    for number, sound in enumerate(found):
+        if sound.kind != "speech" or (sound.acted and sound.what not in CLASSES):
+            continue
+        wave = gate_sounds.load(sound.path)
+        disturbed = audio.augment(wave[: gate_sounds.DISTURBED], np.random.default_rng(number))
+        for clean, view in ((True, audio.trim(wave)[: gate_sounds.LONGEST]), (False, disturbed)):
+            rows, logits = encoder(view)
+            for column, value in zip(table.values(), (number, clean, rows.mean(0), logits)):
+                column.append(value)
+    np.savez(Path(work) / "plain.npz", **{name: np.array(column) for name, column in table.items()})
+
+
+def load(data, work) -> dict:
+    found, table = gate_sounds.sounds(data, work), dict(np.load(Path(work) / "plain.npz"))
+    clips = [found[i] for i in table["clip"]]
+    table["corpus"] = np.array([c.corpus if c.acted else "plain" for c in clips])
+    table["source"], table["block"] = np.array([c.corpus for c in clips]), np.array([c.block for c in clips])
+    table["label"] = np.array([CLASSES.index(c.what) if c.acted else NEUTRAL for c in clips])
+    return table
+
+
+def adapter(table, known) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [4, width] and bias [4] that, added to the encoder's logits, make the known views likeliest."""
+    x, own, target = table["mean"][known].astype(np.float64), table["logits"][known], table["label"][known]
+    weight = _weights(table["corpus"][known], target)
+    centre, spread = np.average(x, axis=0, weights=weight), x.std(0) + 1e-6
+    z, published = (x - centre) / spread, np.eye(len(CLASSES))[target]
+    split = lambda flat: (flat[: -len(CLASSES)].reshape(len(CLASSES), -1), flat[-len(CLASSES) :])  # noqa: E731
+
+    def loss(flat):
+        w, b = split(flat)
+        log_p = log_softmax(own + z @ w.T + b, axis=1)
+        slope = (np.exp(log_p) - published) * weight[:, None]
+        value = -np.sum(weight[:, None] * published * log_p) + PENALTY * np.sum(w**2) / 2
+        return value, np.concatenate([(slope.T @ z + PENALTY * w).ravel(), slope.sum(0)])
+
+    start = np.zeros(len(CLASSES) * (z.shape[1] + 1))
+    w, b = split(minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 80}).x)
+    w = w / spread
+    return w, b - w @ centre
+
+
+def _weights(corpus, target) -> np.ndarray:
+    """SHARES by corpus, the classes of one evenly; their sum is 1."""
+    weight = np.zeros(len(corpus))
+    for name, share in SHARES.items():
+        for k in np.unique(target[corpus == name]):
+            own = (corpus == name) & (target == k)
+            weight[own] = share / len(np.unique(target[corpus == name])) / own.sum()
+    return weight / weight.sum()
+
+
+def measure(data, work) -> None:
+    """Shares of plain clips named angry, happy or sad: the encoder's head, and the head with the adapter."""
+    table = load(data, work)
+    plain = table["corpus"] == "plain"
+    thirds = [plain & (table["block"] % 3 == k) for k in range(3)]
+    sources = [plain & (table["source"] == name) for name in gate.PLAIN_SOURCES]
+    for name, splits in (("speakers", thirds), ("sources", sources)):
+        before, after = [], []
+        for held in splits:
+            w, b = adapter(table, ~held)
+            seen = held & table["clean"]
+            before.append(_named(table["logits"][seen]))
+            after.append(_named(table["logits"][seen] + SHARE * (table["mean"][seen] @ w.T + b)))
+            print(f"  held out: n = {seen.sum()}, {before[-1].mean():.3f} -> {after[-1].mean():.3f}")
+        print(name, "without", gate.share(np.concatenate(before)[None]), "with", gate.share(np.concatenate(after)[None]))
+
+
+def _named(logits) -> np.ndarray:
+    p = softmax(logits, axis=1)
+    return (p.argmax(1) != NEUTRAL) & (p.max(1) >= UNSURE_BELOW)
+
+
+def own_head(encoder_path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Salience [width], weights [4, width] and bias [4] of the head inside speech.onnx, int8 or f32."""
+    graph = onnx.load(encoder_path).graph
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    at = next(i for i, node in enumerate(graph.node) if "frames" in node.output)
+    constants = [stored[name] for node in graph.node[at + 1 :] for name in node.input if name in stored]
+    width = constants[0].shape[0]
+    floats = [c for c in constants if c.dtype == np.float32]
+    salience = constants[0].astype(np.float32).reshape(width)
+    if constants[0].dtype == np.int8:
+        salience = salience * floats.pop(0).reshape(())
+    else:
+        floats.pop(0)
+    weights, bias = floats
+    return salience, weights.reshape(len(CLASSES), width), bias
+
+
+def export(data, work, encoder_path, out) -> None:
+    table = load(data, work)
+    salience, weights, bias = own_head(encoder_path)
+    w, b = adapter(table, np.ones(len(table["clip"]), bool))
+    g = Graph("speech-head", int8=False)
+    rows = g.input("speech", ["M", len(salience)])
+    scores = g.op("Transpose", [g.linear(rows, salience[None], None)], perm=[1, 0])
+    pooled = g.matmul(g.softmax(scores), rows)
+    mean = g.op("ReduceMean", [rows], axes=[0], keepdims=1)
+    logits = g.add(g.linear(pooled, weights, bias + SHARE * b), g.linear(mean, SHARE * w, None))
+    g.output(g.op("Squeeze", [logits, g.ints([0])]), "logits", [len(CLASSES)])
+    print(f"speech-head.onnx: {g.save(Path(out) / 'speech-head.onnx')} bytes")
+    _check(data, work, encoder_path, Path(out) / "speech-head.onnx", w, b)
+
+
+def _check(data, work, encoder_path, head_path, w, b) -> None:
+    """The file against the encoder's own logits plus the adapter, on real clips: only int8 rounding may differ."""
+    encoder, gaps = gate.Encoder(encoder_path), []
+    head = onnxruntime.InferenceSession(head_path, providers=["CPUExecutionProvider"])
+    for sound in gate_sounds.sounds(data, work)[::200]:
+        rows, logits = encoder(audio.trim(gate_sounds.load(sound.path))[: gate_sounds.LONGEST])
+        wanted = logits + SHARE * (rows.mean(0) @ w.T + b)
+        gaps.append(np.abs(head.run(None, {"speech": rows})[0] - wanted).max())
+    print(f"largest difference of a logit on {len(gaps)} clips: {max(gaps):.4f}")
+    if max(gaps) > 0.1:
+        raise SystemExit("speech-head.onnx does not repeat the encoder's head; see own_head")
+
+
+STAGES = ("features", "measure", "export")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=[*STAGES, "all"])
+    parser.add_argument("--data", type=Path, required=True, help="folder with ravdess/, tess/, emodb/, nonspeech/")
+    parser.add_argument("--work", type=Path, required=True, help="folder for caches")
+    parser.add_argument("--encoder", type=Path, default=gate.REPO / "models/emotion/speech.onnx")
+    parser.add_argument("--out", type=Path, default=gate.REPO / "models/emotion", help="folder of the bundle")
+    a = parser.parse_args()
+    a.work.mkdir(parents=True, exist_ok=True)
+    run = {
+        "features": lambda: features(a.data, a.work, a.encoder),
+        "measure": lambda: measure(a.data, a.work),
+        "export": lambda: export(a.data, a.work, a.encoder, a.out),
+    }
+    for stage in STAGES if a.stage == "all" else [a.stage]:
+        print(f"== {stage}", flush=True)
+        run[stage]()
+
+
+if __name__ == "__main__":
+    main()
