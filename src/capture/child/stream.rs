@@ -3,7 +3,7 @@
 use super::Form;
 use crate::capture::camera::FrameData;
 use crate::capture::camera::live::Outlet;
-use crate::capture::camera::mjpeg::Framer;
+use crate::capture::camera::framer::Framer;
 use crate::capture::limits;
 use crate::vision::yuv::Layout;
 
@@ -45,7 +45,7 @@ impl Assembler {
             Self::Mjpeg(framer) => {
                 framer.push(bytes, |picture| out.frame(FrameData::Encoded(picture)));
                 out.damaged(framer.take_damaged());
-                if framer.garbage() > limits::MAX_GARBAGE {
+                if framer.garbage() > limits::MAX_GARBAGE && !framer.has_any() {
                     let size = limits::MAX_GARBAGE >> 20;
                     return Err(format!(
                         "it wrote {size} MiB without a JPEG picture in them: make it write MJPEG \
