@@ -6,8 +6,8 @@ use crate::board::profile::{self, Format, Line, Profile};
 use crate::capture::CaptureError;
 use crate::capture::camera::CameraSpec;
 use crate::capture::child::{Command, Form};
-use crate::vision::yuv::Layout;
 use crate::capture::limits;
+use crate::vision::yuv::Layout;
 use serde::Deserialize;
 use std::fs::File;
 use std::io::Read;
@@ -388,7 +388,10 @@ impl Config {
         if text.len() > limits::MAX_CONFIG {
             return Err(Error::Config {
                 path: path.into(),
-                what: format!("is longer than {} MiB, and no config is", limits::MAX_CONFIG >> 20),
+                what: format!(
+                    "is longer than {} MiB, and no config is",
+                    limits::MAX_CONFIG >> 20
+                ),
             });
         }
         Config::parse(&text).map_err(|what| Error::Config {
@@ -481,12 +484,21 @@ mod tests {
 
     #[test]
     fn errors_are_one_line_and_a_config_has_a_size() {
-        for text in ["", "[notice]\nacknowledged = maybe", "a = \"\"\"\nb", "[notice]\nsetting = 1"] {
+        for text in [
+            "",
+            "[notice]\nacknowledged = maybe",
+            "a = \"\"\"\nb",
+            "[notice]\nsetting = 1",
+        ] {
             let error = Config::parse(text).err().unwrap_or_default();
             assert!(!error.is_empty() && !error.contains('\n'), "{error:?}");
         }
         let path = std::env::temp_dir().join(format!("demeanor-config-{}", std::process::id()));
-        std::fs::write(&path, format!("{NOTICE}#{}", "x".repeat(limits::MAX_CONFIG))).unwrap();
+        std::fs::write(
+            &path,
+            format!("{NOTICE}#{}", "x".repeat(limits::MAX_CONFIG)),
+        )
+        .unwrap();
         let error = Config::read(&path).unwrap_err().to_string();
         assert!(error.contains("longer than 1 MiB"), "{error}");
         std::fs::remove_file(path).unwrap();

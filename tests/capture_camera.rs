@@ -586,13 +586,37 @@ fn streams() -> Vec<(&'static str, Vec<u8>, usize)> {
         ("multipart", multipart(&three, "\r\n", true, ""), 3),
         ("no lengths", multipart(&three, "\r\n", false, ""), 3),
         ("short lines", multipart(&three, "\n", true, ""), 3),
-        ("an empty line first", multipart(&three, "\r\n", true, "\r\n"), 3),
-        ("the server's header", multipart(&three, "\r\n", true, web), 3),
-        ("PNG parts", multipart(&[&lossless, &lossless], "\r\n", true, ""), 2),
+        (
+            "an empty line first",
+            multipart(&three, "\r\n", true, "\r\n"),
+            3,
+        ),
+        (
+            "the server's header",
+            multipart(&three, "\r\n", true, web),
+            3,
+        ),
+        (
+            "PNG parts",
+            multipart(&[&lossless, &lossless], "\r\n", true, ""),
+            2,
+        ),
         ("no ends", [open, open, open].concat(), 3),
-        ("parts without ends", multipart(&[open, open, open], "\r\n", true, ""), 3),
-        ("no ends, short lines", multipart(&[open, open], "\n", false, ""), 2),
-        ("padding", [&plain[..], &[0; 999], &plain, b"\r\n"].concat(), 2),
+        (
+            "parts without ends",
+            multipart(&[open, open, open], "\r\n", true, ""),
+            3,
+        ),
+        (
+            "no ends, short lines",
+            multipart(&[open, open], "\n", false, ""),
+            2,
+        ),
+        (
+            "padding",
+            [&plain[..], &[0; 999], &plain, b"\r\n"].concat(),
+            2,
+        ),
         ("AVI", avi(&three), 3),
         ("AVI without ends", avi(&[open, &plain, open]), 3),
     ]
@@ -647,14 +671,22 @@ fn a_stream_may_begin_anywhere_in_a_picture() {
 fn a_photograph_is_one_picture_whatever_follows_it() {
     let folder = Folder::new();
     let plain = fs::read(picture("plain.jpg")).unwrap();
-    for trailer in [&b"\0\0\0\x18ftypmp42"[..], &[0; 5000], &[0xFF; 700], b"\xFF\xD8\xFF"] {
+    for trailer in [
+        &b"\0\0\0\x18ftypmp42"[..],
+        &[0; 5000],
+        &[0xFF; 700],
+        b"\xFF\xD8\xFF",
+    ] {
         let path = folder.file("photo.jpg", [&plain, trailer].concat());
         let mut source = ImageSource::open(Path::new(&path)).unwrap();
         assert_eq!(everything(&mut source).unwrap().len(), 1);
         assert_eq!(source.report().damaged, 0, "{trailer:?}");
     }
     // pictures inside of what is no film are none of ours
-    for (name, head) in [("thumbs.db", &b"\xD0\xCF\x11\xE0"[..]), ("a.psd", b"8BPS\0\x01")] {
+    for (name, head) in [
+        ("thumbs.db", &b"\xD0\xCF\x11\xE0"[..]),
+        ("a.psd", b"8BPS\0\x01"),
+    ] {
         let path = folder.file(name, [head, &[7; 600], &plain].concat());
         let mut source = ImageSource::open(Path::new(&path)).unwrap();
         let error = everything(&mut source).unwrap_err().to_string();
@@ -688,7 +720,10 @@ fn ten_thousand_malformed_items_lose_no_good_one() {
     let came = frames.unwrap().into_iter();
     let came = came.filter(|f| matches!(&f.data, FrameData::Encoded(bytes) if *bytes == plain));
     let came = came.count();
-    println!("{came} of {good} came, {} damaged, {} frames", report.damaged, report.frames);
+    println!(
+        "{came} of {good} came, {} damaged, {} frames",
+        report.damaged, report.frames
+    );
     assert_eq!(came, good);
     assert!(report.damaged > 1000, "{}", report.damaged);
 }
@@ -704,14 +739,20 @@ fn a_pipe_may_hold_one_png_or_nothing_of_use() {
         (b"GIF89a".to_vec(), "this is GIF"),
         (Vec::new(), "it is empty"),
         (b"\0\0\0\x01\x67\x42\0\x1E".to_vec(), "H.264"),
-        (b"\x47\x40\x11\x10\0\x42\xF0\x25".to_vec(), "transport stream"),
+        (
+            b"\x47\x40\x11\x10\0\x42\xF0\x25".to_vec(),
+            "transport stream",
+        ),
         (page, "web page"),
         (vec![b'x'; 5 << 20], "no picture of a known kind"),
     ] {
         let error = piped(bytes).0.unwrap_err();
         assert!(matches!(error, CaptureError::NoStream { .. }), "{error}");
         let error = error.to_string();
-        assert!(error.contains(words) && error.contains("--codec mjpeg"), "{error}");
+        assert!(
+            error.contains(words) && error.contains("--codec mjpeg"),
+            "{error}"
+        );
     }
     // the only picture that there is comes as it is, and the decoder says what is wrong
     let frames = piped(fs::read(picture("cut-data.jpg")).unwrap()).0.unwrap();

@@ -103,7 +103,10 @@ fn a_cut_is_told_wherever_pixels_are_missing() {
         }
         // JPEG: the end's marker. PNG: its last chunk, and the sums behind the last pixel.
         let most = if name.ends_with("jpg") { 4 } else { 24 };
-        assert!(read.contains(&2) && read.iter().all(|n| *n <= most), "{name}: {read:?}");
+        assert!(
+            read.contains(&2) && read.iter().all(|n| *n <= most),
+            "{name}: {read:?}"
+        );
     }
 }
 
@@ -115,7 +118,11 @@ fn every_sampling_is_decoded_or_named() {
             for (ch, cv) in [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1)] {
                 for interleaved in [true, false] {
                     let sampling = [(h, v), (ch, cv), (ch, cv)];
-                    let file = Jpeg { interleaved, ..Jpeg::new(150, 117, &sampling) }.bytes();
+                    let file = Jpeg {
+                        interleaved,
+                        ..Jpeg::new(150, 117, &sampling)
+                    }
+                    .bytes();
                     let name = format!("{h}{v}{ch}{cv}{interleaved}.jpg");
                     let said = match vision::decode(&file, &name) {
                         Ok(picture) => {
@@ -145,7 +152,13 @@ fn same(file: &[u8], as_in: &str, what: &str) {
 
 #[test]
 fn bytes_between_segments_change_nothing() {
-    for name in ["plain.jpg", "progressive.jpg", "cmyk.jpg", "rgb-adobe.jpg", "no-tables.jpg"] {
+    for name in [
+        "plain.jpg",
+        "progressive.jpg",
+        "cmyk.jpg",
+        "rgb-adobe.jpg",
+        "no-tables.jpg",
+    ] {
         let file = bytes(name);
         // where segments begin, the first scan's included
         let mut places = vec![2];
@@ -166,7 +179,12 @@ fn bytes_between_segments_change_nothing() {
                 same(&littered, name, &format!("{name}: {litter:?} at {at}"));
             }
         }
-        let fill = [&file[..file.len() - 2], &[0xFF; 9], &file[file.len() - 2..], b"trailer"];
+        let fill = [
+            &file[..file.len() - 2],
+            &[0xFF; 9],
+            &file[file.len() - 2..],
+            b"trailer",
+        ];
         same(&fill.concat(), name, name);
     }
     // a marker that means nothing is damage, as for libjpeg and Pillow
@@ -191,8 +209,14 @@ fn what_is_not_read_is_not_called_damaged() {
     late.splice(scan..scan, [0xFF, 0xDC, 0, 4, 0, 32]);
     let chunk = |name: &[u8; 4]| chunks::with(&bytes("plain.png"), 0, name, &[0; 4]);
     for (file, words) in [
-        (Jpeg::new(48, 32, &[(3, 1), (1, 1), (1, 1)]).bytes(), "sampled 3x1,1x1,1x1"),
-        (Jpeg::new(48, 32, &[(1, 3), (1, 2), (1, 1)]).bytes(), "sampled 1x3,1x2,1x1"),
+        (
+            Jpeg::new(48, 32, &[(3, 1), (1, 1), (1, 1)]).bytes(),
+            "sampled 3x1,1x1,1x1",
+        ),
+        (
+            Jpeg::new(48, 32, &[(1, 3), (1, 2), (1, 1)]).bytes(),
+            "sampled 1x3,1x2,1x1",
+        ),
         (Jpeg::new(48, 32, &[(1, 1), (1, 1)]).bytes(), "2 components"),
         (with(1, 0xC9), "arithmetic"),
         (with(1, 0xCA), "arithmetic"),
@@ -204,9 +228,15 @@ fn what_is_not_read_is_not_called_damaged() {
         (chunk(b"ABCD"), "part ABCD"),
     ] {
         let error = vision::decode(&file, "a").unwrap_err();
-        assert!(matches!(error, CaptureError::PictureUnread { .. }), "{words}: {error}");
+        assert!(
+            matches!(error, CaptureError::PictureUnread { .. }),
+            "{words}: {error}"
+        );
         let message = error.to_string();
-        assert!(message.contains(words) && message.contains("save it again"), "{message}");
+        assert!(
+            message.contains(words) && message.contains("save it again"),
+            "{message}"
+        );
     }
 }
 
@@ -282,13 +312,21 @@ fn orientation_is_found_in_every_form_that_is_written() {
             }
             for file in pngs(&tiff) {
                 let picture = vision::decode(&file, "a").unwrap();
-                assert_eq!((picture.width(), picture.height()), (32, 48), "type {kind} × {count}");
+                assert_eq!(
+                    (picture.width(), picture.height()),
+                    (32, 48),
+                    "type {kind} × {count}"
+                );
             }
         }
     }
     // XMP where there is no Exif
     let packet = [b"http://ns.adobe.com/xap/1.0/\0".as_slice(), xmp].concat();
-    same(&jpeg::with_segment(&plain, 0xE1, &packet), "turned6.jpg", "XMP");
+    same(
+        &jpeg::with_segment(&plain, 0xE1, &packet),
+        "turned6.jpg",
+        "XMP",
+    );
     let text = [b"XML:com.adobe.xmp\0\0\0\0\0".as_slice(), xmp].concat();
     let picture = vision::decode(&chunks::with(&lossless, 1, b"iTXt", &text), "a").unwrap();
     assert_eq!((picture.width(), picture.height()), (32, 48));
@@ -328,7 +366,12 @@ fn what_nobody_reads_is_not_inflated() {
     let note = vec![b'x'; 60_000];
     let mut long = bytes("plain.jpg");
     for marker in [0xE1, 0xE2, 0xED, 0xFE] {
-        for head in [&b"ICC_PROFILE\0\x01\x01"[..], b"Photoshop 3.0\0", b"MPF\0", b"Exif\0\0"] {
+        for head in [
+            &b"ICC_PROFILE\0\x01\x01"[..],
+            b"Photoshop 3.0\0",
+            b"MPF\0",
+            b"Exif\0\0",
+        ] {
             long = jpeg::with_segment(&long, marker, &[head, &note].concat());
         }
     }
@@ -361,7 +404,11 @@ fn every_colour_type_and_depth_is_read_interlaced_or_not() {
                 let grey = colour == 0 || colour == 4;
                 for (x, y) in (0..width).flat_map(|x| (0..height).map(move |y| (x, y))) {
                     let wanted = [0, 1, 2].map(|c| value(x, y, if grey { 0 } else { c }));
-                    assert_eq!(picture.pixel(x, y), Some(wanted), "{colour} {depth} {interlaced}");
+                    assert_eq!(
+                        picture.pixel(x, y),
+                        Some(wanted),
+                        "{colour} {depth} {interlaced}"
+                    );
                 }
             }
         }

@@ -94,9 +94,18 @@ fn of_stdin() -> Result<Either, CaptureError> {
 
 /// Whether this is sound, of a kind that is read or is refused by its name.
 fn is_known_sound(head: &[u8]) -> bool {
-    let is_tagged = [&b"ID3"[..], b"fLaC", b"FORM", b".snd", b"RF64", b"BW64", b"RIFX", b"#!AMR"]
-        .iter()
-        .any(|tag| head.starts_with(tag));
+    let is_tagged = [
+        &b"ID3"[..],
+        b"fLaC",
+        b"FORM",
+        b".snd",
+        b"RF64",
+        b"BW64",
+        b"RIFX",
+        b"#!AMR",
+    ]
+    .iter()
+    .any(|tag| head.starts_with(tag));
     let is_m4a = head.get(4..11) == Some(b"ftypM4A");
-    is_sound(head) || is_tagged || is_m4a || matches!(head, [0xFF, 0xE0..=0xFF, ..])
+    is_sound(head) || is_tagged || is_m4a || matches!(head, [0xFF, 0xF1..=0xF3 | 0xF9..=0xFB, ..])
 }

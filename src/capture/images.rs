@@ -253,7 +253,10 @@ pub(super) fn is_film(path: &Path, head: &[u8]) -> bool {
 pub(super) fn holds_parts(head: &[u8]) -> bool {
     let text = head.trim_ascii_start();
     let is_avi = head.starts_with(b"RIFF") && head.get(8..12) == Some(b"AVI ");
-    is_avi || [&b"--"[..], b"HTTP/", b"Content-"].iter().any(|word| text.starts_with(word))
+    is_avi
+        || [&b"--"[..], b"HTTP/", b"Content-"]
+            .iter()
+            .any(|word| text.starts_with(word))
 }
 
 /// What a fault means.
@@ -295,7 +298,10 @@ impl<R: Read> Cutter<R> {
             losses: Losses::default(),
             head,
         };
-        cutter.framer.push(&cutter.head, |_| {});
+        let ready = &mut cutter.ready;
+        cutter
+            .framer
+            .push(&cutter.head, |picture| ready.push_back(picture));
         Ok(cutter)
     }
 

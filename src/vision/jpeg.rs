@@ -163,7 +163,9 @@ fn is_sampling_read(header: Header) -> bool {
     let down = used().map(|(_, down)| *down).max().unwrap_or(1);
     // factors beyond these are damage, and told by the decoder
     used().all(|(h, v)| {
-        !(1..=4).contains(h) || !(1..=4).contains(v) || (across % h == 0 && down % v == 0 && *h != 3)
+        !(1..=4).contains(h)
+            || !(1..=4).contains(v)
+            || (across % h == 0 && down % v == 0 && *h != 3)
     })
 }
 

@@ -171,7 +171,9 @@ mod tests {
     #[test]
     fn a_picture_that_fits_no_memory_is_refused_in_a_sentence() {
         assert!(check_memory(2000, 2000, u64::MAX >> 32, "a").is_ok());
-        let error = check_memory(8000, 4000, 1 << 30, "a").unwrap_err().to_string();
+        let error = check_memory(8000, 4000, 1 << 30, "a")
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("a: 8000 × 4000 pixels take "), "{error}");
         assert!(error.contains("ffmpeg -i IN -vf scale"), "{error}");
     }

@@ -107,7 +107,11 @@ fn convert(row: &[u8], colour: ColorType, out: &mut Vec<u8>) {
         ColorType::Grayscale => out.extend(row.iter().flat_map(|grey| [*grey; picture::CHANNELS])),
         ColorType::GrayscaleAlpha => {
             let (pixels, _) = row.as_chunks::<2>();
-            out.extend(pixels.iter().flat_map(|[grey, _]| [*grey; picture::CHANNELS]));
+            out.extend(
+                pixels
+                    .iter()
+                    .flat_map(|[grey, _]| [*grey; picture::CHANNELS]),
+            );
         }
     }
 }

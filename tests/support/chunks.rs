@@ -63,7 +63,9 @@ pub fn crc(bytes: &[u8]) -> u32 {
 pub fn bomb(size: u32) -> Vec<u8> {
     let side = 10_000;
     let file = png(side, size / side, png::ColorType::Grayscale, None);
-    let data = chunks(&file).into_iter().filter(|(name, _)| name == b"IDAT");
+    let data = chunks(&file)
+        .into_iter()
+        .filter(|(name, _)| name == b"IDAT");
     data.flat_map(|(_, content)| content).collect()
 }
 

@@ -79,7 +79,9 @@ impl Jpeg {
         // blocks of a component that a scan of its own has
         let own = |c: usize| {
             let (h, v) = self.sampling[c];
-            let of = |size: u32, factor: u8, most: u32| (size * u32::from(factor)).div_ceil(most).div_ceil(8);
+            let of = |size: u32, factor: u8, most: u32| {
+                (size * u32::from(factor)).div_ceil(most).div_ceil(8)
+            };
             (of(width, h, across), of(height, v, down))
         };
         let (columns, rows) = match components {
@@ -102,7 +104,8 @@ impl Jpeg {
                 };
                 for y in 0..v {
                     for x in 0..h {
-                        let (fx, fy) = (u32::from(self.sampling[c].0), u32::from(self.sampling[c].1));
+                        let (fx, fy) =
+                            (u32::from(self.sampling[c].0), u32::from(self.sampling[c].1));
                         // the middle of the block, in pixels of the picture
                         let place = |block: u32, most: u32, factor: u32, size: u32| {
                             (f64::from(block) + 0.5) * 8.0 * f64::from(most)

@@ -127,7 +127,10 @@ impl Header {
     fn names(&self) -> String {
         let mut columns: Vec<(&usize, &String)> = self.0.iter().map(|(n, at)| (at, n)).collect();
         columns.sort_unstable();
-        let names: Vec<String> = columns.iter().map(|(_, name)| format!("`{name}`")).collect();
+        let names: Vec<String> = columns
+            .iter()
+            .map(|(_, name)| format!("`{name}`"))
+            .collect();
         names.join(", ")
     }
 
@@ -203,13 +206,38 @@ pub(super) fn questions<E: Exam>(path: &Path) -> Result<Vec<E::Question>, Error>
 fn each_row(
     path: &Path,
     check: impl Fn(&Header) -> Result<(), String>,
+    take: impl FnMut(Result<&Cells, &str>, u64),
+) -> Result<(), Error> {
+    each_row_of(path, bytes(path)?, check, take)
+}
+
+/// How many rows a table in memory has that are whole; `path` is what messages call it.
+///
+/// # Errors
+/// As [`Table::read`], but for the columns.
+#[doc(hidden)]
+pub fn count_rows(path: &Path, bytes: Vec<u8>) -> Result<usize, Error> {
+    let mut count = 0;
+    each_row_of(
+        path,
+        bytes,
+        |_| Ok(()),
+        |cells, _| count += usize::from(cells.is_ok()),
+    )?;
+    Ok(count)
+}
+
+fn each_row_of(
+    path: &Path,
+    bytes: Vec<u8>,
+    check: impl Fn(&Header) -> Result<(), String>,
     mut take: impl FnMut(Result<&Cells, &str>, u64),
 ) -> Result<(), Error> {
     let wrong = |what: String| Error::Table {
         path: path.to_path_buf(),
         what,
     };
-    let text = Text::of(bytes(path)?).map_err(wrong)?;
+    let text = Text::of(bytes).map_err(wrong)?;
     let mut reader = csv::ReaderBuilder::new()
         .flexible(true)
         .delimiter(text.separator())
@@ -223,7 +251,10 @@ fn each_row(
     let folder = path.parent().unwrap_or(Path::new("."));
     let (mut short, mut swallowed) = (Rows::default(), Rows::default());
     let record = &mut csv::StringRecord::new();
-    while reader.read_record(record).map_err(|e| wrong(e.to_string()))? {
+    while reader
+        .read_record(record)
+        .map_err(|e| wrong(e.to_string()))?
+    {
         let is_last = reader.position().byte() >= text.rows().len() as u64;
         if record.iter().all(|cell| cell.trim().is_empty()) {
             continue;
@@ -243,7 +274,10 @@ fn each_row(
         if record.len() < columns {
             short.note(line);
         }
-        let surplus = record.iter().skip(columns).any(|cell| !cell.trim().is_empty());
+        let surplus = record
+            .iter()
+            .skip(columns)
+            .any(|cell| !cell.trim().is_empty());
         let cells = Cells {
             record: &*record,
             header: &header,
@@ -251,7 +285,10 @@ fn each_row(
         };
         take(if surplus { Err(SURPLUS) } else { Ok(&cells) }, line);
     }
-    short.tell(path, "fewer cells than columns; what is missing was taken for empty");
+    short.tell(
+        path,
+        "fewer cells than columns; what is missing was taken for empty",
+    );
     swallowed.tell(
         path,
         "a cell that holds what looks like rows; a quotation mark may be missing or too many",
@@ -323,23 +360,24 @@ fn line(record: &csv::StringRecord, rows: &str) -> u64 {
         return 0;
     };
     let rest = rows.get(position.byte() as usize..).unwrap_or_default();
-    let empty = rest.bytes().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    let empty = rest
+        .bytes()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n'));
     position.line() + empty.filter(|byte| *byte == b'\n').count() as u64
 }
 
-fn swallow(
-    record: &csv::StringRecord,
-    text: &Text,
-    columns: usize,
-    is_last: bool,
-) -> Swallow {
+fn swallow(record: &csv::StringRecord, text: &Text, columns: usize, is_last: bool) -> Swallow {
     let lines = |cell: &str| cell.contains(['\n', '\r']);
     if !record.iter().any(lines) {
         return Swallow::None;
     }
     // a cell that a quotation mark closes ends with one in the file
     let unclosed = |cell: &str| {
-        let last = cell.trim_end().rsplit(['\r', '\n']).next().unwrap_or_default();
+        let last = cell
+            .trim_end()
+            .rsplit(['\r', '\n'])
+            .next()
+            .unwrap_or_default();
         lines(cell) && text.rows().trim_end().ends_with(last)
     };
     if is_last && record.iter().next_back().is_some_and(unclosed) {
@@ -390,21 +428,20 @@ mod tests {
 
     /// Lines and first cells of a table's rows, or what is wrong with it.
     fn rows(table: &str) -> Result<Vec<(u64, String)>, String> {
-        let path = std::env::temp_dir().join(format!(
-            "demeanor-table-{}-{}.csv",
-            std::process::id(),
-            table.len()
-        ));
-        std::fs::write(&path, table).unwrap();
         let mut rows = Vec::new();
-        let done = each_row(&path, |_| Ok(()), |cells, line| {
-            let first = match cells {
-                Ok(cells) => cells.text("id").unwrap_or_default(),
-                Err(reason) => reason.to_owned(),
-            };
-            rows.push((line, first));
-        });
-        std::fs::remove_file(&path).unwrap();
+        let path = Path::new("table.csv");
+        let done = each_row_of(
+            path,
+            table.into(),
+            |_| Ok(()),
+            |cells, line| {
+                let first = match cells {
+                    Ok(cells) => cells.text("id").unwrap_or_default(),
+                    Err(reason) => reason.to_owned(),
+                };
+                rows.push((line, first));
+            },
+        );
         done.map(|()| rows).map_err(|e| e.to_string())
     }
 
@@ -419,15 +456,25 @@ mod tests {
     #[test]
     fn a_quotation_mark_that_nothing_closes_is_refused() {
         let error = rows("id,text,label\n1,a,x\n2,\"b,x\n3,c,x\n4,d,x\n").unwrap_err();
-        assert!(error.contains("line 3") && error.contains("never closed"), "{error}");
+        assert!(
+            error.contains("line 3") && error.contains("never closed"),
+            "{error}"
+        );
         // one that another row's closes is told, for it may be meant
-        assert_eq!(rows("id,text,label\n1,\"b\",x\n2,\"c\nd\",x\n").map(|r| r.len()), Ok(2));
+        assert_eq!(
+            rows("id,text,label\n1,\"b\",x\n2,\"c\nd\",x\n").map(|r| r.len()),
+            Ok(2)
+        );
         let table = "id,text,label\n1,\"b,x\n2,c,x\n3,\"d\",x\n";
         let text = Text::of(table.into()).unwrap();
         let mut reader = csv::ReaderBuilder::new()
             .flexible(true)
             .from_reader(text.rows().as_bytes());
         let record = reader.records().next().unwrap().unwrap();
-        assert_eq!(swallow(&record, &text, 3, false), Swallow::Some, "{record:?}");
+        assert_eq!(
+            swallow(&record, &text, 3, false),
+            Swallow::Some,
+            "{record:?}"
+        );
     }
 }

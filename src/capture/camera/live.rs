@@ -104,7 +104,8 @@ impl Outlet<'_> {
     pub(in crate::capture) fn damaged(&mut self, count: u64) {
         self.damaged += count;
         self.losses.add(count);
-        self.losses.settle(&self.shared.name, &mut self.shared.lock().report);
+        self.losses
+            .settle(&self.shared.name, &mut self.shared.lock().report);
     }
 
     /// Something odd, told once.

@@ -24,9 +24,9 @@ impl Losses {
         self.new += damaged;
     }
 
-    /// What was added last is handed on all the same, and is none.
+    /// One of those is handed on all the same.
     pub(in crate::capture) fn forgive(&mut self) {
-        self.new = 0;
+        self.new = self.new.saturating_sub(1);
     }
 
     /// Puts them into the report, and tells them if it is time.

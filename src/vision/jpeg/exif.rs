@@ -49,7 +49,9 @@ pub(super) fn end_of_all(tiff: &[u8]) -> Option<usize> {
     let end = |picture: &[u8; LISTED]| {
         let (size, at) = (order.long(picture, 4)?, order.long(picture, 8)?);
         // the first picture, in which the index lies, is at 0
-        usize::try_from(size).ok()?.checked_add(usize::try_from(at).ok().filter(|at| *at > 0)?)
+        usize::try_from(size)
+            .ok()?
+            .checked_add(usize::try_from(at).ok().filter(|at| *at > 0)?)
     };
     list.iter().filter_map(end).max()
 }
@@ -200,7 +202,12 @@ mod tests {
             let found = orientation_in_xmp(xmp.as_bytes());
             assert_eq!(found, Some(Orientation::Turned90));
         }
-        for xmp in ["", "tiff:Orientation", "tiff:Orientation=\"", "tiff:Orientation=\"0\""] {
+        for xmp in [
+            "",
+            "tiff:Orientation",
+            "tiff:Orientation=\"",
+            "tiff:Orientation=\"0\"",
+        ] {
             assert_eq!(orientation_in_xmp(xmp.as_bytes()), None);
         }
     }

@@ -375,7 +375,8 @@ impl<'a> Outline<'a> {
                 }
             }
             (code::APP2, [b'M', b'P', b'F', 0, tiff @ ..]) => {
-                self.index.get_or_insert((part.at + part.whole.len() - tiff.len(), tiff));
+                self.index
+                    .get_or_insert((part.at + part.whole.len() - tiff.len(), tiff));
             }
             (code::APP14, content) => {
                 if let (Some(b"Adobe"), Some(transform)) = (content.get(..5), content.get(11)) {
@@ -517,7 +518,16 @@ mod tests {
     /// `TRICKY` with strays, a stuffed zero, a restart and fill bytes between its segments.
     fn littered() -> Vec<u8> {
         let litter = &[0x00, 0x12, 0xFF, 0x00, 0x7F, 0xFF, 0xD5, 0x33, 0xFF];
-        [&TRICKY[..2], litter, &TRICKY[2..12], litter, &TRICKY[12..18], litter, &TRICKY[18..]].concat()
+        [
+            &TRICKY[..2],
+            litter,
+            &TRICKY[2..12],
+            litter,
+            &TRICKY[12..18],
+            litter,
+            &TRICKY[18..],
+        ]
+        .concat()
     }
 
     #[test]
@@ -535,7 +545,12 @@ mod tests {
         // what makes the pixels is the same, and nothing else is left
         let bare = |bytes: &[u8]| super::bare(bytes, &[], &[]);
         assert_eq!(bare(&littered), bare(TRICKY));
-        let wanted = [&TRICKY[..2], &TRICKY[18..31], &TRICKY[32..TRICKY.len() - 3], &[0xFF, 0xD9]];
+        let wanted = [
+            &TRICKY[..2],
+            &TRICKY[18..31],
+            &TRICKY[32..TRICKY.len() - 3],
+            &[0xFF, 0xD9],
+        ];
         assert_eq!(bare(TRICKY), wanted.concat());
     }
 

@@ -134,7 +134,9 @@ fn line_of(bytes: &[u8]) -> usize {
 }
 
 fn first_line(text: &str) -> &str {
-    text.split(['\r', '\n']).find(|line| !line.trim().is_empty()).unwrap_or_default()
+    text.split(['\r', '\n'])
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or_default()
 }
 
 /// What a line `sep=;` says, and where the line after it begins.
