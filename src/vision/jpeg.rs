@@ -18,6 +18,8 @@
 pub(super) mod exif;
 pub(crate) mod scan;
 
+use std::panic::catch_unwind;
+
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -56,7 +58,7 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<Picture, CaptureError> {
     }
     let outline = Outline::of(bytes);
     if let Some(header) = outline.header {
-        check_form(header, outline.has_late_height, name)?;
+        check_form(header, &outline, name)?;
         check_size(header.width.into(), header.height.into(), name)?;
     }
     let cut = || CaptureError::PictureCut { name: name.into() };
@@ -129,7 +131,7 @@ fn orientation(outline: &Outline<'_>) -> Orientation {
 }
 
 /// Refuses what T.81 allows and we do not read: it is not damaged, and is not called so.
-fn check_form(header: Header, has_late_height: bool, name: &str) -> Result<(), CaptureError> {
+fn check_form(header: Header, outline: &Outline<'_>, name: &str) -> Result<(), CaptureError> {
     let what = match (header.process, header.precision) {
         (0xC0..=0xC2, 8) => "",
         (0xC0..=0xC2, _) => "this is a JPEG with more than 8 bits a sample",
@@ -144,29 +146,31 @@ fn check_form(header: Header, has_late_height: bool, name: &str) -> Result<(), C
     if !what.is_empty() {
         return Err(unread(what.to_owned()));
     }
-    if header.height == 0 && has_late_height {
+    if header.height == 0 && outline.has_late_height {
         let what = "this is a JPEG that states its height behind its pixels";
         return Err(unread(what.to_owned()));
     }
     match header.components {
         1 => Ok(()),
-        3 | 4 if is_sampling_read(header) => Ok(()),
+        3 | 4 if is_sampling_read(header, outline.comes_apart) => Ok(()),
         3 | 4 => Err(unread(sampling(header))),
         count => Err(unread(format!("this is a JPEG with {count} components"))),
     }
 }
 
-/// Whether the decoder knows how to bring all components to one size.
-fn is_sampling_read(header: Header) -> bool {
+/// Whether the decoder knows how to bring all components to one size: the first must be the
+/// largest and a multiple of the others, and where each comes in a scan of its own, rows must
+/// not be sampled at all. (Held against Pillow; of others it makes wrong pixels.)
+fn is_sampling_read(header: Header, comes_apart: bool) -> bool {
     let used = || header.sampling.iter().take(header.components.into());
-    let across = used().map(|(across, _)| *across).max().unwrap_or(1);
-    let down = used().map(|(_, down)| *down).max().unwrap_or(1);
     // factors beyond these are damage, and told by the decoder
-    used().all(|(h, v)| {
-        !(1..=4).contains(h)
-            || !(1..=4).contains(v)
-            || (across % h == 0 && down % v == 0 && *h != 3)
-    })
+    if used().any(|(h, v)| !(1..=4).contains(h) || !(1..=4).contains(v)) {
+        return true;
+    }
+    let [(across, down), ..] = header.sampling;
+    let fits = |(h, v): &(u8, u8)| across % h == 0 && down % v == 0 && *h != 3;
+    let is_flat = !comes_apart || header.is_progressive() || (across <= 2 && down == 1);
+    used().all(fits) && is_flat
 }
 
 /// The sampling in the words of `cjpeg -sample`.
@@ -216,7 +220,10 @@ fn decoded(bytes: &[u8], space: ColorSpace) -> Result<Vec<u8>, DecodeErrors> {
         .set_max_width(side)
         .set_max_height(side)
         .jpeg_set_out_colorspace(space);
-    JpegDecoder::new_with_options(ZCursor::new(bytes), options).decode()
+    // it is known to panic on pictures that contradict themselves
+    let decode = || JpegDecoder::new_with_options(ZCursor::new(bytes), options).decode();
+    let broken = Err(DecodeErrors::FormatStatic("the decoder broke on it"));
+    catch_unwind(decode).unwrap_or(broken)
 }
 
 /// The decoder's reason on one line, without its quotation marks.

@@ -36,6 +36,20 @@ impl Jpeg {
         }
     }
 
+    /// About what is to be seen at a pixel.
+    pub fn seen(&self, x: u32, y: u32) -> [f64; 3] {
+        let at = |place: u32, size: u16| (f64::from(place) + 0.5) / f64::from(size);
+        let (x, y) = (at(x, self.width), at(y, self.height));
+        let [luma, cb, cr] = [0, 1, 2].map(|c| Self::value(c, x, y));
+        let (cb, cr) = (cb - 128.0, cr - 128.0);
+        let rgb = [
+            luma + 1.402 * cr,
+            luma - 0.344 * cb - 0.714 * cr,
+            luma + 1.772 * cb,
+        ];
+        rgb.map(|value| value.clamp(0.0, 255.0))
+    }
+
     /// The file's bytes.
     pub fn bytes(&self) -> Vec<u8> {
         let mut out = vec![0xFF, 0xD8];

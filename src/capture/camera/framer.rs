@@ -7,8 +7,10 @@ use crate::vision::{self, jpeg};
 
 /// A JPEG's first two bytes, and the first of what must follow: the next marker.
 const START: [u8; 3] = [0xFF, 0xD8, 0xFF];
+/// What most JPEGs begin with, and nothing else does.
+const JFIF: [u8; 11] = *b"\xFF\xD8\xFF\xE0\0\x10JFIF\0";
 /// How often the bytes of a stream may be looked at again behind damage, on average.
-const AGAIN: usize = 4;
+const AGAIN: usize = 64;
 /// Longest header of a part of a multipart stream.
 const MOST_HEADER: usize = 1 << 10;
 
@@ -51,6 +53,8 @@ struct Inside {
     form: Form,
     /// Up to here everything was in order.
     sound: usize,
+    /// Up to here another beginning was looked for.
+    looked: usize,
     /// Pixels have begun.
     has_pixels: bool,
     /// Something may be attached to it.
@@ -69,7 +73,7 @@ enum Turn {
     More,
     /// It ends here.
     End,
-    /// The next one begins so many bytes before, and it has not ended.
+    /// The next one begins here, and it has not ended.
     Restart(usize),
     /// This cannot be.
     Broken,
@@ -102,6 +106,10 @@ impl Framer {
         self.go_on(&mut whole);
         self.bytes.drain(..self.from);
         self.at -= self.from;
+        if let Some(inside) = &mut self.inside {
+            inside.sound -= self.from;
+            inside.looked -= self.from;
+        }
         self.from = 0;
     }
 
@@ -148,7 +156,7 @@ impl Framer {
                     return;
                 }
                 Turn::End => self.end(&inside, whole),
-                Turn::Restart(back) => self.end_early(&inside, self.at - back, whole),
+                Turn::Restart(next) => self.end_early(&inside, next, whole),
                 Turn::Broken => self.give_up(&inside, self.at),
             }
         }
@@ -191,6 +199,7 @@ impl Framer {
         self.inside = Some(Inside {
             form,
             sound: self.at,
+            looked: self.at,
             has_pixels: false,
             has_index: false,
         });
@@ -215,7 +224,7 @@ impl Framer {
                         }
                         Step::More => Some(Turn::More),
                         Step::End => Some(Turn::End),
-                        Step::Restart => Some(Turn::Restart(2)),
+                        Step::Restart => Some(Turn::Restart(self.at + taken - 2)),
                         Step::Broken => Some(Turn::Broken),
                     };
                     (taken, turn)
@@ -229,7 +238,15 @@ impl Framer {
                         if length > limits::MAX_PICTURE_BYTES {
                             (0, Some(Turn::Broken))
                         } else if rest.len() < length {
-                            (0, Some(Turn::More))
+                            // a length that lies would make us wait for very long
+                            let from = inside.looked.max(self.at);
+                            let new = self.bytes.get(from..).unwrap_or_default();
+                            inside.looked = self.bytes.len().saturating_sub(JFIF.len()).max(from);
+                            let next = new.windows(JFIF.len()).position(is_certain);
+                            (
+                                0,
+                                Some(next.map_or(Turn::More, |at| Turn::Restart(from + at))),
+                            )
                         } else {
                             inside.has_pixels |= name == *b"IDAT";
                             (length, (name == *b"IEND").then_some(Turn::End))
@@ -317,6 +334,11 @@ impl Framer {
         self.from = at;
         self.at = at;
     }
+}
+
+/// Whether these bytes are a picture's first ones beyond doubt.
+fn is_certain(bytes: &[u8]) -> bool {
+    bytes == JFIF || bytes.starts_with(&SIGNATURE)
 }
 
 /// Whether a picture begins here, a JPEG with `start`: `Some(None)` when more bytes must tell.

@@ -328,6 +328,8 @@ pub(super) struct Outline<'a> {
     pub has_tables: bool,
     /// Whether the number of rows comes behind the first scan.
     pub has_late_height: bool,
+    /// Whether its components come in scans of their own.
+    pub comes_apart: bool,
     /// Whether every coefficient has come, as finely as it will.
     pub is_complete: bool,
     pub ending: Ending,
@@ -343,6 +345,7 @@ impl<'a> Outline<'a> {
             adobe: None,
             has_tables: false,
             has_late_height: false,
+            comes_apart: false,
             is_complete: false,
             ending: Ending::Cut,
         };
@@ -365,7 +368,11 @@ impl<'a> Outline<'a> {
                 self.header = Header::of(part.marker, content);
                 passes.begin(content);
             }
-            (code::SOS, content) if !part.data.is_empty() => passes.note(content),
+            (code::SOS, content) if !part.data.is_empty() => {
+                let all = self.header.map(|header| header.components);
+                self.comes_apart |= content.first().copied() < all;
+                passes.note(content);
+            }
             (code::APP1, [b'E', b'x', b'i', b'f', 0, _, tiff @ ..]) => {
                 self.exif.get_or_insert(tiff);
             }
