@@ -259,7 +259,7 @@ fn each_row_of(
         if record.iter().all(|cell| cell.trim().is_empty()) {
             continue;
         }
-        let line = text.before + line(record, text.rows());
+        let line = line(record, text.rows());
         match swallow(record, &text, columns, is_last) {
             Swallow::None => {}
             Swallow::Some => swallowed.note(line),

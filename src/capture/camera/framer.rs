@@ -262,14 +262,15 @@ impl Framer {
     }
 
     /// A picture that has ended. One with stray bytes in it may be two pieces of others: it
-    /// must prove that it is none.
+    /// must be decoded to prove that it is none. That does not tell where a table was cut and
+    /// goes on in the next picture, so none may begin inside of one.
     fn end(&mut self, inside: &Inside, whole: &mut impl FnMut(Vec<u8>)) {
         let picture = self.bytes.get(self.from..self.at).unwrap_or_default();
         let is_doubtful = match &inside.form {
             Form::Jpeg(scanner) => scanner.strays() > 0 || !inside.has_pixels,
             Form::Png => !inside.has_pixels,
         };
-        if is_doubtful && vision::decode(picture, "").is_err() {
+        if is_doubtful && (self.is_pieced(inside) || vision::decode(picture, "").is_err()) {
             return self.give_up(inside, self.at);
         }
         let picture = picture.to_vec();
@@ -283,6 +284,19 @@ impl Framer {
         }
         self.hand_over(picture, whole);
         self.from = self.at;
+    }
+
+    /// Whether a picture begins inside of the segment behind which order ends, and that is none
+    /// of those that may hold a thumbnail.
+    fn is_pieced(&self, inside: &Inside) -> bool {
+        let rest = self.bytes.get(inside.sound..self.at).unwrap_or_default();
+        let [0xFF, marker, high, low, rest @ ..] = rest else {
+            return false;
+        };
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let content = rest.get(..length).unwrap_or(rest);
+        let holds_notes = matches!(marker, 0xE0..=0xEF | 0xFE);
+        !holds_notes && content.windows(START.len()).any(|part| part == START)
     }
 
     /// A picture that has not ended before `end`, where the next one begins or the stream
@@ -478,7 +492,7 @@ mod tests {
         index.extend([0; 4]);
         index.extend(size.to_be_bytes());
         // counted from the byte order, which stands 10 bytes behind the start of the file
-        let length = 4 + index.len() + 8 + 4;
+        let length = 4 + index.len() + 8;
         let whole = PLAIN.len() + length;
         index.extend((whole as u32 - 10).to_be_bytes());
         index.extend([0; 4]);
