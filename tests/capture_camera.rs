@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
+#[path = "support/mutate.rs"]
+mod mutate;
 mod support;
 
 use std::fs;
@@ -10,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use demeanor::capture::camera::{
-    CameraSpec, CameraState, Frame, FrameReport, FrameSource, Patience, open_camera,
+    CameraSpec, CameraState, Frame, FrameData, FrameReport, FrameSource, Patience, open_camera,
 };
 use demeanor::capture::child::{ChildSource, Command, Form};
 use demeanor::capture::images::ImageSource;
@@ -537,20 +539,225 @@ fn a_pipe_gives_every_picture_in_it() {
     assert_eq!((report.frames, report.dropped, report.damaged), (3, 0, 1));
 }
 
+/// Multipart answers of web cameras, with and without the server's own header, in the line
+/// ends and orders that there are.
+fn multipart(pictures: &[&[u8]], line: &str, length: bool, header: &str) -> Vec<u8> {
+    let mut out = header.as_bytes().to_vec();
+    for picture in pictures {
+        out.extend(format!("--frame{line}Content-Type: image/jpeg{line}").bytes());
+        if length {
+            out.extend(format!("Content-Length: {}{line}", picture.len()).bytes());
+        }
+        out.extend(line.bytes());
+        out.extend_from_slice(picture);
+        out.extend(line.bytes());
+    }
+    out.extend(format!("--frame--{line}").bytes());
+    out
+}
+
+/// A film as AVI: a header, pictures in chunks, and an index.
+fn avi(pictures: &[&[u8]]) -> Vec<u8> {
+    let mut out = b"RIFF\0\0\0\0AVI LIST\xC0\0\0\0hdrlavih".to_vec();
+    out.extend([0; 0xB4]);
+    out.extend(b"LIST\0\0\0\0movi");
+    for picture in pictures {
+        out.extend(b"00dc");
+        out.extend((picture.len() as u32).to_le_bytes());
+        out.extend_from_slice(picture);
+        out.extend(vec![0; picture.len() % 2]);
+    }
+    out.extend(b"idx1\x10\0\0\0");
+    out.extend([0xFF; 16]);
+    out
+}
+
+/// What a stream holds that a camera, a web server or a program made.
+fn streams() -> Vec<(&'static str, Vec<u8>, usize)> {
+    let read = |name: &str| fs::read(picture(name)).unwrap();
+    let (plain, lossless) = (read("plain.jpg"), read("plain.png"));
+    let open = &plain[..plain.len() - 2];
+    let three = [&plain[..], &plain, &plain];
+    let web = "HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n";
+    vec![
+        ("one after another", three.concat(), 3),
+        ("PNGs", [&lossless[..], &lossless].concat(), 2),
+        ("both", [&plain[..], &lossless, &plain].concat(), 3),
+        ("multipart", multipart(&three, "\r\n", true, ""), 3),
+        ("no lengths", multipart(&three, "\r\n", false, ""), 3),
+        ("short lines", multipart(&three, "\n", true, ""), 3),
+        (
+            "an empty line first",
+            multipart(&three, "\r\n", true, "\r\n"),
+            3,
+        ),
+        (
+            "the server's header",
+            multipart(&three, "\r\n", true, web),
+            3,
+        ),
+        (
+            "PNG parts",
+            multipart(&[&lossless, &lossless], "\r\n", true, ""),
+            2,
+        ),
+        ("no ends", [open, open, open].concat(), 3),
+        (
+            "parts without ends",
+            multipart(&[open, open, open], "\r\n", true, ""),
+            3,
+        ),
+        (
+            "no ends, short lines",
+            multipart(&[open, open], "\n", false, ""),
+            2,
+        ),
+        (
+            "padding",
+            [&plain[..], &[0; 999], &plain, b"\r\n"].concat(),
+            2,
+        ),
+        ("AVI", avi(&three), 3),
+        ("AVI without ends", avi(&[open, &plain, open]), 3),
+    ]
+}
+
+#[test]
+fn a_file_and_a_pipe_give_the_same_pictures() {
+    let folder = Folder::new();
+    for (what, bytes, count) in streams() {
+        let path = folder.file("film.mjpg", &bytes);
+        let mut source = ImageSource::open(Path::new(&path)).unwrap();
+        let of_file = everything(&mut source).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let (of_pipe, report) = piped(bytes);
+        let of_pipe = of_pipe.unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!((of_pipe.len(), report.damaged), (count, 0), "{what}");
+        assert_eq!(source.report().damaged, 0, "{what}");
+        let data = |frames: &[Frame]| frames.iter().map(|f| f.data.clone()).collect::<Vec<_>>();
+        assert_eq!(data(&of_file), data(&of_pipe), "{what}");
+        for frame in of_pipe {
+            assert_eq!(frame.decode().unwrap().width(), 48, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_program_may_write_any_of_these() {
+    let folder = Folder::new();
+    for (what, bytes, count) in streams() {
+        let path = folder.file("film", &bytes);
+        let mut source = shell(&format!("cat {path}"), Form::Mjpeg);
+        // the last one may lack an end that only the end of the stream tells
+        until(|| {
+            let report = source.report();
+            (report.restarts > 0 || report.dropped + 1 >= count as u64).then_some(())
+        });
+        assert_eq!(frame(&mut source).decode().unwrap().width(), 48, "{what}");
+        assert_eq!(source.report().damaged, 0, "{what}");
+    }
+}
+
+#[test]
+fn a_stream_may_begin_anywhere_in_a_picture() {
+    let plain = fs::read(picture("plain.jpg")).unwrap();
+    for from in (1..plain.len()).step_by(37) {
+        let (frames, report) = piped([&plain[from..], &plain, &plain].concat());
+        assert_eq!(frames.unwrap().len(), 2, "from {from}");
+        assert_eq!(report.damaged, 0, "from {from}");
+    }
+}
+
+#[test]
+fn a_photograph_is_one_picture_whatever_follows_it() {
+    let folder = Folder::new();
+    let plain = fs::read(picture("plain.jpg")).unwrap();
+    for trailer in [
+        &b"\0\0\0\x18ftypmp42"[..],
+        &[0; 5000],
+        &[0xFF; 700],
+        b"\xFF\xD8\xFF",
+    ] {
+        let path = folder.file("photo.jpg", [&plain, trailer].concat());
+        let mut source = ImageSource::open(Path::new(&path)).unwrap();
+        assert_eq!(everything(&mut source).unwrap().len(), 1);
+        assert_eq!(source.report().damaged, 0, "{trailer:?}");
+    }
+    // pictures inside of what is no film are none of ours
+    for (name, head) in [
+        ("thumbs.db", &b"\xD0\xCF\x11\xE0"[..]),
+        ("a.psd", b"8BPS\0\x01"),
+    ] {
+        let path = folder.file(name, [head, &[7; 600], &plain].concat());
+        let mut source = ImageSource::open(Path::new(&path)).unwrap();
+        let error = everything(&mut source).unwrap_err().to_string();
+        assert!(error.contains("no picture of a known kind"), "{error}");
+    }
+}
+
+/// Ten thousand items that are no pictures among pictures that are: every one of these comes
+/// through, the others are counted, and the stream goes on.
+#[test]
+fn ten_thousand_malformed_items_lose_no_good_one() {
+    let plain = fs::read(picture("plain.jpg")).unwrap();
+    let lossless = fs::read(picture("plain.png")).unwrap();
+    let mut random = mutate::Rng(0x5eed_0009);
+    let (mut stream, mut good) = (Vec::new(), 0);
+    for item in 0..10_000 {
+        let whole = if item % 3 == 0 { &lossless } else { &plain };
+        match random.below(5) {
+            0 => stream.extend_from_slice(&whole[..random.below(whole.len() - 24)]),
+            1 => stream.extend_from_slice(&whole[random.below(whole.len()) + 1..]),
+            2 => stream.extend(mutate::mutate(&whole[..whole.len() / 2], &mut random)),
+            3 => stream.extend((0..random.below(300)).map(|_| random.next() as u8)),
+            _ => stream.extend(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"),
+        }
+        if item % 10 == 9 {
+            stream.extend_from_slice(&plain);
+            good += 1;
+        }
+    }
+    let (frames, report) = piped(stream);
+    let came = frames.unwrap().into_iter();
+    let came = came.filter(|f| matches!(&f.data, FrameData::Encoded(bytes) if *bytes == plain));
+    let came = came.count();
+    println!(
+        "{came} of {good} came, {} damaged, {} frames",
+        report.damaged, report.frames
+    );
+    assert_eq!(came, good);
+    assert!(report.damaged > 1000, "{}", report.damaged);
+}
+
 #[test]
 fn a_pipe_may_hold_one_png_or_nothing_of_use() {
     let (frames, _) = piped(fs::read(picture("plain.png")).unwrap());
     let frames = frames.unwrap();
     assert_eq!(frames.len(), 1);
     frames.into_iter().next().unwrap().decode().unwrap();
+    let page = b"<html>401 Unauthorized</html>".to_vec();
     for (bytes, words) in [
         (b"GIF89a".to_vec(), "this is GIF"),
         (Vec::new(), "it is empty"),
-        (fs::read(picture("cut-data.jpg")).unwrap(), "is cut"),
+        (b"\0\0\0\x01\x67\x42\0\x1E".to_vec(), "H.264"),
+        (
+            b"\x47\x40\x11\x10\0\x42\xF0\x25".to_vec(),
+            "transport stream",
+        ),
+        (page, "web page"),
+        (vec![b'x'; 5 << 20], "no picture of a known kind"),
     ] {
-        let error = piped(bytes).0.unwrap_err().to_string();
-        assert!(error.contains(words), "{error}");
+        let error = piped(bytes).0.unwrap_err();
+        assert!(matches!(error, CaptureError::NoStream { .. }), "{error}");
+        let error = error.to_string();
+        assert!(
+            error.contains(words) && error.contains("--codec mjpeg"),
+            "{error}"
+        );
     }
+    // the only picture that there is comes as it is, and the decoder says what is wrong
+    let frames = piped(fs::read(picture("cut-data.jpg")).unwrap()).0.unwrap();
+    let error = frames[0].decode().unwrap_err().to_string();
+    assert!(frames.len() == 1 && error.contains("is cut"), "{error}");
 }
 
 #[test]
