@@ -393,8 +393,10 @@ pub enum State {
     Ended,
     /// A source or the lamp failed for good.
     Failed,
-    /// Work was left out, since answers came too slowly.
+    /// Work was left out, since answers came too slowly; or what came was damaged.
     Skipped,
+    /// Something is wrong with what a source brings, and it goes on.
+    Warning,
     /// The audit log or the metrics cannot be written.
     Failing,
     /// They are written again.
@@ -405,7 +407,7 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 19] = [
+    pub const ALL: [State; 20] = [
         State::Public,
         State::Research,
         State::Medical,
@@ -422,6 +424,7 @@ impl State {
         State::Ended,
         State::Failed,
         State::Skipped,
+        State::Warning,
         State::Failing,
         State::Recovered,
         State::Resting,
@@ -446,6 +449,7 @@ impl State {
             State::Ended => "ended",
             State::Failed => "failed",
             State::Skipped => "skipped",
+            State::Warning => "warning",
             State::Failing => "failing",
             State::Recovered => "recovered",
             State::Resting => "resting",

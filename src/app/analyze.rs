@@ -5,8 +5,8 @@ use crate::Error;
 use crate::capture::camera::FrameSource;
 use crate::capture::either::{Either, open_either};
 use crate::capture::images::ImageSource;
-use crate::capture::text::{TextLine, open_text};
-use crate::capture::{AudioSource, CaptureError, Source};
+use crate::capture::text::{TextLine, read_text, sidecar};
+use crate::capture::{AudioSource, CaptureError, Channel, Source};
 use crate::session::{self, Observation, Scene, Session};
 use crate::signal::segment::{self, SegmentConfig, Segmenter, Utterance};
 use crate::signal::{SAMPLE_RATE, duration_of};
@@ -27,6 +27,8 @@ pub struct Options {
     pub text: Option<String>,
     /// A file of words, used instead of the recording's sidecar.
     pub words: Option<PathBuf>,
+    /// Which channel of a recording with several is heard.
+    pub channel: Channel,
     /// What was said before, oldest first.
     pub history: Vec<String>,
     /// Which bundles and tasks answer, and how.
@@ -144,7 +146,7 @@ fn file_events(file: &Path, analysis: &mut Analysis<'_>) -> Result<bool, Error> 
         .unwrap_or(file.as_os_str())
         .to_string_lossy()
         .into_owned();
-    let opened = open_either(file)?;
+    let opened = open_either(file, analysis.options.channel)?;
     let path = file.display();
     match opened {
         Either::Pictures(source) => image_events(source, &name, analysis),
@@ -234,7 +236,7 @@ fn sound_events(
     Ok(recognised)
 }
 
-/// `--text`, then `--words`, then the recording's sidecar: the same name ending in `.txt`.
+/// `--text`, then `--words`, then the recording's [`sidecar`].
 fn words_of(file: &Path, options: &Options) -> Result<Vec<TextLine>, Error> {
     if let Some(text) = &options.text {
         return Ok(vec![TextLine {
@@ -243,10 +245,8 @@ fn words_of(file: &Path, options: &Options) -> Result<Vec<TextLine>, Error> {
             text: text.clone(),
         }]);
     }
-    let sidecar = file.with_extension("txt");
-    match &options.words {
-        Some(path) => Ok(all(&mut *open_text(path)?)?),
-        None if file != Path::new("-") && sidecar.is_file() => Ok(all(&mut *open_text(&sidecar)?)?),
+    match options.words.clone().or_else(|| sidecar(file)) {
+        Some(path) => Ok(read_text(&path)?),
         None => Ok(Vec::new()),
     }
 }
@@ -330,8 +330,4 @@ pub(crate) fn wait<T>(
             Err(nb::Error::Other(error)) => return Err(error),
         }
     }
-}
-
-fn all<T>(source: &mut (impl Source<Item = T> + ?Sized)) -> Result<Vec<T>, CaptureError> {
-    std::iter::from_fn(|| wait(source).transpose()).collect()
 }

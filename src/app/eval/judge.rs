@@ -4,7 +4,7 @@ use super::item::Item;
 use super::{Options, image};
 use crate::Error;
 use crate::app::analyze::wait;
-use crate::capture::{CaptureError, open_audio};
+use crate::capture::{CaptureError, Channel, open_audio};
 use crate::decision::softmax;
 use crate::event::Modality;
 use crate::fusion::{CATALOGUE, Precision};
@@ -236,7 +236,7 @@ fn operators(folder: &Path) -> Result<Vec<(String, Model)>, ModelError> {
 /// The sound of an item, silence at both ends trimmed; all of it where no speech is
 /// found, since every item of a labelled set must be answered.
 fn sound(path: &Path) -> Result<Utterance, CaptureError> {
-    let mut source = open_audio(path)?;
+    let mut source = open_audio(path, Channel::default())?;
     let mut samples = Vec::new();
     while let Some(chunk) = wait(source.as_mut())? {
         samples.extend(chunk.samples);

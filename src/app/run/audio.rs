@@ -3,12 +3,15 @@
 use super::sources::Sound;
 use super::switch::{Permit, Switch};
 use crate::capture::mic::{Mic, MicCounters, MicState};
-use crate::capture::{AudioChunk, AudioSource, CaptureError, Source, open_audio};
+use crate::capture::notices::{Notice, Notices};
+use crate::capture::{
+    AudioChunk, AudioReport, AudioSource, CaptureError, Channel, Source, open_audio,
+};
 use crate::event::State;
 use crate::signal::duration_of;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An open source of sound.
 pub struct AudioInput {
@@ -16,6 +19,7 @@ pub struct AudioInput {
     muted: bool,
     /// Sound that came while muted and was thrown away unheard.
     discarded: Duration,
+    notices: Notices,
 }
 
 enum Audio {
@@ -36,16 +40,20 @@ struct Microphone {
 }
 
 impl AudioInput {
-    /// Opens a source. `None` without sound.
+    /// Opens a source, to hear `channel` of it. `None` without sound.
     ///
     /// # Errors
     /// As [`Mic::open`] and [`open_audio`].
-    pub fn open(sound: &Sound, permit: Permit) -> Result<Option<AudioInput>, CaptureError> {
+    pub fn open(
+        sound: &Sound,
+        channel: Channel,
+        permit: Permit,
+    ) -> Result<Option<AudioInput>, CaptureError> {
         let audio = match sound {
             Sound::None => return Ok(None),
             Sound::Device(name) => {
                 // `default` is the host's choice, no device of that name
-                let mic = Mic::open(Some(name.as_str()).filter(|n| *n != "default"))?;
+                let mic = Mic::open(Some(name.as_str()).filter(|n| *n != "default"), channel)?;
                 Audio::Live(Microphone {
                     said: mic.state().clone(),
                     mic: Box::new(mic),
@@ -53,14 +61,15 @@ impl AudioInput {
                 })
             }
             Sound::File(path) if path == Path::new("-") || !path.is_file() => {
-                Audio::Pipe(open_audio(path)?)
+                Audio::Pipe(open_audio(path, channel)?)
             }
-            Sound::File(path) => Audio::File(open_audio(path)?),
+            Sound::File(path) => Audio::File(open_audio(path, channel)?),
         };
         Ok(Some(AudioInput {
             audio,
             muted: false,
             discarded: Duration::ZERO,
+            notices: Notices::default(),
         }))
     }
 
@@ -135,6 +144,20 @@ impl AudioInput {
         }
     }
 
+    /// What was passed over or is wrong with the sound, when there is news of it.
+    pub fn notice(&mut self, now: Instant) -> Option<Notice> {
+        let report = match &self.audio {
+            // its losses are told with its state
+            Audio::Live(live) => AudioReport {
+                warnings: live.mic.warnings().to_vec(),
+                not_finite: live.mic.counters().not_finite,
+                ..AudioReport::default()
+            },
+            Audio::File(source) | Audio::Pipe(source) => source.report(),
+        };
+        self.notices.audio(&report, now)
+    }
+
     /// The microphone's state in words, when it is another than last time.
     pub fn change(&mut self) -> Option<(State, String)> {
         let Audio::Live(live) = &mut self.audio else {
@@ -181,7 +204,7 @@ mod tests {
     fn open(switch: &Arc<Switch>) -> AudioInput {
         switch.turn(Position::On);
         let permit = switch.permit().expect("it is on");
-        let opened = AudioInput::open(&Sound::File(sample()), permit);
+        let opened = AudioInput::open(&Sound::File(sample()), Channel::Best, permit);
         opened.ok().flatten().expect("the sample opens")
     }
 

@@ -10,9 +10,10 @@ use super::worker::Work;
 use super::{Shared, TELL_EVERY};
 use crate::Error;
 use crate::app::queue::{Closed, Lane, Pushed};
+use crate::capture::CaptureError;
 use crate::capture::camera::Frame;
-use crate::capture::text::{TextLine, open_text};
-use crate::capture::{CaptureError, Source};
+use crate::capture::notices::{News, Notice, Notices};
+use crate::capture::text::{TextLine, TextSource, in_order, open_text};
 use crate::event::State;
 use crate::service::audit::Record;
 use crate::service::metrics::Counter;
@@ -28,13 +29,11 @@ const IDLE: Duration = Duration::from_millis(10);
 /// Pause between two times that what the sources lost is counted.
 const ACCOUNT: Duration = Duration::from_secs(1);
 
-type TextSource = Box<dyn Source<Item = TextLine> + Send>;
-
 /// The sources that are open, or muted.
 #[derive(Default)]
 struct Inputs {
     audio: Option<AudioInput>,
-    text: Option<TextSource>,
+    text: Option<Box<dyn TextSource>>,
     video: Option<VideoInput>,
 }
 
@@ -90,6 +89,8 @@ pub struct Capture {
     epoch: u64,
     accounted: Instant,
     left_out: LeftOut,
+    /// What has been told of the words.
+    notices: Notices,
     failure: Option<Error>,
 }
 
@@ -110,6 +111,7 @@ impl Capture {
             epoch: 0,
             accounted: now,
             left_out: LeftOut::default(),
+            notices: Notices::default(),
             failure: None,
         })
     }
@@ -166,7 +168,7 @@ impl Capture {
 
     fn open(&mut self, permit: Permit) -> Result<(), CaptureError> {
         let (sources, switch) = (&self.sources, &self.shared.switch);
-        self.inputs.audio = AudioInput::open(&sources.sound, permit)?;
+        self.inputs.audio = AudioInput::open(&sources.sound, sources.channel, permit)?;
         self.inputs.video = VideoInput::open(&sources.camera, sources.every, switch)?;
         let script = self.open_text()?;
         self.aligner.begin(script, self.inputs.audio.is_some());
@@ -176,24 +178,38 @@ impl Capture {
     /// Opens the words. A recording plays faster than anyone types, so its words are read
     /// first.
     fn open_text(&mut self) -> Result<VecDeque<TextLine>, CaptureError> {
-        let mut script = VecDeque::new();
+        let mut script = Vec::new();
         if !self.sources.words {
-            return Ok(script);
+            return Ok(script.into());
         }
-        let mut text: TextSource = open_text(Path::new("-"))?;
+        let mut text = open_text(Path::new("-"));
         let audio = self.inputs.audio.as_ref();
         if !audio.is_some_and(AudioInput::is_recorded) {
             self.inputs.text = Some(text);
-            return Ok(script);
+            return Ok(script.into());
         }
         while self.shared.switch.read().0 != Position::Over {
             match Polled::of(text.poll())? {
-                Polled::Item(line) => script.push_back(line),
+                Polled::Item(line) => script.push(line),
                 Polled::Nothing => std::thread::sleep(IDLE),
                 Polled::Ended => break,
             }
         }
-        Ok(script)
+        in_order(&mut script);
+        let notice = self.notices.text(&text.report(), Instant::now());
+        self.tell("text", notice);
+        Ok(script.into())
+    }
+
+    /// News of a source goes to who reads the events.
+    fn tell(&self, source: &str, notice: Option<Notice>) {
+        if let Some((news, detail)) = notice {
+            let state = match news {
+                News::Warning => State::Warning,
+                News::Skipped => State::Skipped,
+            };
+            self.shared.status.say(source, state, detail);
+        }
     }
 
     /// Looks at every source once. Whether there was something.
@@ -309,6 +325,8 @@ impl Capture {
         if let Some((state, detail)) = audio.change() {
             self.shared.status.source(&self.names.0, state, detail);
         }
+        let notice = audio.notice(Instant::now());
+        self.tell(&self.names.0, notice);
         match Polled::of(polled)? {
             Polled::Nothing => return Ok(false),
             Polled::Item(chunk) => self.aligner.hear(&chunk),
@@ -324,7 +342,10 @@ impl Capture {
         let Some(text) = &mut self.inputs.text else {
             return Ok(false);
         };
-        match Polled::of(text.poll())? {
+        let polled = text.poll();
+        let notice = self.notices.text(&text.report(), Instant::now());
+        self.tell("text", notice);
+        match Polled::of(polled)? {
             Polled::Nothing => return Ok(false),
             // what was said into other ears while muted is nobody's business
             Polled::Item(_) if is_muted => {}

@@ -3,6 +3,7 @@
 use super::Options;
 use crate::Error;
 use crate::board::profile::Profile;
+use crate::capture::Channel;
 use crate::capture::camera::CameraSpec;
 use crate::config::{Camera, Config, TextSource};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ impl Sound {
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
     pub sound: Sound,
+    /// Which channel of the sound is heard.
+    pub channel: Channel,
     pub camera: CameraSpec,
     /// Least time between two looks at the camera.
     pub every: Duration,
@@ -85,6 +88,7 @@ pub(crate) fn sources(
         from = sound(options, config, profile);
     }
     let sources = Sources {
+        channel: config.audio.channel(&from.name(), profile),
         sound: from,
         camera,
         every: config.camera.every(profile),
