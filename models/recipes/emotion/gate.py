@@ -138,7 +138,7 @@ def views(data, work) -> Views:
     parts = [np.load(Path(work) / f"views_{name}.npz") for name in ("device", "recorded", "acted")]
     column = {name: np.concatenate([part[name] for part in parts]) for name in ("clip", "view", "snr", "rows", *SUMS)}
     spoken = np.array([sound.kind == "speech" for sound in found])[column["clip"]]
-    kept = ~spoken | _longest(column)
+    kept = ~spoken | longest(column)
     column = {name: values[kept] for name, values in column.items()}
     clip = column["clip"]
     corpora = [s.corpus if s.acted else "plain" if s.kind == "speech" else s.kind for s in found]
@@ -163,7 +163,7 @@ def views(data, work) -> Views:
     return made
 
 
-def _longest(column) -> np.ndarray:
+def longest(column) -> np.ndarray:
     """Of the utterances cut out of one clip the longest, and every other view.
 
     The device finds a second utterance in one clip of acted speech in twelve; most are

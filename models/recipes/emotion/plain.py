@@ -4,8 +4,7 @@
 
 The encoder's own head stays, and a linear map of the mean row is added to its logits. The map is trained with
 un-acted speech as neutral, then taken at SHARE of its size: whole, it learns to tell a recording from an
-actor and calls the emotions of an unseen corpus neutral (ATTEMPTS.md). Stages:
-  features  mean rows and logits of acted speech of the four classes and of plain speech, clean and disturbed
+actor and calls the emotions of an unseen corpus neutral (ATTEMPTS.md). Stages, after `gate.py features`:
   measure   plain speech called an emotion, by cross-validation over its speakers and its sources
   export    speech-head.onnx: `speech` [M, width] to `logits` [4]
 """
@@ -30,34 +29,33 @@ from audio import CLASSES  # noqa: E402
 from onnx_graph import Graph  # noqa: E402
 
 NEUTRAL = CLASSES.index("neutral")
-PENALTY, SHARE = 0.1, 0.6
+PENALTY, SHARE = 0.1, 0.7
 SHARES = {"ravdess": 0.4, "tess": 0.2, "emodb": 0.2, "plain": 0.25}  # of the training weight
+VIEWS = ("device", "clean", "room", "far", "phone", "short")  # in loud noise a voice's emotion is anybody's guess
 UNSURE_BELOW = 0.4
 
 
-def features(data, work, encoder_path) -> None:
-    """plain.npz: of both views of every clip its number, mean row and logits."""
-    found, encoder = gate_sounds.sounds(data, work), gate.Encoder(encoder_path)
-    table = {"clip": [], "clean": [], "mean": [], "logits": []}
-    for number, sound in enumerate(found):
-        if sound.kind != "speech" or (sound.acted and sound.what not in CLASSES):
-            continue
-        wave = gate_sounds.load(sound.path)
-        disturbed = audio.augment(wave[: gate_sounds.DISTURBED], np.random.default_rng(number))
-        for clean, view in ((True, audio.trim(wave)[: gate_sounds.LONGEST]), (False, disturbed)):
-            rows, logits = encoder(view)
-            for column, value in zip(table.values(), (number, clean, rows.mean(0), logits)):
-                column.append(value)
-    np.savez(Path(work) / "plain.npz", **{name: np.array(column) for name, column in table.items()})
-
-
 def load(data, work) -> dict:
-    found, table = gate_sounds.sounds(data, work), dict(np.load(Path(work) / "plain.npz"))
+    """Mean rows and logits of speech, from the views that `gate.py features` made: acted of the four classes, and plain."""
+    found = gate_sounds.sounds(data, work)
+    parts = [np.load(Path(work) / f"views_{name}.npz") for name in ("device", "recorded", "acted")]
+    table = {name: np.concatenate([p[name] for p in parts]) for name in ("clip", "view", "rows", "mean", "logits")}
+    label = np.array([_label(sound) for sound in found])[table["clip"]]
+    kept = (label >= 0) & np.isin(table["view"], VIEWS) & gate.longest(table)
+    table = {name: values[kept] for name, values in table.items()} | {"label": label[kept]}
     clips = [found[i] for i in table["clip"]]
     table["corpus"] = np.array([c.corpus if c.acted else "plain" for c in clips])
     table["source"], table["block"] = np.array([c.corpus for c in clips]), np.array([c.block for c in clips])
-    table["label"] = np.array([CLASSES.index(c.what) if c.acted else NEUTRAL for c in clips])
     return table
+
+
+def _label(sound) -> int:
+    """Index of the class; -1 for what teaches this head nothing."""
+    if sound.kind != "speech":
+        return -1
+    if not sound.acted:
+        return NEUTRAL
+    return CLASSES.index(sound.what) if sound.what in CLASSES else -1
 
 
 def adapter(table, known) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +99,7 @@ def measure(data, work) -> None:
         before, after = [], []
         for held in splits:
             w, b = adapter(table, ~held)
-            seen = held & table["clean"]
+            seen = held & (table["view"] == "device")
             before.append(_named(table["logits"][seen]))
             after.append(_named(table["logits"][seen] + SHARE * (table["mean"][seen] @ w.T + b)))
             print(f"  held out: n = {seen.sum()}, {before[-1].mean():.3f} -> {after[-1].mean():.3f}")
@@ -158,7 +156,7 @@ def _check(data, work, encoder_path, head_path, w, b) -> None:
         raise SystemExit("speech-head.onnx does not repeat the encoder's head; see own_head")
 
 
-STAGES = ("features", "measure", "export")
+STAGES = ("measure", "export")
 
 
 def main() -> None:
@@ -169,9 +167,7 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, default=gate.REPO / "models/emotion/speech.onnx")
     parser.add_argument("--out", type=Path, default=gate.REPO / "models/emotion", help="folder of the bundle")
     a = parser.parse_args()
-    a.work.mkdir(parents=True, exist_ok=True)
     run = {
-        "features": lambda: features(a.data, a.work, a.encoder),
         "measure": lambda: measure(a.data, a.work),
         "export": lambda: export(a.data, a.work, a.encoder, a.out),
     }
