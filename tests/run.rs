@@ -144,37 +144,69 @@ fn what_is_live_has_a_number_a_time_and_a_device() {
     }
 }
 
-/// Sound through a pipe, `rounds` times the sample, and what it was answered.
-fn answers_of(rounds: usize, config: &str) -> Vec<serde_json::Value> {
+/// Answers about the sample through a pipe, `rounds` times over; it ends once one of them
+/// begins at `last`, or a minute later than it should.
+fn answers_of(
+    rounds: usize,
+    config: &str,
+    last: Option<&serde_json::Value>,
+) -> Vec<serde_json::Value> {
+    use std::io::{BufRead, BufReader, Write};
     let mut sound = std::fs::read(sample_path()).unwrap();
     // as a pipe has it: no length
     sound[4..8].fill(0xff);
     sound[40..44].fill(0xff);
     let samples = sound[44..].repeat(rounds - 1);
     sound.extend(samples);
-    let args = ["run", "--config", config, "--audio", "-"];
-    let ran = demeanor_with(&args, &sound);
-    assert_eq!(ran.code, Some(0), "{}", ran.err);
-    let events = ran.events();
-    answers(&events).into_iter().cloned().collect()
+    let mut child = command(&["run", "--config", config, "--audio", "-", "--json"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let (pid, out) = (child.id().to_string(), child.stdout.take().unwrap());
+    let end = move || {
+        let sent = std::process::Command::new("kill").arg(&pid).status();
+        assert!(sent.unwrap().success());
+    };
+    let writing = std::thread::spawn(move || stdin.write_all(&sound));
+    let mut got = Vec::new();
+    let mut patience = None;
+    for line in BufReader::new(out).lines().map_while(Result::ok) {
+        let event = event(&line);
+        if writing.is_finished() && patience.is_none() {
+            patience = Some(std::time::Instant::now() + std::time::Duration::from_secs(60));
+        }
+        if event["task"] == "emotion" {
+            got.push(event);
+        }
+        let is_last = last.is_some() && got.last().map(|event| &event["start"]) == last;
+        if is_last || last.is_some() && patience.is_some_and(|p| std::time::Instant::now() > p) {
+            end();
+            break;
+        }
+    }
+    writing.join().unwrap().unwrap();
+    child.wait().unwrap();
+    got
 }
 
 #[test]
 fn looks_at_a_camera_push_no_utterance_out() {
     let folder = Folder::new();
     let alone = folder.file("alone.toml", NOTICE);
-    let wanted = answers_of(20, &alone);
+    let starts = |events: &[serde_json::Value]| -> Vec<serde_json::Value> {
+        let of = |event: &serde_json::Value| event["start"].clone();
+        events.iter().map(of).collect()
+    };
+    let wanted = starts(&answers_of(20, &alone, None));
     assert!(wanted.len() >= 40, "{} answers", wanted.len());
     let face = repo("tests/data/pictures/face.jpg");
     let script = folder.file("camera.sh", format!("while cat {face:?}; do :; done"));
     let camera = format!("[camera]\ncommand = [\"sh\", {script:?}]\nevery = 0.001\n");
     let flooded = folder.file("flooded.toml", format!("{NOTICE}{camera}"));
-    let got = answers_of(20, &flooded);
-    let starts = |events: &[serde_json::Value]| -> Vec<serde_json::Value> {
-        let of = |event: &serde_json::Value| event["start"].clone();
-        events.iter().map(of).collect()
-    };
-    assert_eq!(starts(&got), starts(&wanted));
+    let got = answers_of(20, &flooded, wanted.last());
+    assert_eq!(starts(&got), wanted);
 }
 
 #[test]

@@ -324,10 +324,16 @@ impl Supervisor {
             self.tend_lamp(now, is_guarded);
             // whoever still captures though there is room is stuck
             let is_stuck = ending.is_late(now, self.grace) && self.shared.queue.is_done();
-            if self.gate.is_none() && (captured || inferred || is_stuck) {
+            let has_ended = captured || inferred;
+            if self.gate.is_none() && (has_ended || ending.asked.is_some()) {
+                // nothing is captured any more, whatever is still to be answered
                 ending.close(&self.shared, now, || self.reason(crew, is_guarded));
             }
             let is_kept = crew.keep.has_ended() || ending.is_disk_late(now, self.grace);
+            // readers hear of the disk's last word, too
+            if self.gate.is_none() && (inferred || captured && is_kept || is_stuck) {
+                self.shared.queue.close();
+            }
             if captured && inferred && ending.closed.is_some() && is_kept {
                 return Ok(Ended::All);
             }
@@ -424,7 +430,6 @@ impl Ending {
     fn close(&mut self, shared: &Shared, now: Instant, reason: impl FnOnce() -> &'static str) {
         if self.closed.is_none() {
             self.closed = Some(now);
-            shared.queue.close();
             shared.status.record(Record::Stop { reason: reason() });
             shared.status.ledger.end();
         }
