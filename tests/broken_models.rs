@@ -15,7 +15,7 @@ use tract_onnx::pb::*;
 /// The sentence that a file is refused with, by either engine.
 fn refused(onnx: &[u8], runner: Runner) -> String {
     let opened = OnnxFile::of_bytes("model", onnx, runner);
-    opened.err().expect("a refusal").to_string()
+    opened.expect_err("a refusal").to_string()
 }
 
 fn refused_by_both(onnx: &[u8], word: &str) {
