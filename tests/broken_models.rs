@@ -224,7 +224,9 @@ fn operators_mean_what_their_version_says() {
     let axes: &[(&str, &[i64])] = &[("axes", &[0])];
     let (old, _) = same(&x(11).node("Squeeze", &["x"], "y", axes).finish("y"), &ones);
     assert_eq!(old[0].dims, [3, 1]);
-    let (all, _) = same(&x(11).node("Squeeze", &["x"], "y", &[]).finish("y"), &ones);
+    // tract knows no Squeeze of all axes
+    let all = x(11).node("Squeeze", &["x"], "y", &[]).finish("y");
+    let all = run(&all, Runner::Ours, &ones);
     assert_eq!(all[0].dims, [3]);
     let (old, _) = same(
         &x(11).node("Unsqueeze", &["x"], "y", axes).finish("y"),
