@@ -537,7 +537,7 @@ pub static CATALOGUE: &[Entry] = &[
         macs: "n*d*d+n*m*d+m*d+4*n*d+4*m*d+8*d",
         int8: Int8::No(LABELS_F32),
         when: "Speech and text of one utterance; training ties A to the labels' attention.",
-        cost: "d² weights. The score matrix is never held.",
+        cost: "d² weights.",
         usual: FRAMES,
         build: label_guided::LabelGuided::cross,
     },

@@ -114,11 +114,9 @@ fn tensor(weight: &Drawn) -> TensorProto {
     }
 }
 
-/// An output that the kernel leaves empty is full in the body: its sizes are left open.
 fn info(name: &str, dims: &[usize]) -> ValueInfoProto {
-    let fixed = !dims.contains(&0);
     let dim = |size: &usize| tensor_shape_proto::Dimension {
-        value: fixed.then_some(tensor_shape_proto::dimension::Value::DimValue(*size as i64)),
+        value: Some(tensor_shape_proto::dimension::Value::DimValue(*size as i64)),
         ..Default::default()
     };
     let shape = Some(TensorShapeProto {
