@@ -159,8 +159,9 @@ fn check_form(header: Header, outline: &Outline<'_>, name: &str) -> Result<(), C
 }
 
 /// Whether the decoder knows how to bring all components to one size: the first must be the
-/// largest and a multiple of the others, and where each comes in a scan of its own, rows must
-/// not be sampled at all. (Held against Pillow; of others it makes wrong pixels.)
+/// largest and a multiple of the others, with rows as they are or one for all of its own; and
+/// where each comes in a scan of its own, rows must not be sampled at all. (Held against
+/// Pillow; of others it makes wrong pixels or none.)
 fn is_sampling_read(header: Header, comes_apart: bool) -> bool {
     let used = || header.sampling.iter().take(header.components.into());
     // factors beyond these are damage, and told by the decoder
@@ -168,7 +169,7 @@ fn is_sampling_read(header: Header, comes_apart: bool) -> bool {
         return true;
     }
     let [(across, down), ..] = header.sampling;
-    let fits = |(h, v): &(u8, u8)| across % h == 0 && down % v == 0 && *h != 3;
+    let fits = |(h, v): &(u8, u8)| across % h == 0 && *h != 3 && (*v == 1 || *v == down);
     let is_flat = !comes_apart || header.is_progressive() || (across <= 2 && down == 1);
     used().all(fits) && is_flat
 }

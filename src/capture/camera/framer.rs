@@ -9,6 +9,8 @@ use crate::vision::{self, jpeg};
 const START: [u8; 3] = [0xFF, 0xD8, 0xFF];
 /// What most JPEGs begin with, and nothing else does.
 const JFIF: [u8; 11] = *b"\xFF\xD8\xFF\xE0\0\x10JFIF\0";
+/// No JPEG with its tables is shorter.
+const LEAST_THUMBNAIL: usize = 128;
 /// How often the bytes of a stream may be looked at again behind damage, on average.
 const AGAIN: usize = 64;
 /// Longest header of a part of a multipart stream.
@@ -55,6 +57,8 @@ struct Inside {
     sound: usize,
     /// Up to here another beginning was looked for.
     looked: usize,
+    /// A segment was cut, and another picture stands in its place.
+    is_pieced: bool,
     /// Pixels have begun.
     has_pixels: bool,
     /// Something may be attached to it.
@@ -200,6 +204,7 @@ impl Framer {
             form,
             sound: self.at,
             looked: self.at,
+            is_pieced: false,
             has_pixels: false,
             has_index: false,
         });
@@ -217,8 +222,11 @@ impl Framer {
                         Step::Segment { marker, .. } => {
                             inside.has_pixels |= marker == jpeg::scan::SOS;
                             inside.has_index |= marker == jpeg::scan::APP2;
-                            if scanner.strays() == 0 {
-                                inside.sound = self.at + taken - 4;
+                            let begins = self.at + taken - 4;
+                            let before = self.bytes.get(inside.sound..begins).unwrap_or_default();
+                            inside.is_pieced |= is_pieced(before);
+                            if scanner.strays() == 0 && !inside.is_pieced {
+                                inside.sound = begins;
                             }
                             None
                         }
@@ -262,15 +270,15 @@ impl Framer {
     }
 
     /// A picture that has ended. One with stray bytes in it may be two pieces of others: it
-    /// must be decoded to prove that it is none. That does not tell where a table was cut and
-    /// goes on in the next picture, so none may begin inside of one.
+    /// must be decoded to prove that it is none. That does not tell whether a table was cut
+    /// and goes on in the next picture, so none may begin inside of one.
     fn end(&mut self, inside: &Inside, whole: &mut impl FnMut(Vec<u8>)) {
         let picture = self.bytes.get(self.from..self.at).unwrap_or_default();
         let is_doubtful = match &inside.form {
             Form::Jpeg(scanner) => scanner.strays() > 0 || !inside.has_pixels,
             Form::Png => !inside.has_pixels,
         };
-        if is_doubtful && (self.is_pieced(inside) || vision::decode(picture, "").is_err()) {
+        if inside.is_pieced || (is_doubtful && vision::decode(picture, "").is_err()) {
             return self.give_up(inside, self.at);
         }
         let picture = picture.to_vec();
@@ -286,25 +294,12 @@ impl Framer {
         self.from = self.at;
     }
 
-    /// Whether a picture begins inside of the segment behind which order ends, and that is none
-    /// of those that may hold a thumbnail.
-    fn is_pieced(&self, inside: &Inside) -> bool {
-        let rest = self.bytes.get(inside.sound..self.at).unwrap_or_default();
-        let [0xFF, marker, high, low, rest @ ..] = rest else {
-            return false;
-        };
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
-        let content = rest.get(..length).unwrap_or(rest);
-        let holds_notes = matches!(marker, 0xE0..=0xEF | 0xFE);
-        !holds_notes && content.windows(START.len()).any(|part| part == START)
-    }
-
     /// A picture that has not ended before `end`, where the next one begins or the stream
     /// stops.
     fn end_early(&mut self, inside: &Inside, end: usize, whole: &mut impl FnMut(Vec<u8>)) {
         let picture = self.bytes.get(self.from..end).unwrap_or_default();
         let picture = without_header(picture);
-        if inside.has_pixels && vision::decode(picture, "").is_ok() {
+        if inside.has_pixels && !inside.is_pieced && vision::decode(picture, "").is_ok() {
             let picture = picture.to_vec();
             self.hand_over(picture, whole);
             self.from = end;
@@ -348,6 +343,18 @@ impl Framer {
         self.from = at;
         self.at = at;
     }
+}
+
+/// Whether a picture begins inside of the segment at the beginning of these bytes, and that is
+/// none of those that may hold a thumbnail.
+fn is_pieced(bytes: &[u8]) -> bool {
+    let [0xFF, marker, high, low, rest @ ..] = bytes else {
+        return false;
+    };
+    let length = usize::from(u16::from_be_bytes([*high, *low]));
+    let content = rest.get(..length).unwrap_or(rest);
+    let holds_notes = matches!(marker, 0xE0..=0xEF | 0xFE) && length > LEAST_THUMBNAIL;
+    !holds_notes && content.windows(START.len()).any(|part| part == START)
 }
 
 /// Whether these bytes are a picture's first ones beyond doubt.
@@ -396,7 +403,7 @@ mod tests {
 
     /// A picture's structure: an APP segment with a thumbnail in it, data with stuffing.
     fn picture(number: u8) -> Vec<u8> {
-        let mut bytes = vec![0xFF, 0xD8, 0xFF, 0xE1, 0, 7, 0xFF, 0xD8, 0xFF, 0xD9, number];
+        let mut bytes = vec![0xFF, 0xD8, 0xFF, 0xE1, 0, 7, 0xFF, 0xD8, 0, 0xD9, number];
         bytes.extend([
             0xFF, 0xDA, 0, 3, 1, number, 0xFF, 0, 0xFF, 0xD0, 7, 0xFF, 0xD9,
         ]);
