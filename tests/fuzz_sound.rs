@@ -189,6 +189,7 @@ fn transcripts() -> Vec<Vec<u8>> {
         "1\n00:00:00,400 --> 00:00:03,290\nI <i>told</i> you\ntwice\n\n2\n00:00:04,290 --> 00:00:09,020\n{\\an8}I miss her\n",
         "WEBVTT\n\nNOTE x\n\nid\n00:00.400 --> 00:03.290 align:start\n<v Ann>I told you &amp; her\n",
         "0:00:00.400,0:00:03.290\nI told you\n\n",
+        "[Script Info]\n\n[Events]\nDialogue: 0,0:00:00.40,0:00:03.29,Default,,0,0,0,,I told\\Nyou\n",
         "start\tend\ttext\n400\t3290\tI told you\n",
         "start,end,speaker,text\n0.4,3.29,Ann,\"I told, \"\"you\"\"\"\n",
         "{\"start\": 0.4, \"end\": 3.29, \"text\": \"I told you\"}\n{\"partial\": \"x\"}\n",

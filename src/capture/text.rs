@@ -10,7 +10,7 @@
 //! | as whisper shows them | `[00:00:12.500 --> 00:00:14.250] I told you so` |
 //! | a JSON object | `{"start": 12.5, "end": 14.25, "text": "I told you so"}`, or vosk's |
 //!
-//! and these take several: SRT, WebVTT and SubViewer subtitles, tables whose first line names
+//! and these take several: SRT, WebVTT, SubViewer and SubStation Alpha subtitles, tables whose first line names
 //! the columns `start`, `end` and `text` (TSV, CSV), and JSON files of whisper, whisper.cpp,
 //! WhisperX and Transformers. A clock's time is `[HH:]MM:SS` with a fraction behind a point or
 //! a comma; whole numbers in a file are milliseconds when speech would be impossibly slow
@@ -582,6 +582,14 @@ mod tests {
                 "WEBVTT - talk\nKind: captions\n\nNOTE made by hand\nof somebody\n\nSTYLE\n::cue { color: red }\n\nfirst\n00:00.400 --> 00:03.290 align:start position:0%\n<v Ann>I told you <c.loud>twice</c>, stop it!\n\n00:00:04.290 --> 00:00:09.020\nI miss her so much.\n",
             ),
             (
+                "SubStation Alpha",
+                "[Script Info]\nTitle: talk\n\n[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\nDialogue: 0,0:00:00.40,0:00:03.29,Default,,0,0,0,,I told you twice,\\Nstop it!\nDialogue: 0,0:00:04.29,0:00:09.02,Default,,0,0,0,,{\\i1}I miss her{\\i0} so much.\n",
+            ),
+            (
+                "a service's JSON",
+                r#"{"text": "x", "utterances": [{"start": 400, "end": 3290, "text": "I told you twice, stop it!"}, {"start": 4290, "end": 9020, "text": "I miss her so much."}]}"#,
+            ),
+            (
                 "SubViewer",
                 "0:00:00.400,0:00:03.290\nI told you twice, stop it!\n\n0:00:04.290,0:00:09.020\nI miss her so much.\n",
             ),
@@ -727,6 +735,11 @@ mod tests {
             (
                 "one\n{\"words\": 1}\n",
                 "line 2: it has no \"text\" of words",
+            ),
+            ("<?xml version='1.0'?><tt/>", "line 1: it begins as XML"),
+            (
+                "[Script Info]\nDialogue: 0,soon,0:00:03.29,,,0,0,0,,a",
+                "line 2: its dialogue has",
             ),
             ("[{\"start\": 1}]", "line 1: it has no \"text\""),
             ("one\n0.0 99999999.0 two", "line 2: 99999999 is no time"),

@@ -7,6 +7,7 @@
 //! | whisper, WhisperX | `{"segments": [{"start": s, "end": s, "text": …}]}` |
 //! | whisper.cpp | `{"transcription": [{"offsets": {"from": ms, "to": ms}, "text": …}]}` |
 //! | Transformers | `{"chunks": [{"timestamp": [s, s], "text": …}]}` |
+//! | services | `{"utterances": [{"start": ms, "end": ms, "text": …}]}` |
 
 use serde_json::Value;
 
@@ -20,7 +21,7 @@ const ADVICE: &str = r#"write {"start": seconds, "end": seconds, "text": "words"
 pub(super) fn parse(value: &Value) -> Result<Parsed, LineError> {
     let list = match value {
         Value::Array(list) => Some(list),
-        _ => ["segments", "transcription", "chunks"]
+        _ => ["segments", "transcription", "chunks", "utterances"]
             .iter()
             .find_map(|key| value.get(key)?.as_array()),
     };

@@ -37,6 +37,8 @@ enum Mode {
     Cues,
     /// Cells, by the columns that the first line of a file names.
     Table(Columns),
+    /// `Dialogue:` lines among others: SubStation Alpha.
+    Dialogue,
 }
 
 /// Reads line after line.
@@ -165,6 +167,12 @@ impl Script {
                 let read = columns.read(line).map(|cue| Parsed::Words(vec![cue]));
                 self.take(number, read);
             }
+            Mode::Dialogue => {
+                if let Some(cells) = line.strip_prefix("Dialogue:") {
+                    let read = dialogue(cells).map(|cue| Parsed::Words(vec![cue]));
+                    self.take(number, read);
+                }
+            }
         }
     }
 
@@ -175,6 +183,14 @@ impl Script {
                 self.mode = Mode::Cues;
                 self.passing = true;
                 return;
+            }
+            if self.style.file && line == "[Script Info]" {
+                self.mode = Mode::Dialogue;
+                return;
+            }
+            if self.style.file && (line.starts_with("<?xml") || line.starts_with("<tt")) {
+                let advice = "convert it with `ffmpeg -i IN OUT.srt`";
+                return self.take(number, wrong("it begins as XML, which is not read", advice));
             }
             if self.style.file
                 && let Some(columns) = Columns::named(line)
@@ -377,6 +393,22 @@ fn plain_text(line: &str) -> String {
         out = out.replace(entity, character);
     }
     out
+}
+
+/// `LAYER,START,END,STYLE,NAME,MARGINS…,EFFECT,TEXT` of SubStation Alpha: nine commas.
+fn dialogue(cells: &str) -> Result<Cue, LineError> {
+    let cells: Vec<&str> = cells.splitn(10, ',').collect();
+    let time = |column: usize| cells.get(column).and_then(|cell| Time::parse(cell));
+    match (time(1), time(2), cells.get(9)) {
+        (Some(start), Some(end), Some(text)) => {
+            let text = plain_text(&text.replace("\\N", " ").replace("\\n", " "));
+            Cue::new(Some(start), Some(end), &text)
+        }
+        _ => wrong(
+            "its dialogue has no two times and words",
+            "write Dialogue: 0,0:00:12.50,0:00:14.25,Default,,0,0,0,,words",
+        ),
+    }
 }
 
 /// Where a table has its times and words.
