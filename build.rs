@@ -13,6 +13,12 @@ mod manifest;
 #[allow(dead_code)]
 #[path = "src/board/profile.rs"]
 mod profile;
+// the profile's own `use` finds it under the same name as in the crate
+#[allow(dead_code)]
+#[path = "src/capture"]
+mod capture {
+    pub mod channel;
+}
 
 /// Bundles to embed, by their folders under `models/` and separated by commas; all when it is
 /// unset or empty.
@@ -25,6 +31,7 @@ fn main() {
         "build.rs",
         "src/model/manifest.rs",
         "src/board/profile.rs",
+        "src/capture/channel.rs",
         "models",
         "boards",
     ] {

@@ -89,6 +89,7 @@ fn parse_analyze(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Value(file) => options.files.push(file.into()),
             Long("text") => options.text = Some(utf8(parser.value()?, "--text")?),
             Long("words") => options.words = Some(parser.value()?.into()),
+            Long("channel") => options.channel = utf8(parser.value()?, "--channel")?.parse()?,
             Long("history") => options.history.push(utf8(parser.value()?, "--history")?),
             Long("explain") => options.manner.explain = true,
             Long("smooth") => options.manner.smooth = within(&mut parser, "--smooth", 0.0, 3600.0)?,

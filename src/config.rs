@@ -3,9 +3,9 @@
 use crate::Error;
 use crate::app::answer::Tasks;
 use crate::board::profile::{self, Format, Line, Profile};
-use crate::capture::CaptureError;
 use crate::capture::camera::CameraSpec;
 use crate::capture::child::{Command, Form};
+use crate::capture::{CaptureError, Channel};
 use crate::vision::yuv::Layout;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -100,6 +100,20 @@ pub struct Audio {
     /// A device's name, a WAV or Ogg/Opus file, `-` for a WAV on standard input, or `none`.
     /// The board's device when it is left out.
     pub source: Option<String>,
+    /// Which channel of several is heard: `"best"`, `"mix"`, or a number from 0. When it is
+    /// left out, the board's for the board's own device, and the best one of other sources.
+    pub channel: Option<Channel>,
+}
+
+impl Audio {
+    /// The channel to hear of `source`.
+    pub fn channel(&self, source: &str, board: &Profile) -> Channel {
+        let boards = match source == board.audio_device {
+            true => board.audio_channel,
+            false => Channel::default(),
+        };
+        self.channel.unwrap_or(boards)
+    }
 }
 
 /// Where pictures come from: a source, or a command that writes frames.
@@ -466,6 +480,34 @@ mod tests {
             error.contains("sauce") && error.contains("line 6"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_channel_is_a_word_or_a_number() {
+        let channel = |written: &str| {
+            let config = Config::parse(&format!("{NOTICE}[audio]\nchannel = {written}\n"));
+            config.map(|c| c.audio.channel)
+        };
+        assert_eq!(channel("0"), Ok(Some(Channel::Number(0))));
+        assert_eq!(channel("\"best\""), Ok(Some(Channel::Best)));
+        assert_eq!(channel("\"mix\""), Ok(Some(Channel::Mix)));
+        assert!(channel("\"left\"").is_err_and(|e| e.contains("`left` is no channel")));
+        assert!(channel("-1").is_err_and(|e| e.contains("a number from 0")));
+    }
+
+    #[test]
+    fn the_boards_channel_is_for_the_boards_device() {
+        let board = "name = \"b\"\nsummary = \"s\"\ncpu = \"neon\"\nmemory_mib = 150\n\
+            audio_device = \"array\"\naudio_channel = 0\n";
+        let board = Profile::parse(board).expect("a profile");
+        let unsaid = Audio::default();
+        assert_eq!(unsaid.channel("array", &board), Channel::Number(0));
+        assert_eq!(unsaid.channel("talk.wav", &board), Channel::Best);
+        let said = Audio {
+            channel: Some(Channel::Mix),
+            ..unsaid
+        };
+        assert_eq!(said.channel("array", &board), Channel::Mix);
     }
 
     #[test]

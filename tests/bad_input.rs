@@ -81,6 +81,168 @@ fn samples_that_are_no_numbers_are_refused() {
     }
 }
 
+const NOTICE: &str = "[notice]\nacknowledged = true\npurpose = \"a test\"\nsetting = \"public\"\n\
+    [decision]\nsmooth = 0\ntasks = [\"emotion\"]\n";
+
+fn answers(ran: &Ran) -> usize {
+    let events = ran.events();
+    events.iter().filter(|e| e["task"] == "emotion").count()
+}
+
+/// The details of what `run` says of its sources in this state.
+fn states(ran: &Ran, state: &str) -> Vec<String> {
+    let events = ran.events();
+    let told = events.iter().filter(|e| e["state"] == state);
+    told.map(|e| e["detail"].as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[test]
+fn ten_thousand_bad_lines_leave_every_good_one_answered() {
+    let folder = Folder::new();
+    let config = folder.file("run.toml", NOTICE);
+    let bad: [&[u8]; 7] = [
+        b"{\"partial\" : \"you\"}",
+        b"{\"text\": \"no",
+        b"10.5 9 it was so close",
+        b"th\xFFree",
+        b"{",
+        b"00:00:xx,400 --> 00:00:03,290",
+        b"[00:00:05.000 --> 00:00:02.000] two",
+    ];
+    let mut input = Vec::new();
+    for i in 0..10_000 {
+        input.extend(bad[i % bad.len()]);
+        input.push(b'\n');
+        if i % 500 == 499 {
+            input.extend(b"you left me alone and i cry\n");
+        }
+    }
+    let args = [
+        "run",
+        "--config",
+        &config,
+        "--audio",
+        "none",
+        "--text-stdin",
+    ];
+    let ran = demeanor_with(&args, &input);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(answers(&ran), 20, "{}", ran.out);
+    let told = states(&ran, "skipped");
+    assert!(
+        (2..10).contains(&told.len()),
+        "told, and not without end: {told:?}"
+    );
+    assert!(
+        told.iter().any(|t| t.contains("partial results")),
+        "{told:?}"
+    );
+    assert!(
+        told.iter().any(|t| t.contains("standard input, line ")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn ten_thousand_samples_that_are_no_numbers_leave_a_live_stream_heard() {
+    let folder = Folder::new();
+    let config = folder.file("run.toml", NOTICE);
+    let mut samples = sample();
+    let args = ["run", "--config", &config, "--audio", "-"];
+    let whole = demeanor_with(&args, &wav_f32(16_000, 1, &samples));
+    // Where next to nothing is lost: at the quietest samples.
+    let mut quietest: Vec<usize> = (0..samples.len()).collect();
+    quietest.sort_by(|a, b| samples[*a].abs().total_cmp(&samples[*b].abs()));
+    for (i, at) in quietest[..10_000].iter().enumerate() {
+        samples[*at] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][i % 3];
+    }
+    let ran = demeanor_with(&args, &wav_f32(16_000, 1, &samples));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(
+        answers(&whole) >= 2 && answers(&ran) == answers(&whole),
+        "{}",
+        ran.out
+    );
+    let told = states(&ran, "skipped");
+    assert!(told.iter().any(|t| t.contains("no numbers")), "{told:?}");
+}
+
+#[test]
+fn words_beside_a_recording_are_read_in_whatever_form_they_come() {
+    let folder = Folder::new();
+    let sound = folder.file("talk.wav", fs::read(repo("tests/data/sample.wav")).unwrap());
+    let ours = fs::read_to_string(repo("tests/data/sample.txt")).unwrap();
+    let (anger, grief) = (
+        "I told you twice, stop it, I am so angry with you!",
+        "I miss her so much, and the house is empty now.",
+    );
+    assert!(ours.contains(anger) && ours.contains(grief));
+    let whisper = format!(
+        "[00:00:00.400 --> 00:00:03.298]   {anger}\n[00:00:04.298 --> 00:00:09.027]   {grief}\n"
+    );
+    let srt = format!(
+        "2\n00:00:04,298 --> 00:00:09,027\n{grief}\n\n1\n00:00:00,400 --> 00:00:03,298\n{anger}\n"
+    );
+    let scores = |name: &str, words: &str| {
+        let path = folder.file(name, words);
+        let ran = demeanor(&["analyze", &sound, "--json"]);
+        fs::remove_file(path).unwrap();
+        assert_eq!(ran.code, Some(0), "{name}: {}", ran.err);
+        let events = ran.events();
+        assert!(
+            events.iter().all(|e| e["modality"] == "speech+text"),
+            "{name}: {}",
+            ran.out
+        );
+        let scores = events.iter().map(|e| e["scores"].to_string());
+        scores.collect::<Vec<_>>()
+    };
+    let expected = scores("talk.txt", &ours);
+    assert_eq!(expected.len(), 2);
+    for (name, words) in [
+        ("talk.wav.txt", &whisper),
+        ("talk.txt", &srt),
+        ("talk.srt", &srt),
+    ] {
+        assert_eq!(scores(name, words), expected, "{name}");
+    }
+    let wrong = folder.file("talk.vtt", "WEBVTT\n\n00:01.000 --> later\nwords\n");
+    demeanor(&["analyze", &sound]).is_error("talk.vtt, line 3: ");
+    fs::remove_file(wrong).unwrap();
+}
+
+#[test]
+fn wires_of_opposite_phase_are_heard_and_channels_can_be_named() {
+    let folder = Folder::new();
+    let samples: Vec<f32> = sample().iter().flat_map(|x| [*x, -*x]).collect();
+    let file = folder.file("wires.wav", wav_i16(16_000, 2, &samples));
+    let heard = demeanor(&["analyze", &file]);
+    assert_eq!((heard.code, answers(&heard)), (Some(0), 2), "{}", heard.err);
+    let named = demeanor(&["analyze", &file, "--channel", "0"]);
+    let scores = |ran: &Ran| -> Vec<String> {
+        let events = ran.events();
+        events.iter().map(|e| e["scores"].to_string()).collect()
+    };
+    assert_eq!(scores(&named), scores(&heard));
+    let mixed = demeanor(&["analyze", &file, "--channel", "mix"]);
+    assert_eq!((mixed.code, answers(&mixed)), (Some(1), 0));
+    assert!(mixed.err.contains("cancel each other"), "{}", mixed.err);
+    demeanor(&["analyze", &file, "--channel", "2"]).is_error("no channel 2");
+    demeanor(&["analyze", &file, "--channel", "left"]).is_error("`left` is no channel");
+    // The same in a config, for a pipe.
+    let config = folder.file("run.toml", format!("{NOTICE}[audio]\nchannel = 7\n"));
+    let args = ["run", "--config", &config, "--audio", &file];
+    demeanor(&args).is_error("no channel 7");
+    let config = folder.file("mix.toml", format!("{NOTICE}[audio]\nchannel = \"mix\"\n"));
+    let ran = demeanor(&["run", "--config", &config, "--audio", &file]);
+    assert!(
+        states(&ran, "warning")[0].contains("cancel each other"),
+        "{}",
+        ran.out
+    );
+}
+
 #[test]
 fn clipping_is_said_in_the_event() {
     let folder = Folder::new();

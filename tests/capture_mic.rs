@@ -8,7 +8,7 @@ mod support;
 #[cfg(not(feature = "mic"))]
 #[test]
 fn without_the_feature_one_sentence_says_what_to_do() {
-    let error = demeanor::capture::mic::Mic::open(None)
+    let error = demeanor::capture::mic::Mic::open(None, demeanor::capture::Channel::Best)
         .map(|_| ())
         .unwrap_err()
         .to_string();
@@ -25,7 +25,7 @@ mod live {
     use std::time::{Duration, Instant};
 
     use demeanor::capture::mic::{Mic, MicState, devices};
-    use demeanor::capture::{AudioChunk, AudioSource, CaptureError, Source};
+    use demeanor::capture::{AudioChunk, AudioSource, CaptureError, Channel, Source};
 
     /// The recording's tone: 1 kHz at half scale, left channel only.
     const TONE: f32 = 1000.0;
@@ -153,7 +153,7 @@ mod live {
     #[test]
     #[ignore = "run by the test without `child_`, with its own ALSA configuration"]
     fn child_hears_the_default_device() {
-        let mut mic = Mic::open(None).unwrap();
+        let mut mic = Mic::open(None, Channel::Best).unwrap();
         assert_eq!(*mic.state(), MicState::Listening);
         let chunks = listen(&mut mic, 1.0);
         assert_continuous(&chunks);
@@ -182,7 +182,7 @@ mod live {
     #[test]
     #[ignore = "run by the test without `child_`, with its own ALSA configuration"]
     fn child_mutes() {
-        let mut mic = Mic::open(Some("studio")).unwrap();
+        let mut mic = Mic::open(Some("studio"), Channel::Best).unwrap();
         let opened = Instant::now();
         listen(&mut mic, 0.2);
         mic.pause();
@@ -215,7 +215,7 @@ mod live {
     #[test]
     #[ignore = "run by the test without `child_`, with its own ALSA configuration"]
     fn child_polls_late() {
-        let mut mic = Mic::open(Some("studio")).unwrap();
+        let mut mic = Mic::open(Some("studio"), Channel::Best).unwrap();
         listen(&mut mic, 0.1);
         std::thread::sleep(Duration::from_millis(700));
         let chunks = listen(&mut mic, 4.0);
@@ -248,10 +248,12 @@ mod live {
         assert_eq!(all[0].id, "default");
         assert!(all.iter().any(|device| device.id == "studio"));
         assert!(
-            Mic::open(Some("in the STUDIO")).is_ok(),
+            Mic::open(Some("in the STUDIO"), Channel::Best).is_ok(),
             "by words of its description"
         );
-        let error = Mic::open(Some("plughw:7,0")).map(|_| ()).unwrap_err();
+        let error = Mic::open(Some("plughw:7,0"), Channel::Best)
+            .map(|_| ())
+            .unwrap_err();
         assert!(matches!(error, CaptureError::Device { .. }));
         let error = error.to_string();
         assert!(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use demeanor::capture::{
-    AudioChunk, AudioReport, AudioSource, CaptureError, Source, open_audio, open_reader,
+    AudioChunk, AudioReport, AudioSource, CaptureError, Channel, Source, open_audio, open_reader,
 };
 use serde_json::Value;
 
@@ -24,8 +24,17 @@ fn hello() -> Vec<u8> {
 type Heard = (Vec<AudioChunk>, AudioReport, Option<CaptureError>);
 
 fn hear(bytes: Vec<u8>) -> Result<Heard, CaptureError> {
-    let limit = Some(Duration::from_secs(3600));
-    let mut source = open_reader(Box::new(Cursor::new(bytes)), "clip".to_owned(), limit)?;
+    hear_as(bytes, Some(Duration::from_secs(3600)))
+}
+
+/// As a live stream when there is no limit.
+fn hear_as(bytes: Vec<u8>, limit: Option<Duration>) -> Result<Heard, CaptureError> {
+    let mut source = open_reader(
+        Box::new(Cursor::new(bytes)),
+        "clip".to_owned(),
+        limit,
+        Channel::Best,
+    )?;
     let mut chunks = Vec::new();
     let error = loop {
         match nb::block!(source.poll()) {
@@ -191,7 +200,8 @@ fn a_file_is_known_by_its_content_not_its_name() {
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("hello.wav");
     std::fs::write(&path, hello()).unwrap();
-    let opened = open_audio(&path).map(|mut source| nb::block!(source.poll()).map(|c| c.is_some()));
+    let opened = open_audio(&path, Channel::Best)
+        .map(|mut source| nb::block!(source.poll()).map(|c| c.is_some()));
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(opened.unwrap().unwrap());
 }
@@ -233,6 +243,109 @@ fn chained_streams_are_played_one_after_the_other() {
         error.is_none() && report.warnings.is_empty(),
         "{error:?} {report:?}"
     );
+    assert_eq!(samples(&chunks), [once.clone(), once].concat());
+}
+
+/// The same pages under another serial number.
+fn with_serial(bytes: &[u8], serial: u8) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for range in pages(&bytes) {
+        bytes[range.start + 14..range.start + 18].copy_from_slice(&[serial, 0, 0, 9]);
+        seal(&mut bytes[range]);
+    }
+    bytes
+}
+
+#[test]
+fn a_recording_that_was_killed_and_appended_is_heard_to_its_end() {
+    let clip = hello();
+    let once = samples(&hear(clip.clone()).unwrap().0);
+    let ranges = pages(&clip);
+    let middle = ranges.len() / 2;
+    let whole_pages = clip[..ranges[middle].start].to_vec();
+    let first = samples(&hear(whole_pages.clone()).unwrap().0);
+    let half_a_page = clip[..ranges[middle].start + 200].to_vec();
+    let half_a_header = clip[..ranges[middle].start + 9].to_vec();
+    for killed in [whole_pages, half_a_page, half_a_header] {
+        // Under the same serial number, and under another.
+        for next in [clip.clone(), with_serial(&clip, 3)] {
+            let (chunks, report, error) = hear([killed.clone(), next].concat()).unwrap();
+            assert!(error.is_none(), "{error:?}");
+            assert_eq!(samples(&chunks), [first.clone(), once.clone()].concat());
+            let told = |words: &str| report.warnings.iter().any(|w| w.contains(words));
+            assert!(told("recorder was stopped in between"), "{report:?}");
+            assert!(!told("was cut off"), "{report:?}");
+            let gaps: Vec<_> = chunks.iter().filter_map(|chunk| chunk.gap).collect();
+            assert_eq!(gaps, [Duration::ZERO], "nobody knows for how long");
+        }
+    }
+    // Again and again, as a radio that connects anew.
+    let killed = &clip[..ranges[middle].start + 200];
+    let parts: Vec<u8> = (0..20)
+        .flat_map(|i| with_serial(killed_part(killed), i))
+        .collect();
+    let (chunks, ..) = hear_as([parts, clip].concat(), None).unwrap();
+    assert_eq!(samples(&chunks).len(), 20 * first.len() + once.len());
+}
+
+/// Whole pages only.
+fn killed_part(bytes: &[u8]) -> &[u8] {
+    let end = bytes.windows(4).rposition(|w| w == b"OggS").unwrap();
+    &bytes[..end]
+}
+
+#[test]
+fn another_kind_of_stream_in_between_is_passed_over_and_told() {
+    let clip = hello();
+    let once = samples(&hear(clip.clone()).unwrap().0);
+    let foreign = [
+        page(0, 2, 0, &[b"\x01vorbis something"]),
+        page(1, 0, 0, &[b"\x03vorbis comments"]),
+        page(2, 4, 0, &[b"sound"]),
+    ];
+    let bytes = [clip.clone(), foreign.concat(), with_serial(&clip, 5)].concat();
+    let (chunks, report, error) = hear(bytes).unwrap();
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(samples(&chunks), [once.clone(), once].concat());
+    assert!(
+        report.warnings[0].contains("another kind of stream"),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn of_streams_that_begin_together_the_first_of_opus_is_heard() {
+    let clip = hello();
+    let once = samples(&hear(clip.clone()).unwrap().0);
+    let first_page = pages(&clip)[0].clone();
+    let (begin, rest) = clip.split_at(first_page.end);
+    let other = with_serial(&clip, 8);
+    let (other_begin, other_rest) = other.split_at(first_page.end);
+    let mut video = page(0, 2, 0, &[b"\x80theora something"]);
+    video[14] = 99;
+    seal(&mut video);
+    // Behind a whole clip: a chain of a picture and two tracks, of which one is heard.
+    let group = [&video[..], begin, other_begin, other_rest, rest].concat();
+    let (chunks, _, error) = hear([clip.clone(), group].concat()).unwrap();
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(samples(&chunks), [once.clone(), once].concat());
+}
+
+#[test]
+fn no_number_of_broken_pages_ends_a_live_stream() {
+    let clip = hello();
+    let once = samples(&hear(clip.clone()).unwrap().0);
+    let mut bytes = clip.clone();
+    for _ in 0..10_000 {
+        bytes.extend(b"OggS\0\0no page at all, but as long as its header is");
+    }
+    bytes.extend(with_serial(&clip, 4));
+    assert!(
+        hear(bytes.clone()).unwrap().2.is_some(),
+        "a file is given up"
+    );
+    let (chunks, _, error) = hear_as(bytes, None).unwrap();
+    assert!(error.is_none(), "{error:?}");
     assert_eq!(samples(&chunks), [once.clone(), once].concat());
 }
 
@@ -372,7 +485,13 @@ fn what_cannot_be_played_says_why() {
 #[test]
 fn a_file_beyond_the_limit_is_refused() {
     let limit = Some(Duration::from_secs(1));
-    let mut source = open_reader(Box::new(Cursor::new(hello())), "clip".to_owned(), limit).unwrap();
+    let mut source = open_reader(
+        Box::new(Cursor::new(hello())),
+        "clip".to_owned(),
+        limit,
+        Channel::Best,
+    )
+    .unwrap();
     let error = loop {
         match nb::block!(source.poll()) {
             Ok(chunk) => assert!(chunk.is_some(), "three seconds passed for one"),

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use demeanor::capture::{
-    AudioChunk, AudioReport, AudioSource, CaptureError, Source, limits, open_audio, open_reader,
+    AudioChunk, AudioReport, AudioSource, CaptureError, Channel, Source, limits, open_audio,
+    open_reader,
 };
 
 /// How samples are written.
@@ -138,8 +139,21 @@ fn tone(rate: u32, channels: u16, seconds: f64) -> Vec<f64> {
 type Heard = (Vec<AudioChunk>, AudioReport, Option<CaptureError>);
 
 fn hear(bytes: Vec<u8>) -> Result<Heard, CaptureError> {
-    let limit = Some(limits::MAX_AUDIO);
-    let mut source = open_reader(Box::new(Cursor::new(bytes)), "clip".to_owned(), limit)?;
+    hear_as(bytes, Some(limits::MAX_AUDIO), Channel::Best)
+}
+
+/// As a live stream when there is no limit.
+fn hear_as(
+    bytes: Vec<u8>,
+    limit: Option<Duration>,
+    channel: Channel,
+) -> Result<Heard, CaptureError> {
+    let mut source = open_reader(
+        Box::new(Cursor::new(bytes)),
+        "clip".to_owned(),
+        limit,
+        channel,
+    )?;
     let mut chunks = Vec::new();
     let error = loop {
         match nb::block!(source.poll()) {
@@ -412,7 +426,10 @@ fn samples_that_are_no_numbers_are_refused_with_their_place() {
                 .all(|c| c.samples.iter().all(|x| x.is_finite()))
         );
         let error = error.unwrap().to_string();
-        assert!(error.contains("at 0.750 s in channel 2"), "{error}");
+        assert!(
+            error.contains("at 0.750 s in channel 1 (the first is 0)"),
+            "{error}"
+        );
     }
 }
 
@@ -438,7 +455,6 @@ fn broken_and_foreign_headers_say_what_is_wrong() {
         (patched(22, &[33, 0]), "33 channels"),
         (patched(24, &[0; 4]), "sample rate 0 Hz"),
         (patched(24, &[0xFF; 4]), "between 4000 and 384000 Hz"),
-        (patched(32, &[0, 0]), "16 bits per sample"),
         (patched(34, &[17, 0]), "17 bits per sample"),
         (patched(34, &[0, 0]), "0 bits per sample"),
         (patched(16, &[4, 0, 0, 0]), "shorter than 16 bytes"),
@@ -464,18 +480,236 @@ fn broken_and_foreign_headers_say_what_is_wrong() {
 }
 
 #[test]
-fn a_promise_of_many_hours_is_refused_at_once() {
+fn a_promise_of_many_hours_is_not_believed_without_them() {
     let bytes = with_lengths(
-        wav(Kind::I16, 1, 8_000, &[0.0; 100]),
+        wav(Kind::I16, 1, 8_000, &tone(8_000, 1, 0.25)),
         1_000_000_036,
         1_000_000_000,
     );
-    let error = hear(bytes).map(|_| ()).unwrap_err();
+    let (samples, report) = play(bytes.clone());
+    assert_tone(&samples, 0.25, 1e-3);
+    assert!(report.warnings[0].contains("cut off"), "{report:?}");
+    // A file that is really as long is refused before it is decoded.
+    let path = std::env::temp_dir().join(format!("demeanor-long-{}.wav", std::process::id()));
+    std::fs::write(&path, bytes).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(1_000_000_044).unwrap();
+    let error = open_audio(&path, Channel::Best).map(|_| ()).unwrap_err();
+    std::fs::remove_file(&path).unwrap();
     assert!(matches!(error, CaptureError::TooLong { .. }));
     assert!(
         error.to_string().contains("longer than 4.0 hours"),
         "{error}"
     );
+}
+
+// ---- headers that contradict themselves ----------------------------------------------------
+
+#[test]
+fn bits_are_believed_where_block_align_and_byte_rate_contradict_them() {
+    for (kind, channels) in [
+        (Kind::U8, 1),
+        (Kind::I16, 1),
+        (Kind::I16, 2),
+        (Kind::I24, 2),
+        (Kind::I32, 1),
+        (Kind::F32, 2),
+        (Kind::F64, 1),
+    ] {
+        let right = kind.bytes() * channels;
+        let good = wav(kind, channels, 16_000, &tone(16_000, channels, 0.25));
+        for align in [0, 1, right * 2, right * 8, kind.bytes(), 0xFFFF] {
+            for byte_rate in [16_000 * u32::from(right), 16_000 * u32::from(align), 0, 1] {
+                // 24 bits in four bytes exist.
+                if kind == Kind::I24 && align == 4 * channels {
+                    continue;
+                }
+                let mut bytes = good.clone();
+                bytes[28..32].copy_from_slice(&byte_rate.to_le_bytes());
+                bytes[32..34].copy_from_slice(&align.to_le_bytes());
+                let (samples, report) = play(bytes);
+                assert_tone(&samples, 0.25, kind.error() + 1e-6);
+                let told = report
+                    .warnings
+                    .iter()
+                    .any(|w| w.contains("bits are believed"));
+                assert_eq!(told, align != right, "{kind:?} {align}: {report:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn twenty_four_bits_in_four_bytes_play_wherever_they_stand() {
+    let values = tone(16_000, 1, 0.25);
+    for shift in [0, 8] {
+        let data: Vec<u8> = values
+            .iter()
+            .flat_map(|x| (((x * 8_388_608.0) as i32) << shift).to_le_bytes())
+            .collect();
+        let mut fmt = fmt_chunk(Kind::I32, 1, 16_000, false);
+        fmt[14] = 24;
+        let bytes = riff(&[chunk(b"fmt ", &fmt), chunk(b"data", &data)]);
+        assert_tone(&play(bytes).0, 0.25, 1e-6);
+    }
+}
+
+#[test]
+fn extensible_headers_that_lack_their_extension_play_as_integers() {
+    let values = tone(16_000, 1, 0.25);
+    for keep in [16, 18, 24] {
+        let mut fmt = fmt_chunk(Kind::I16, 1, 16_000, true);
+        fmt.truncate(keep);
+        let data = samples_of(Kind::I16, &values);
+        let bytes = riff(&[chunk(b"fmt ", &fmt), chunk(b"data", &data)]);
+        assert_tone(&play(bytes).0, 0.25, 1e-4);
+    }
+    let mut fmt = fmt_chunk(Kind::F32, 1, 16_000, true);
+    fmt.truncate(18);
+    let bytes = riff(&[chunk(b"fmt ", &fmt), chunk(b"data", &[0; 64])]);
+    assert!(sentence(bytes).contains("does not say what its samples are"));
+}
+
+#[test]
+fn chunks_of_odd_length_may_lack_their_padding_or_fill_it() {
+    let data = chunk(b"data", &samples_of(Kind::I16, &tone(16_000, 1, 0.1)));
+    let fmt = fmt_chunk(Kind::I16, 1, 16_000, false);
+    let mut long_fmt = fmt.clone();
+    long_fmt.push(0);
+    for padding in [&[][..], &[0], b"x"] {
+        let odd = |id: &[u8; 4], body: &[u8]| {
+            let mut chunk = chunk(id, body);
+            chunk.pop();
+            chunk.extend(padding);
+            chunk
+        };
+        let list = odd(b"LIST", b"INFOISFT\x05\0\0\0abcde");
+        let bytes = riff(&[odd(b"fmt ", &long_fmt), list, data.clone()]);
+        assert_tone(&play(bytes).0, 0.1, 1e-4);
+        let own = odd(b"mine", b"abc");
+        let bytes = riff(&[own, chunk(b"fmt ", &fmt), data.clone()]);
+        assert_tone(&play(bytes).0, 0.1, 1e-4);
+    }
+}
+
+#[test]
+fn lengths_of_nothing_mean_that_nobody_knew_them() {
+    let values = tone(16_000, 1, 0.1);
+    let data = samples_of(Kind::I16, &values);
+    let fmt = chunk(b"fmt ", &fmt_chunk(Kind::I16, 1, 16_000, false));
+    for (id, short, long) in [
+        (b"RF64", u32::MAX, 0),
+        (b"RF64", u32::MAX, u64::MAX),
+        (b"RF64", 0, 0),
+        (b"BW64", u32::MAX, 0),
+        (b"BW64", u32::MAX, i64::MAX as u64),
+        (b"RIFF", u32::MAX, 0),
+        (b"RF64", 0, data.len() as u64),
+    ] {
+        let mut ds64 = vec![0; 28];
+        ds64[8..16].copy_from_slice(&long.to_le_bytes());
+        let mut bytes = id.to_vec();
+        bytes.extend(b"\xFF\xFF\xFF\xFFWAVE");
+        bytes.extend(chunk(b"ds64", &ds64));
+        bytes.extend(&fmt);
+        bytes.extend(b"data");
+        bytes.extend(short.to_le_bytes());
+        bytes.extend(&data);
+        let (samples, report) = play(bytes);
+        assert_tone(&samples, 0.1, 1e-4);
+        assert!(report.warnings.is_empty(), "{report:?}");
+    }
+    // The file's length was filled in and the sound's was not.
+    let whole = wav(Kind::I16, 1, 16_000, &values);
+    let length = whole.len() as u32 - 8;
+    assert_tone(&play(with_lengths(whole, length, 0)).0, 0.1, 1e-4);
+}
+
+// ---- channels --------------------------------------------------------------------------------
+
+#[test]
+fn a_channel_can_be_chosen() {
+    // A voice, its other wire, hum, and nothing.
+    let voice = tone(16_000, 1, 2.0);
+    let values: Vec<f64> = voice
+        .iter()
+        .enumerate()
+        .flat_map(|(i, x)| {
+            let hum = 0.05 * (i as f64 / 16_000.0 * 314.16).sin();
+            [*x, -*x, hum, 0.0]
+        })
+        .collect();
+    let bytes = wav(Kind::I16, 4, 16_000, &values);
+    let play_as = |channel| {
+        let (chunks, report, error) =
+            hear_as(bytes.clone(), Some(limits::MAX_AUDIO), channel).unwrap();
+        assert!(error.is_none(), "{error:?}");
+        let samples: Vec<f32> = chunks.into_iter().flat_map(|c| c.samples).collect();
+        (samples, report.warnings)
+    };
+    for channel in [Channel::Best, Channel::Number(0)] {
+        let (samples, warnings) = play_as(channel);
+        assert_tone(&samples, 2.0, 1e-4);
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+    let (samples, _) = play_as(Channel::Number(1));
+    let inverted: Vec<f32> = samples.iter().map(|x| -x).collect();
+    assert_tone(&inverted, 2.0, 1e-4);
+    let (samples, _) = play_as(Channel::Number(3));
+    assert!(samples.iter().all(|x| *x == 0.0));
+    let error = hear_as(bytes, None, Channel::Number(4))
+        .map(|_| ())
+        .unwrap_err();
+    let error = error.to_string();
+    assert_eq!(
+        error,
+        "clip: it has 4 channels and no channel 4; name one of 0 to 3, or `best`"
+    );
+}
+
+#[test]
+fn channels_that_cancel_in_the_mean_are_told_once() {
+    let values: Vec<f64> = tone(16_000, 1, 3.0)
+        .iter()
+        .flat_map(|x| [*x, -*x])
+        .collect();
+    let bytes = wav(Kind::I16, 2, 16_000, &values);
+    let (chunks, report, _) = hear_as(bytes.clone(), None, Channel::Mix).unwrap();
+    let loudest = chunks
+        .iter()
+        .flat_map(|c| &c.samples)
+        .fold(0.0f32, |a, x| a.max(x.abs()));
+    assert!(loudest < 1e-3, "{loudest}");
+    assert_eq!(report.warnings.len(), 1, "{report:?}");
+    assert!(
+        report.warnings[0].contains("cancel each other"),
+        "{report:?}"
+    );
+    assert_tone(&play(bytes).0, 3.0, 1e-4);
+}
+
+// ---- live streams ----------------------------------------------------------------------------
+
+#[test]
+fn a_live_stream_takes_what_is_no_number_as_silence_and_goes_on() {
+    let mut values = tone(16_000, 2, 10.0);
+    let bad = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300];
+    for i in 0..10_000 {
+        values[32 * i + 7] = bad[i % 4];
+    }
+    for kind in [Kind::F32, Kind::F64] {
+        let bytes = wav(kind, 2, 16_000, &values);
+        let (chunks, report, error) = hear_as(bytes.clone(), None, Channel::Number(0)).unwrap();
+        assert!(error.is_none(), "{error:?}");
+        assert_eq!(report.not_finite, 10_000);
+        let samples: Vec<f32> = chunks.into_iter().flat_map(|c| c.samples).collect();
+        // The good channel is untouched, the other has holes.
+        assert_tone(&samples, 10.0, 1e-6);
+        let (chunks, ..) = hear_as(bytes, None, Channel::Number(1)).unwrap();
+        let samples: Vec<f32> = chunks.into_iter().flat_map(|c| c.samples).collect();
+        assert!((0..10_000).all(|i| samples[16 * i + 3] == 0.0));
+        assert_eq!(samples[16 * 500 + 4], values[2 * (16 * 500 + 4)] as f32);
+    }
 }
 
 #[test]
@@ -484,7 +718,7 @@ fn files_that_cannot_be_opened_are_named() {
         ("no/such/clip.wav", "check the path"),
         (".", "check the path"),
     ] {
-        let error = open_audio(Path::new(path))
+        let error = open_audio(Path::new(path), Channel::Best)
             .map(|_| ())
             .unwrap_err()
             .to_string();
@@ -503,7 +737,7 @@ fn a_named_pipe_is_read_without_waiting_in_poll() {
         .status()
         .unwrap();
     assert!(made.success());
-    let mut source = open_audio(&path).unwrap();
+    let mut source = open_audio(&path, Channel::Best).unwrap();
     let begun = Instant::now();
     assert!(
         matches!(source.poll(), Err(nb::Error::WouldBlock)),

@@ -6,7 +6,7 @@ use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use demeanor::capture::{AudioChunk, Source, open_audio};
+use demeanor::capture::{AudioChunk, Channel, Source, open_audio};
 use demeanor::signal::mel::{Mel, N_MELS};
 use demeanor::signal::resample::{MAX_RATE, MIN_RATE, Resampler, UnsupportedRate};
 use demeanor::signal::segment::{SegmentConfig, Segmenter, Utterance, trim};
@@ -250,7 +250,7 @@ fn silence_has_no_peak_to_refer_to_and_still_is_finite() {
 /// Our own spoken sentence: 0.4 s of silence, "Hello there", 0.2 s, "How are you today?",
 /// 0.7 s of silence.
 fn hello() -> Vec<f32> {
-    let mut source = open_audio(&data("hello.opus")).unwrap();
+    let mut source = open_audio(&data("hello.opus"), Channel::Best).unwrap();
     let mut samples = Vec::new();
     while let Some(chunk) = nb::block!(source.poll()).unwrap() {
         samples.extend(chunk.samples);

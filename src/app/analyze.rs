@@ -7,8 +7,8 @@ use crate::Error;
 use crate::capture::camera::FrameSource;
 use crate::capture::either::{Either, open_either};
 use crate::capture::images::ImageSource;
-use crate::capture::text::{TextLine, open_text};
-use crate::capture::{AudioSource, CaptureError, Source};
+use crate::capture::text::{TextLine, read_text, sidecar};
+use crate::capture::{AudioSource, CaptureError, Channel, Source};
 use crate::event::Event;
 use crate::signal::segment::{self, SegmentConfig, Segmenter, Utterance};
 use crate::signal::{SAMPLE_RATE, duration_of};
@@ -31,6 +31,8 @@ pub struct Options {
     pub text: Option<String>,
     /// A file of words, used instead of the recording's sidecar.
     pub words: Option<PathBuf>,
+    /// Which channel of a recording with several is heard.
+    pub channel: Channel,
     /// What was said before, oldest first.
     pub history: Vec<String>,
     /// Bundle folder; the embedded one when `None`.
@@ -275,7 +277,7 @@ fn file_events<W: Write>(
         .to_string_lossy()
         .into_owned();
     recall(tools)?;
-    let opened = open_either(file)?;
+    let opened = open_either(file, tools.options.channel)?;
     let path = file.display();
     let wrong = match &opened {
         Either::Pictures(_) => None,
@@ -366,7 +368,7 @@ fn sound_events<W: Write>(
     Ok(recognised)
 }
 
-/// `--text`, then `--words`, then the recording's sidecar: the same name ending in `.txt`.
+/// `--text`, then `--words`, then the recording's [`sidecar`].
 fn words_of(file: &Path, options: &Options) -> Result<Vec<TextLine>, Error> {
     if let Some(text) = &options.text {
         return Ok(vec![TextLine {
@@ -375,10 +377,8 @@ fn words_of(file: &Path, options: &Options) -> Result<Vec<TextLine>, Error> {
             text: text.clone(),
         }]);
     }
-    let sidecar = file.with_extension("txt");
-    match &options.words {
-        Some(path) => Ok(all(&mut *open_text(path)?)?),
-        None if file != Path::new("-") && sidecar.is_file() => Ok(all(&mut *open_text(&sidecar)?)?),
+    match options.words.clone().or_else(|| sidecar(file)) {
+        Some(path) => Ok(read_text(&path)?),
         None => Ok(Vec::new()),
     }
 }
@@ -464,8 +464,4 @@ pub(crate) fn wait<T>(
             Err(nb::Error::Other(error)) => return Err(error),
         }
     }
-}
-
-fn all<T>(source: &mut (impl Source<Item = T> + ?Sized)) -> Result<Vec<T>, CaptureError> {
-    std::iter::from_fn(|| wait(source).transpose()).collect()
 }

@@ -3,6 +3,7 @@
 //! `build.rs` includes this very file, so the table in the binary and the files on disk
 //! cannot disagree.
 
+use crate::capture::channel::Channel;
 use serde::Deserialize;
 
 /// One board's profile.
@@ -21,6 +22,9 @@ pub struct Profile {
     pub cpu: Cpu,
     /// Audio input to open when neither the command line nor the config names one.
     pub audio_device: String,
+    /// Which of that input's channels is heard; the best one when left out.
+    #[serde(default)]
+    pub audio_channel: Channel,
     /// Resident memory that `run` should stay under, in MiB.
     pub memory_mib: u32,
     /// Type of the thermal zone of the CPU, as in `/sys/class/thermal/thermal_zone*/type`.
@@ -266,6 +270,7 @@ mod tests {
         let profile = Profile::parse(LEAST).expect("a profile");
         assert_eq!((profile.indicator(), profile.button()), (None, None));
         assert!(profile.compatible.is_empty() && profile.camera.is_none());
+        assert_eq!(profile.audio_channel, Channel::Best);
     }
 
     #[test]
@@ -292,6 +297,8 @@ mod tests {
             ("thermal_zone = \" \"", "`thermal_zone`"),
             ("compatible = [\"rpi\"]", "`compatible`"),
             ("led = 1", "`led`"),
+            ("audio_channel = \"left\"", "`left` is no channel"),
+            ("audio_channel = -1", "a channel is"),
             ("[gpio]\nchip = \"c\"", "`gpio`"),
             ("[gpio]\nchip = \"\"\nbutton = { line = 1 }", "`gpio.chip`"),
             (

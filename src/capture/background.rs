@@ -5,7 +5,9 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::{AudioChunk, AudioReport, AudioSource, CaptureError, Source, limits, open_reader};
+use super::{
+    AudioChunk, AudioReport, AudioSource, CaptureError, Channel, Source, limits, open_reader,
+};
 
 type Sent<T> = Result<T, CaptureError>;
 
@@ -31,7 +33,7 @@ impl<T: Send + 'static> Background<T> {
     }
 }
 
-/// Polls `source` to its end and sends what it gives, calling `after` behind each item.
+/// Polls `source` to its end and sends what it gives, calling `after` behind each poll.
 pub(super) fn forward<S: Source>(
     source: &mut S,
     sender: &SyncSender<Sent<S::Item>>,
@@ -39,12 +41,15 @@ pub(super) fn forward<S: Source>(
 ) {
     loop {
         // The source reads a pipe: its poll waits by itself, so this does not spin.
-        let item = match nb::block!(source.poll()) {
-            Ok(Some(item)) => Ok(item),
-            Ok(None) => return after(source),
-            Err(error) => Err(error),
-        };
+        let polled = source.poll();
         after(source);
+        let item = match polled {
+            Ok(Some(item)) => Ok(item),
+            Ok(None) => return,
+            // It passed over something, and reads on.
+            Err(nb::Error::WouldBlock) => continue,
+            Err(nb::Error::Other(error)) => Err(error),
+        };
         if sender.send(item).is_err() {
             return;
         }
@@ -81,7 +86,7 @@ pub(super) struct Piped {
 
 impl Piped {
     /// Opens and reads in a new thread, for opening a pipe may wait as well.
-    pub(super) fn spawn<F>(name: String, open: F) -> Self
+    pub(super) fn spawn<F>(name: String, channel: Channel, open: F) -> Self
     where
         F: FnOnce() -> io::Result<Box<dyn Read + Send>> + Send + 'static,
     {
@@ -93,7 +98,7 @@ impl Piped {
                     name: name.clone(),
                     source,
                 })
-                .and_then(|reader| open_reader(reader, name, None));
+                .and_then(|reader| open_reader(reader, name, None, channel));
             match opened {
                 Ok(mut source) => forward(&mut source, sender, |source| {
                     *shared.lock().unwrap_or_else(PoisonError::into_inner) = source.report();

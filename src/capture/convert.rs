@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use super::CaptureError;
+use super::channel::Channel;
+use super::mix::Mixer;
 use crate::signal::duration_of;
 use crate::signal::resample::{Resampler, UnsupportedRate};
 
-/// Zeros after which a channel counts as dead.
-const DEAD_AFTER: Duration = Duration::from_secs(1);
-/// A change of the mix is spread over this time, or it would click.
-const RAMP: Duration = Duration::from_millis(10);
 /// Samples at full scale in a row that count as clipped; one alone is a mere peak.
 const CLIP_RUN: u8 = 2;
 
@@ -22,19 +20,53 @@ pub(super) struct Converter {
     mono: Vec<f32>,
     frames: u64,
     peak: f32,
+    warned: bool,
+}
+
+/// A source that cannot be converted as it is asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unfit {
+    #[error(transparent)]
+    Rate(#[from] UnsupportedRate),
+    #[error("it has {has} channels and no channel {asked}; name one of 0 to {}", .has - 1)]
+    Channel { asked: u16, has: u16 },
+}
+
+impl Unfit {
+    /// As an error of the file or pipe `name`.
+    pub(super) fn of(self, name: &str) -> CaptureError {
+        let name = name.to_owned();
+        match self {
+            Unfit::Rate(source) => CaptureError::Rate { name, source },
+            Unfit::Channel { asked, has } => CaptureError::NoChannel { name, asked, has },
+        }
+    }
 }
 
 impl Converter {
-    /// `full_scale`: the least magnitude that the source cannot exceed.
-    pub(super) fn new(rate: u32, channels: u16, full_scale: f32) -> Result<Self, UnsupportedRate> {
+    /// Hears `channel` of `channels`, which are not 0. `full_scale`: the least magnitude that
+    /// the source cannot exceed.
+    pub(super) fn new(
+        rate: u32,
+        channels: u16,
+        full_scale: f32,
+        channel: Channel,
+    ) -> Result<Self, Unfit> {
+        if let Channel::Number(asked) = channel
+            && asked >= channels
+        {
+            let has = channels;
+            return Err(Unfit::Channel { asked, has });
+        }
         Ok(Self {
             rate,
-            mixer: Mixer::new(usize::from(channels), rate),
+            mixer: Mixer::new(channel, usize::from(channels), rate),
             clipping: Clipping::new(usize::from(channels), full_scale),
             resampler: Resampler::new(rate)?,
             mono: Vec::new(),
             frames: 0,
             peak: 0.0,
+            warned: false,
         })
     }
 
@@ -56,15 +88,27 @@ impl Converter {
         self.clipping.fraction()
     }
 
+    /// What is to be said of the mix, once; `name` is for the message.
+    pub(super) fn warning(&mut self, name: &str) -> Option<String> {
+        if self.warned || self.mixer.cancelled().is_zero() {
+            return None;
+        }
+        self.warned = true;
+        Some(format!(
+            "{name}: its channels cancel each other in their mean, as with a reversed wire; hear \
+             one of them with the channel `best` or a number from 0"
+        ))
+    }
+
     /// Refuses NaN and infinity: the first one's time and channel.
     pub(super) fn check_finite(&self, samples: &[f32], name: &str) -> Result<(), CaptureError> {
-        let channels = self.mixer.weights.len();
+        let channels = self.mixer.channels();
         match samples.iter().position(|x| !x.is_finite()) {
             None => Ok(()),
             Some(index) => Err(CaptureError::NotFinite {
                 name: name.to_owned(),
                 at: time_of(self.frames + (index / channels) as u64, self.rate),
-                channel: index % channels + 1,
+                channel: index % channels,
             }),
         }
     }
@@ -91,6 +135,17 @@ impl Converter {
         self.resampler.flush(out);
         clamp(&mut out[from..]);
     }
+}
+
+/// Takes NaN and infinity as silence; returns how many there were. One glitch of a program
+/// upstream must not end a live stream.
+pub(super) fn silence_not_finite(samples: &mut [f32]) -> u64 {
+    let mut count = 0;
+    for x in samples.iter_mut().filter(|x| !x.is_finite()) {
+        *x = 0.0;
+        count += 1;
+    }
+    count
 }
 
 /// The resampler may overshoot full scale between samples.
@@ -120,83 +175,6 @@ impl Clock {
 
     pub(super) fn now(self) -> Duration {
         duration_of(self.0)
-    }
-}
-
-/// The mean of the channels that are alive.
-///
-/// A stereo device with one microphone gives one channel of zeros; a plain mean would halve
-/// the voice. A channel is alive once it has been other than zero, until it has been exactly
-/// zero for [`DEAD_AFTER`].
-struct Mixer {
-    weights: Vec<f32>,
-    /// Frames of zeros at the end of what was heard; `None`: never alive.
-    quiet: Vec<Option<u64>>,
-    dead_after: u64,
-    ramp: usize,
-    settled: bool,
-}
-
-impl Mixer {
-    fn new(channels: usize, rate: u32) -> Self {
-        let frames = |time: Duration| (time.as_secs_f64() * f64::from(rate)) as u64;
-        Self {
-            weights: vec![1.0 / channels as f32; channels],
-            quiet: vec![None; channels],
-            dead_after: frames(DEAD_AFTER),
-            ramp: frames(RAMP) as usize,
-            settled: false,
-        }
-    }
-
-    fn mix(&mut self, interleaved: &[f32], mono: &mut Vec<f32>) {
-        if self.weights.len() == 1 {
-            mono.extend_from_slice(interleaved);
-            return;
-        }
-        self.listen(interleaved);
-        let target = self.target();
-        let ramp = if self.settled { self.ramp } else { 0 };
-        self.settled |= self.quiet.iter().any(Option::is_some);
-        for (i, frame) in interleaved.chunks_exact(target.len()).enumerate() {
-            let part = if i < ramp {
-                i as f32 / ramp as f32
-            } else {
-                1.0
-            };
-            let weights = self.weights.iter().zip(&target);
-            let sum = frame
-                .iter()
-                .zip(weights)
-                .map(|(x, (old, new))| x * (old + (new - old) * part));
-            mono.push(sum.sum());
-        }
-        self.weights = target;
-    }
-
-    /// Notes how long each channel has been zero.
-    fn listen(&mut self, interleaved: &[f32]) {
-        let channels = self.weights.len();
-        let frames = interleaved.len() / channels;
-        for (channel, quiet) in self.quiet.iter_mut().enumerate() {
-            let samples = interleaved.iter().skip(channel).step_by(channels);
-            let zeros = samples.rev().take_while(|x| **x == 0.0).count();
-            if zeros < frames {
-                *quiet = Some(zeros as u64);
-            } else if let Some(before) = quiet {
-                *before += zeros as u64;
-            }
-        }
-    }
-
-    fn target(&self) -> Vec<f32> {
-        let alive = |quiet: &Option<u64>| quiet.is_some_and(|frames| frames < self.dead_after);
-        let count = self.quiet.iter().filter(|q| alive(q)).count();
-        if count == 0 {
-            return self.weights.clone();
-        }
-        let weight = |q| if alive(q) { 1.0 / count as f32 } else { 0.0 };
-        self.quiet.iter().map(weight).collect()
     }
 }
 
@@ -249,45 +227,6 @@ impl Clipping {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn mixed(channels: usize, frames: usize, sample: impl Fn(usize, usize) -> f32) -> Vec<f32> {
-        let mut mixer = Mixer::new(channels, 16_000);
-        let all: Vec<f32> = (0..frames)
-            .flat_map(|i| (0..channels).map(move |c| (i, c)))
-            .map(|(i, c)| sample(i, c))
-            .collect();
-        let mut mono = Vec::new();
-        for block in all.chunks(channels * 1000) {
-            mixer.mix(block, &mut mono);
-        }
-        mono
-    }
-
-    #[test]
-    fn a_dead_channel_does_not_halve_the_level() {
-        let mono = mixed(2, 5000, |_, c| if c == 0 { 0.5 } else { 0.0 });
-        assert!(mono.iter().all(|x| *x == 0.5));
-    }
-
-    #[test]
-    fn living_channels_are_averaged() {
-        let mono = mixed(4, 3000, |_, c| [0.1, 0.2, 0.0, 0.6][c]);
-        assert!(mono.iter().all(|x| (x - 0.3).abs() < 1e-6));
-    }
-
-    #[test]
-    fn a_channel_that_dies_leaves_the_mix_without_a_click() {
-        let mono = mixed(2, 40_000, |i, c| if c == 0 || i < 2000 { 0.5 } else { 0.0 });
-        assert_eq!(mono[1000], 0.5);
-        assert_eq!(mono[10_000], 0.25);
-        assert_eq!(mono[30_000], 0.5);
-        let jump = mono
-            .windows(2)
-            .skip(2001)
-            .map(|w| (w[1] - w[0]).abs())
-            .fold(0.0, f32::max);
-        assert!(jump < 0.01, "a step of {jump}");
-    }
 
     #[test]
     fn runs_at_full_scale_are_clipped_and_single_peaks_are_not() {

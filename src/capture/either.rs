@@ -1,7 +1,7 @@
 //! Files that may be recordings or pictures, told apart by what they hold.
 
 use super::images::ImageSource;
-use super::{AudioSource, CaptureError, open_audio, open_reader};
+use super::{AudioSource, CaptureError, Channel, open_audio, open_reader};
 use crate::vision::Kind;
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,18 +20,19 @@ pub enum Either {
     Pictures(ImageSource),
 }
 
-/// Opens a recording, a picture, a folder of pictures, or `-` for standard input.
+/// Opens a recording, a picture, a folder of pictures, or `-` for standard input. Of a
+/// recording with several channels, `channel` is heard.
 ///
 /// # Errors
 /// As [`open_audio`] and [`ImageSource::open`].
-pub fn open_either(path: &Path) -> Result<Either, CaptureError> {
+pub fn open_either(path: &Path, channel: Channel) -> Result<Either, CaptureError> {
     if path == Path::new("-") {
-        return of_stdin();
+        return of_stdin(channel);
     }
     if path.is_dir() || (path.is_file() && is_picture(path)?) {
         return ImageSource::open(path).map(Either::Pictures);
     }
-    open_audio(path).map(Either::Sound)
+    open_audio(path, channel).map(Either::Sound)
 }
 
 fn is_picture(path: &Path) -> Result<bool, CaptureError> {
@@ -59,7 +60,7 @@ fn is_sound(head: &[u8]) -> bool {
     head.starts_with(b"OggS") || (head.starts_with(b"RIFF") && head.get(8..12) == Some(b"WAVE"))
 }
 
-fn of_stdin() -> Result<Either, CaptureError> {
+fn of_stdin(channel: Channel) -> Result<Either, CaptureError> {
     let name = "standard input";
     let mut head = Vec::new();
     let limit = Kind::HEAD as u64;
@@ -71,5 +72,5 @@ fn of_stdin() -> Result<Either, CaptureError> {
         let source = ImageSource::pipe(name.into(), || Ok(whole));
         return Ok(Either::Pictures(source));
     }
-    open_reader(whole, name.to_owned(), None).map(Either::Sound)
+    open_reader(whole, name.to_owned(), None, channel).map(Either::Sound)
 }

@@ -60,8 +60,8 @@ pub enum CaptureError {
     },
     /// A sample that is NaN or infinite.
     #[error(
-        "{name}: the sample at {at:.3} s in channel {channel} is not a finite number; convert \
-         the recording again from its original",
+        "{name}: the sample at {at:.3} s in channel {channel} (the first is 0) is not a finite \
+         number; convert the recording again from its original",
         at = .at.as_secs_f64()
     )]
     NotFinite {
@@ -69,8 +69,21 @@ pub enum CaptureError {
         name: String,
         /// Time of the first such sample.
         at: Duration,
-        /// Its channel, counted from 1.
+        /// Its channel, counted from 0.
         channel: usize,
+    },
+    /// A channel that was asked for and is not there.
+    #[error(
+        "{name}: it has {has} channels and no channel {asked}; name one of 0 to {last}, or `best`",
+        last = .has - 1
+    )]
+    NoChannel {
+        /// The file, pipe or device.
+        name: String,
+        /// The channel asked for, counted from 0.
+        asked: u16,
+        /// How many there are; not 0.
+        has: u16,
     },
     /// A file beyond the length limit.
     #[error(

@@ -14,6 +14,8 @@ pub const MAX_OPUS_PACKET: usize = 64 << 10;
 pub const MAX_BROKEN_PAGES: u32 = 256;
 /// Longest line of text in bytes.
 pub const MAX_LINE: usize = 1 << 20;
+/// Largest file of words in bytes; four hours of JSON with every word's time are a tenth.
+pub const MAX_TRANSCRIPT: usize = 64 << 20;
 /// Chunks or lines that wait between a reading thread and the poll.
 pub const QUEUE: usize = 64;
 /// Most columns or rows of a picture.

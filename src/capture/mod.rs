@@ -9,6 +9,7 @@
 
 mod background;
 pub mod camera;
+pub mod channel;
 pub mod child;
 mod convert;
 pub mod either;
@@ -16,6 +17,8 @@ mod error;
 pub mod images;
 pub mod limits;
 pub mod mic;
+mod mix;
+pub mod notices;
 mod ogg;
 pub mod opus;
 mod sniff;
@@ -28,6 +31,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
+pub use channel::Channel;
 pub use error::CaptureError;
 
 use background::Piped;
@@ -77,6 +81,8 @@ pub struct AudioReport {
     pub peak: f32,
     /// Part of the source's samples that sit in a run at full scale, in `[0, 1]`.
     pub clipped_fraction: f64,
+    /// Samples of a live source that were NaN or infinite and were taken as silence.
+    pub not_finite: u64,
     /// What the source got over: truncated or damaged data. One sentence each.
     pub warnings: Vec<String>,
 }
@@ -93,52 +99,73 @@ impl<S: AudioSource + ?Sized> AudioSource for Box<S> {
     }
 }
 
-/// Opens a WAV or Ogg/Opus recording by its content; `-` reads standard input.
+/// Opens a WAV or Ogg/Opus recording by its content; `-` reads standard input. Of several
+/// channels, `channel` is heard.
 ///
 /// Standard input, named pipes and devices are read by a thread of their own, so that
 /// polling never waits, and may go on for ever; a file may last [`limits::MAX_AUDIO`].
 ///
 /// # Errors
-/// A [`CaptureError`] when the file cannot be read, is of another kind, or contradicts
-/// itself. Pipes report it when polled.
-pub fn open_audio(path: &Path) -> Result<Box<dyn AudioSource>, CaptureError> {
+/// A [`CaptureError`] when the file cannot be read, is of another kind, contradicts itself,
+/// or lacks the channel. Pipes report it when polled.
+pub fn open_audio(path: &Path, channel: Channel) -> Result<Box<dyn AudioSource>, CaptureError> {
     if path == Path::new("-") {
         let name = "standard input".to_owned();
-        return Ok(Box::new(Piped::spawn(name, || Ok(Box::new(io::stdin())))));
+        let open = || Ok(Box::new(io::stdin()) as Box<dyn Read + Send>);
+        return Ok(Box::new(Piped::spawn(name, channel, open)));
     }
     let name = path.display().to_string();
     let failed = |source| CaptureError::Open {
         name: name.clone(),
         source,
     };
-    let kind = path.metadata().map_err(failed)?.file_type();
-    if kind.is_dir() {
+    let metadata = path.metadata().map_err(failed)?;
+    if metadata.is_dir() {
         return Err(failed(io::ErrorKind::IsADirectory.into()));
     }
-    if kind.is_file() {
-        let file = File::open(path).map_err(failed)?;
-        return open_reader(Box::new(file), name, Some(limits::MAX_AUDIO));
+    if metadata.is_file() {
+        let file = Box::new(File::open(path).map_err(failed)?);
+        let (limit, size) = (Some(limits::MAX_AUDIO), Some(metadata.len()));
+        return open_sized(file, name, limit, channel, size);
     }
     // Opening a named pipe waits for its writer: the thread's business too.
     let path = path.to_owned();
-    Ok(Box::new(Piped::spawn(name, move || {
-        File::open(path).map(|file| Box::new(file) as Box<dyn Read + Send>)
-    })))
+    let open = move || File::open(path).map(|file| Box::new(file) as Box<dyn Read + Send>);
+    Ok(Box::new(Piped::spawn(name, channel, open)))
 }
 
-/// Opens what `reader` holds; `name` is what error messages call it.
+/// Opens what `reader` holds; `name` is what error messages call it. Without a `limit` it is
+/// a live stream: what is damaged in it is passed over and counted, where a file is refused.
 ///
 /// # Errors
 /// As [`open_audio`]; [`CaptureError::TooLong`] when polled beyond `limit`.
 pub fn open_reader(
+    reader: Box<dyn Read + Send>,
+    name: String,
+    limit: Option<Duration>,
+    channel: Channel,
+) -> Result<Box<dyn AudioSource>, CaptureError> {
+    open_sized(reader, name, limit, channel, None)
+}
+
+/// As [`open_reader`], of a file with `size` bytes.
+fn open_sized(
     mut reader: Box<dyn Read + Send>,
     name: String,
     limit: Option<Duration>,
+    channel: Channel,
+    size: Option<u64>,
 ) -> Result<Box<dyn AudioSource>, CaptureError> {
     let (form, head) = sniff::sniff(&mut reader, &name)?;
     let whole = Box::new(io::Cursor::new(head).chain(reader));
     match form {
-        sniff::Form::Wav => Ok(Box::new(wav::WavSource::new(whole, name, limit)?)),
-        sniff::Form::Ogg => Ok(Box::new(opus::OpusSource::new(whole, name, limit)?)),
+        sniff::Form::Wav => {
+            let source = wav::WavSource::new(whole, name, limit, channel, size)?;
+            Ok(Box::new(source))
+        }
+        sniff::Form::Ogg => {
+            let source = opus::OpusSource::new(whole, name, limit, channel)?;
+            Ok(Box::new(source))
+        }
     }
 }

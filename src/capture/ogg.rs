@@ -79,8 +79,13 @@ impl Pages {
         }
     }
 
+    /// From now on no number of broken pages is hopeless.
+    pub(super) fn never_give_up(&mut self) {
+        self.most_broken = u32::MAX;
+    }
+
     pub(super) fn next_page(&mut self) -> io::Result<Found> {
-        let mut failures = 0;
+        let mut failures = 0u32;
         loop {
             if !self.seek_capture_pattern()? {
                 return Ok(Found::End);
@@ -88,8 +93,8 @@ impl Pages {
             if let Some(page) = self.page_here()? {
                 return Ok(Found::Page(page));
             }
-            self.broken += 1;
-            failures += 1;
+            self.broken = self.broken.saturating_add(1);
+            failures = failures.saturating_add(1);
             if failures > self.most_broken {
                 return Ok(Found::Hopeless);
             }

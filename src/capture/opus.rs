@@ -9,14 +9,20 @@
 //! overflow checks.
 //!
 //! Pre-skip, header gain and the last page's end position are honoured; pages that were lost
-//! show as [`AudioChunk::gap`]; damaged packets are concealed and reported; chained streams
-//! are played one after the other.
+//! show as [`AudioChunk::gap`]; damaged packets are concealed and reported.
+//!
+//! Chained streams are played one after the other, also where the one before lacks its last
+//! page: a recorder was killed and appended when it started again, or a radio connected anew.
+//! First pages stand together before any other page (RFC 3533), so one behind other pages
+//! begins a new chain, whatever its serial number. Of the streams that begin together the
+//! first Opus stream is heard; a chain without one is passed over and told.
 
 use std::io::Read;
 use std::time::Duration;
 
 use ropus::{Channels, DecodeMode, Decoder};
 
+use super::channel::Channel;
 use super::convert::{Clock, Converter};
 use super::ogg::{Found, Page, Pages};
 use super::{AudioChunk, AudioReport, AudioSource, CaptureError, Source, limits};
@@ -28,6 +34,8 @@ const GRANULES_PER_SAMPLE: u64 = 48_000 / SAMPLE_RATE as u64;
 const MAX_PACKET_SAMPLES: usize = SAMPLE_RATE as usize / 1000 * 120;
 /// A longer gap between two pages is a wrong position rather than lost sound.
 const MAX_GAP_SAMPLES: u64 = SAMPLE_RATE as u64 * 3600;
+/// Sentences kept of a stream that may break off for ever.
+const MAX_WARNINGS: usize = 64;
 
 /// What the identification header says.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -261,11 +269,25 @@ impl Stream {
     }
 }
 
+/// Where the present chain of streams has got to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    /// First pages, and none of Opus yet.
+    Foreign,
+    /// First pages; the stream to hear is among them.
+    Found,
+    /// Behind its first pages.
+    Over,
+}
+
 /// An Ogg/Opus stream under way.
 pub struct OpusSource {
     pages: Pages,
     name: String,
     stream: Stream,
+    /// What the first pages of the present chain have given.
+    begin: Begin,
+    channel: Channel,
     converter: Converter,
     clock: Clock,
     limit: Option<Duration>,
@@ -277,22 +299,29 @@ pub struct OpusSource {
 
 impl OpusSource {
     /// Reads the identification header. `name` is for messages; `limit` is the longest
-    /// recording to accept, `None` for a live stream.
+    /// recording to accept, `None` for a live stream, which no number of broken pages ends.
     ///
     /// # Errors
-    /// A [`CaptureError`] when there is no Opus stream with one or two channels.
+    /// A [`CaptureError`] when there is no Opus stream with one or two channels, or not the
+    /// channel that is asked for.
     pub fn new(
         reader: Box<dyn Read + Send>,
         name: String,
         limit: Option<Duration>,
+        channel: Channel,
     ) -> Result<Self, CaptureError> {
         let mut pages = Pages::new(reader, limits::MAX_BROKEN_PAGES);
         let stream = first_stream(&mut pages, &name)?;
-        let converter = converter(&stream.head, &name)?;
+        let converter = converter(&stream.head, channel, &name)?;
+        if limit.is_none() {
+            pages.never_give_up();
+        }
         Ok(Self {
             pages,
             name,
             stream,
+            begin: Begin::Found,
+            channel,
             converter,
             clock: Clock::default(),
             limit,
@@ -324,10 +353,18 @@ impl OpusSource {
     }
 
     fn page(&mut self, page: &Page) -> Result<Option<AudioChunk>, CaptureError> {
-        if self.stream.stage == Stage::Over && page.first {
-            self.chain(page)?;
+        if page.first {
+            self.begin(page);
             return Ok(None);
         }
+        if self.begin == Begin::Foreign && self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(format!(
+                "{}: after {:.3} s another kind of stream follows, which was passed over",
+                self.name,
+                self.clock.now().as_secs_f64()
+            ));
+        }
+        self.begin = Begin::Over;
         if page.serial != self.stream.serial || self.stream.stage == Stage::Over {
             return Ok(None);
         }
@@ -339,6 +376,7 @@ impl OpusSource {
         }
         let mut mono = Vec::new();
         self.converter.push(&mut samples, &mut mono);
+        self.warnings.extend(self.converter.warning(&self.name));
         let chunk = self.chunk(mono);
         match self.limit {
             Some(limit) if self.clock.now() > limit => Err(CaptureError::TooLong {
@@ -361,19 +399,57 @@ impl OpusSource {
         })
     }
 
-    /// Goes on with the next stream of a chained file.
-    fn chain(&mut self, page: &Page) -> Result<(), CaptureError> {
+    /// Takes note of a stream's first page: it may begin the next stream to hear.
+    fn begin(&mut self, page: &Page) {
+        if self.begin == Begin::Over {
+            self.leave();
+            self.begin = Begin::Foreign;
+        }
+        if self.begin == Begin::Foreign
+            && let Ok(next) = Stream::open(page, &self.name)
+            && self.chain(next)
+        {
+            self.begin = Begin::Found;
+        }
+    }
+
+    /// The present stream is over, with or without its last page.
+    fn leave(&mut self) {
+        if self.stream.stage == Stage::Over {
+            return;
+        }
+        self.stream.stage = Stage::Over;
+        // Nobody knows how long nothing was recorded.
+        self.gap = Some(self.gap.unwrap_or_default());
+        let warning = format!(
+            "{}: a part ends after {:.3} s without a last page, and another follows; the \
+             recorder was stopped in between",
+            self.name,
+            self.clock.now().as_secs_f64()
+        );
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// Goes on with the next stream of a chained file; `false` when it cannot be converted.
+    fn chain(&mut self, next: Stream) -> bool {
         let (decoded, damaged) = (self.stream.decoded, self.stream.damaged);
-        let next = Stream::open(page, &self.name)?;
         if next.head.channels != self.stream.head.channels {
-            self.converter = converter(&next.head, &self.name)?;
+            // A stream that has not the channel asked for is heard all the same.
+            let made = converter(&next.head, self.channel, &self.name)
+                .or_else(|_| converter(&next.head, Channel::Best, &self.name));
+            let Ok(made) = made else {
+                return false;
+            };
+            self.converter = made;
         }
         self.stream = Stream {
             decoded,
             damaged,
             ..next
         };
-        Ok(())
+        true
     }
 
     fn finish(&mut self) -> Result<(), CaptureError> {
@@ -420,12 +496,9 @@ impl OpusSource {
     }
 }
 
-fn converter(head: &Head, name: &str) -> Result<Converter, CaptureError> {
+fn converter(head: &Head, channel: Channel, name: &str) -> Result<Converter, CaptureError> {
     // Decoded sound of a lossy codec hardly ever repeats full scale exactly.
-    Converter::new(SAMPLE_RATE, head.channels, 0.999).map_err(|source| CaptureError::Rate {
-        name: name.to_owned(),
-        source,
-    })
+    Converter::new(SAMPLE_RATE, head.channels, 0.999, channel).map_err(|unfit| unfit.of(name))
 }
 
 /// The first Opus stream among those that begin the file.
@@ -471,6 +544,7 @@ impl AudioSource for OpusSource {
             duration: self.clock.now(),
             peak: self.converter.peak(),
             clipped_fraction: self.converter.clipped_fraction(),
+            not_finite: 0,
             warnings: self.warnings.clone(),
         }
     }

@@ -46,6 +46,9 @@ fn foreign(head: &[u8]) -> &'static str {
         [0x1A, 0x45, 0xDF, 0xA3, ..] => "WebM or Matroska",
         [b'F', b'O', b'R', b'M', ..] => "AIFF",
         [b'.', b's', b'n', b'd', ..] => "Sun audio",
+        [b'r', b'i', b'f', b'f', 0x2E, 0x91, ..] => "Sony Wave64",
+        [b'c', b'a', b'f', b'f', ..] => "Apple CAF",
+        [b'w', b'v', b'p', b'k', ..] => "WavPack",
         [b'R', b'I', b'F', b'X', ..] => "big-endian WAV",
         [b'R', b'I', b'F', b'F', ..] => "a RIFF file without sound",
         [b'#', b'!', b'A', b'M', b'R', ..] => "AMR",
@@ -64,6 +67,9 @@ mod tests {
             (b"fLaC\0\0\0\x22\x10\0\x10\0", "FLAC"),
             (b"\0\0\0\x20ftypM4A ", "M4A"),
             (b"RIFF\0\0\0\0AVI ", "RIFF"),
+            (b"riff\x2E\x91\xCF\x11\xA5\xD6", "Wave64"),
+            (b"caff\0\x01\0\0desc", "CAF"),
+            (b"wvpk\xFE\0\0\0\x10\x04", "WavPack"),
             (b"x", "no sound file"),
         ] {
             let message = sniff(&mut &head[..], "clip")

@@ -3,11 +3,18 @@
 //! Own reader rather than a crate: `hound` knows neither 64-bit samples nor the headers
 //! that recorders write into a pipe before they know the length, and fails a whole file for
 //! a truncated end. RF64 and BW64 (more than 4 GiB) are read as well.
+//!
+//! Headers contradict themselves, for many programs write one field wrong and never read it.
+//! As in ffmpeg, sox and libsndfile, channels and bits per sample say how long a frame is;
+//! block align and byte rate only tell 24 bits in four bytes from 24 bits in three. A length
+//! of nothing or of (nearly) everything means that the writer did not know it, in RIFF as in
+//! RF64, and a chunk of odd length may lack its padding.
 
 use std::io::{self, Read};
 use std::time::Duration;
 
-use super::convert::{Clock, Converter, time_of};
+use super::channel::Channel;
+use super::convert::{Clock, Converter, silence_not_finite, time_of};
 use super::{AudioChunk, AudioReport, AudioSource, CaptureError, Source, limits};
 
 /// Frames read at a time: 64 ms at 16 kHz.
@@ -15,6 +22,12 @@ const BLOCK: usize = 1024;
 /// Data lengths from here on are what a recorder writes when it does not know better
 /// (`arecord` 2 GiB less its header, `sox` and `ffmpeg` 2 or 4 GiB).
 const UNKNOWN_LENGTH: u32 = 0x7FFF_0000;
+/// The same of the 64-bit length, of which no disk holds as much.
+const UNKNOWN_LONG_LENGTH: u64 = 1 << 60;
+/// What may stand behind a chunk without its padding byte.
+const CHUNKS: [&[u8; 4]; 8] = [
+    b"fmt ", b"data", b"LIST", b"fact", b"JUNK", b"bext", b"cue ", b"id3 ",
+];
 
 const FORMAT_PCM: u16 = 1;
 const FORMAT_FLOAT: u16 = 3;
@@ -26,6 +39,8 @@ enum Coding {
     U8,
     I16,
     I24,
+    /// 24 bits in four bytes.
+    I24In4,
     I32,
     F32,
     F64,
@@ -37,7 +52,7 @@ impl Coding {
             Self::U8 => 1,
             Self::I16 => 2,
             Self::I24 => 3,
-            Self::I32 | Self::F32 => 4,
+            Self::I24In4 | Self::I32 | Self::F32 => 4,
             Self::F64 => 8,
         }
     }
@@ -47,7 +62,7 @@ impl Coding {
         match self {
             Self::U8 => 127.0 / 128.0,
             Self::I16 => 32_767.0 / 32_768.0,
-            Self::I24 | Self::I32 | Self::F32 | Self::F64 => 0.999_99,
+            _ => 0.999_99,
         }
     }
 
@@ -66,7 +81,8 @@ impl Coding {
                 let value = i32::from_le_bytes([0, *low, *middle, *high]);
                 value as f32 / 2_147_483_648.0
             })),
-            Self::I32 => out.extend(
+            // In the upper three bytes, as the format's definition has it.
+            Self::I24In4 | Self::I32 => out.extend(
                 bytes
                     .as_chunks()
                     .0
@@ -87,6 +103,16 @@ impl Coding {
     }
 }
 
+/// Whether 24 bits stand in the lower three of four bytes, as ALSA's `S24_LE` has them, which
+/// `arecord` copies into its files; `None` when these samples do not tell.
+fn stands_low(bytes: &[u8]) -> Option<bool> {
+    let (samples, _) = bytes.as_chunks::<4>();
+    let fills_low = samples.iter().any(|[low, ..]| *low != 0);
+    let top_is_sign = samples.iter().all(|[.., top]| matches!(top, 0 | 0xFF));
+    let silent = samples.iter().all(|sample| *sample == [0; 4]);
+    (!silent && (fills_low || !top_is_sign)).then_some(fills_low && top_is_sign)
+}
+
 /// What the `fmt ` chunk says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Format {
@@ -100,12 +126,14 @@ impl Format {
         self.coding.bytes() * usize::from(self.channels)
     }
 
-    fn parse(chunk: &[u8], name: &str) -> Result<Self, CaptureError> {
+    /// The format, and a word where the chunk contradicts itself.
+    fn parse(chunk: &[u8], name: &str) -> Result<(Self, Option<String>), CaptureError> {
         let word = |at: usize| {
             chunk
                 .get(at..at + 2)
                 .map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
         };
+        let double = |at: usize| u32::from(word(at)) | u32::from(word(at + 2)) << 16;
         if chunk.len() < 16 {
             return Err(CaptureError::malformed(
                 name,
@@ -113,41 +141,73 @@ impl Format {
             ));
         }
         let (mut tag, channels, align, bits) = (word(0), word(2), word(12), word(14));
-        let rate = u32::from(word(4)) | u32::from(word(6)) << 16;
-        if tag == FORMAT_EXTENSIBLE {
-            // The sub-format's GUID begins with the tag proper.
-            tag = word(24);
-        }
+        let (rate, byte_rate) = (double(4), double(8));
         if channels == 0 || channels > limits::MAX_CHANNELS {
             return Err(CaptureError::channels(name, u32::from(channels)));
         }
-        let stored = if align % channels == 0 {
-            align / channels
-        } else {
-            0
+        if tag == FORMAT_EXTENSIBLE {
+            // The sub-format's GUID begins with the tag proper. Where it is missing, up to 24
+            // bits can only be integers.
+            tag = match word(24) {
+                0 if (1..=24).contains(&bits) => FORMAT_PCM,
+                tag => tag,
+            };
+        }
+        let frames = u64::from(rate) * u64::from(channels);
+        let claim = Claim {
+            bits,
+            by_align: (align % channels == 0).then(|| align / channels),
+            by_rate: (frames > 0 && u64::from(byte_rate) % frames == 0)
+                .then(|| u64::from(byte_rate) / frames),
         };
-        let coding =
-            coding(tag, stored, bits).ok_or_else(|| unsupported(name, tag, bits, align))?;
-        Ok(Self {
+        let coding = claim
+            .coding(tag)
+            .ok_or_else(|| unsupported(name, tag, bits, align))?;
+        let format = Self {
             coding,
             channels,
             rate,
-        })
+        };
+        let takes = format.frame_bytes();
+        let contradicts = takes != usize::from(align);
+        let note = contradicts.then(|| {
+            format!(
+                "{name}: its header says {align} bytes a frame where {channels} × {bits} bits \
+                 take {takes}; the bits are believed"
+            )
+        });
+        Ok((format, note))
     }
 }
 
-/// `stored`: bytes that one sample takes; `bits`: bits that it says it uses.
-fn coding(tag: u16, stored: u16, bits: u16) -> Option<Coding> {
-    // Valid bits are left-justified in their container, so the container's scale is right.
-    let fits = bits > 0 && bits <= stored.saturating_mul(8);
-    match (tag, stored) {
-        (FORMAT_PCM, 1) if fits => Some(Coding::U8),
-        (FORMAT_PCM, 2) if fits => Some(Coding::I16),
-        (FORMAT_PCM, 3) if fits => Some(Coding::I24),
-        (FORMAT_PCM, 4) if fits => Some(Coding::I32),
-        (FORMAT_FLOAT, 4) if bits == 32 => Some(Coding::F32),
-        (FORMAT_FLOAT, 8) if bits == 64 => Some(Coding::F64),
-        _ => None,
+/// What the header says of a sample's length, three times.
+struct Claim {
+    bits: u16,
+    /// Bytes by the block align.
+    by_align: Option<u16>,
+    /// Bytes by the byte rate.
+    by_rate: Option<u64>,
+}
+
+impl Claim {
+    fn coding(&self, tag: u16) -> Option<Coding> {
+        let bytes = self.bits.div_ceil(8);
+        // 24 (or 20) bits are really kept in four bytes by some.
+        let in_four = bytes == 3 && self.by_align == Some(4) && self.by_rate != Some(3);
+        // Odd numbers of bits are left-justified in their bytes, so the bytes' scale is
+        // right; they are an error where nothing else speaks for them.
+        let odd = !self.bits.is_multiple_of(8) && self.by_align != Some(bytes) && !in_four;
+        match (tag, bytes) {
+            _ if odd => None,
+            (FORMAT_PCM, 1) => Some(Coding::U8),
+            (FORMAT_PCM, 2) => Some(Coding::I16),
+            (FORMAT_PCM, 3) if in_four => Some(Coding::I24In4),
+            (FORMAT_PCM, 3) => Some(Coding::I24),
+            (FORMAT_PCM, 4) => Some(Coding::I32),
+            (FORMAT_FLOAT, 4) => Some(Coding::F32),
+            (FORMAT_FLOAT, 8) => Some(Coding::F64),
+            _ => None,
+        }
     }
 }
 
@@ -159,6 +219,7 @@ fn unsupported(name: &str, tag: u16, bits: u16, align: u16) -> CaptureError {
                 format!("its header promises {bits} bits per sample in frames of {align} bytes"),
             );
         }
+        0 => "its header does not say what its samples are".to_owned(),
         2 | 0x11 => "its samples are ADPCM".to_owned(),
         6 => "its samples are A-law".to_owned(),
         7 => "its samples are µ-law".to_owned(),
@@ -178,6 +239,8 @@ pub struct WavSource {
     reader: Box<dyn Read + Send>,
     name: String,
     format: Format,
+    /// 24 bits stand in the lower three of four bytes; `None` until a sample tells.
+    stands_low: Option<bool>,
     /// Bytes of sound still promised; `None`: as long as it goes on.
     left: Option<u64>,
     /// Frames that a file may have.
@@ -187,44 +250,55 @@ pub struct WavSource {
     bytes: Vec<u8>,
     samples: Vec<f32>,
     warnings: Vec<String>,
+    /// Samples of a live stream that were no numbers.
+    not_finite: u64,
     ended: bool,
 }
 
 impl WavSource {
     /// Reads the header up to the first sample. `name` is for messages; `limit` is the
-    /// longest recording to accept, `None` for a live stream.
+    /// longest recording to accept, `None` for a live stream; `size` is the file's length in
+    /// bytes, where it has one.
+    ///
+    /// Samples that are no numbers end a file with an error; in a live stream they are taken
+    /// as silence and counted.
     ///
     /// # Errors
     /// A [`CaptureError`] when the header is no WAV header that we can follow.
     pub fn new(
-        mut reader: Box<dyn Read + Send>,
+        reader: Box<dyn Read + Send>,
         name: String,
         limit: Option<Duration>,
+        channel: Channel,
+        size: Option<u64>,
     ) -> Result<Self, CaptureError> {
-        let header = Header::read(&mut reader, &name)?;
-        let Header { format, left } = header;
-        let rate_error = |source| CaptureError::Rate {
-            name: name.clone(),
-            source,
-        };
-        let converter = Converter::new(format.rate, format.channels, format.coding.full_scale())
-            .map_err(rate_error)?;
+        let mut chunks = Chunks::new(reader, &name);
+        let Header { format, left, note } = Header::read(&mut chunks)?;
+        let (begins, reader) = (chunks.read, Box::new(chunks.into_reader()));
+        let full_scale = format.coding.full_scale();
+        let converter = Converter::new(format.rate, format.channels, full_scale, channel)
+            .map_err(|unfit| unfit.of(&name))?;
         let most_frames = limit.map(|limit| (limit.as_secs() * u64::from(format.rate), limit));
         let source = Self {
             reader,
             name,
             format,
+            stands_low: None,
             left,
             most_frames,
             converter,
             clock: Clock::default(),
             bytes: Vec::new(),
             samples: Vec::new(),
-            warnings: Vec::new(),
+            warnings: note.into_iter().collect(),
+            not_finite: 0,
             ended: false,
         };
-        // A promise of many hours is refused before they are decoded.
-        source.check_length(left.map_or(0, |left| left / format.frame_bytes() as u64))?;
+        // A file of many hours is refused before they are decoded. Its promise alone is not
+        // enough: it may be a placeholder.
+        let there = size.map_or(0, |size| size.saturating_sub(begins));
+        let there = there.min(left.unwrap_or(u64::MAX));
+        source.check_length(there / format.frame_bytes() as u64)?;
         Ok(source)
     }
 
@@ -243,6 +317,7 @@ impl WavSource {
         while out.is_empty() && !self.ended {
             if self.read_block()? {
                 self.converter.push(&mut self.samples, &mut out);
+                self.warnings.extend(self.converter.warning(&self.name));
             } else {
                 self.finish(&mut out)?;
             }
@@ -274,10 +349,12 @@ impl WavSource {
         }
         let whole = self.bytes.len() / frame * frame;
         self.samples.clear();
-        self.format
-            .coding
-            .decode(&self.bytes[..whole], &mut self.samples);
-        self.converter.check_finite(&self.samples, &self.name)?;
+        self.decode(whole);
+        if self.most_frames.is_some() {
+            self.converter.check_finite(&self.samples, &self.name)?;
+        } else {
+            self.not_finite += silence_not_finite(&mut self.samples);
+        }
         self.check_length(self.converter.frames() + (whole / frame) as u64)?;
         if whole < self.bytes.len() && self.left.unwrap_or(0) == 0 {
             self.warnings.push(format!(
@@ -288,6 +365,26 @@ impl WavSource {
         Ok(whole > 0)
     }
 
+    /// Decodes the first `whole` bytes.
+    fn decode(&mut self, whole: usize) {
+        let bytes = &self.bytes[..whole];
+        let mut coding = self.format.coding;
+        if coding == Coding::I24In4 {
+            self.stands_low = self.stands_low.or_else(|| stands_low(bytes));
+            if self.stands_low == Some(true) {
+                let low: Vec<u8> = bytes
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .flat_map(|[a, b, c, _]| [*a, *b, *c])
+                    .collect();
+                return Coding::I24.decode(&low, &mut self.samples);
+            }
+            coding = Coding::I32;
+        }
+        coding.decode(bytes, &mut self.samples);
+    }
+
     fn finish(&mut self, out: &mut Vec<f32>) -> Result<(), CaptureError> {
         self.ended = true;
         if self.converter.frames() == 0 {
@@ -296,6 +393,12 @@ impl WavSource {
             });
         }
         self.converter.flush(out);
+        if self.not_finite > 0 {
+            self.warnings.push(format!(
+                "{}: samples that were no numbers: {}; they were taken as silence",
+                self.name, self.not_finite
+            ));
+        }
         let missing = self.left.unwrap_or(0) / self.format.frame_bytes() as u64;
         if missing > 0 {
             self.warnings.push(format!(
@@ -329,6 +432,7 @@ impl AudioSource for WavSource {
             duration: self.clock.now(),
             peak: self.converter.peak(),
             clipped_fraction: self.converter.clipped_fraction(),
+            not_finite: self.not_finite,
             warnings: self.warnings.clone(),
         }
     }
@@ -338,15 +442,12 @@ impl AudioSource for WavSource {
 struct Header {
     format: Format,
     left: Option<u64>,
+    note: Option<String>,
 }
 
 impl Header {
-    fn read(reader: &mut dyn Read, name: &str) -> Result<Self, CaptureError> {
-        let mut chunks = Chunks {
-            reader,
-            name,
-            read: 0,
-        };
+    fn read(chunks: &mut Chunks<'_>) -> Result<Self, CaptureError> {
+        let name = chunks.name;
         let [.., b0, b1, b2, b3, _, _, _, _] = chunks.array::<12>("the RIFF header")?;
         let riff_size = u32::from_le_bytes([b0, b1, b2, b3]);
         let (mut format, mut long_size) = (None, None);
@@ -354,31 +455,38 @@ impl Header {
             let [id @ .., s0, s1, s2, s3] = chunks.array::<8>("the chunk with the sound")?;
             let size = u32::from_le_bytes([s0, s1, s2, s3]);
             match &id {
-                b"fmt " => format = Some(Format::parse(&chunks.body(size)?, name)?),
+                b"fmt " => {
+                    if size > MAX_FORMAT {
+                        let what = "its format chunk is over 4 KiB long";
+                        return Err(CaptureError::malformed(name, what));
+                    }
+                    format = Some(Format::parse(&chunks.body(size, size)?, name)?);
+                }
                 // RF64 keeps the 64-bit data length here; the first 8 bytes are the file's.
-                b"ds64" => long_size = chunks.body(size)?.get(8..16).map(to_u64),
+                // A table of other lengths may follow.
+                b"ds64" => long_size = chunks.body(size, 16)?.get(8..16).map(to_u64),
                 b"data" => {
-                    let format = format.ok_or_else(|| {
+                    let (format, note) = format.ok_or_else(|| {
                         CaptureError::malformed(name, "the sound stands before its format")
                     })?;
-                    let left = promised(size, riff_size, chunks.read, long_size);
-                    return Ok(Self { format, left });
+                    let mut left = promised(size, long_size);
+                    if left.is_none() && size == 0 && chunks.chunk_follows(riff_size)? {
+                        left = Some(0);
+                    }
+                    return Ok(Self { format, left, note });
                 }
-                _ => chunks.skip(u64::from(size) + u64::from(size % 2))?,
+                _ => chunks.skip(size)?,
             }
         }
     }
 }
 
 /// How many bytes of sound the header promises; `None`: it does not know.
-fn promised(size: u32, riff_size: u32, header_end: u64, long_size: Option<u64>) -> Option<u64> {
-    match size {
-        u32::MAX if long_size.is_some() => long_size,
-        // A recorder that never came to fill in the lengths leaves a file that ends with its
-        // header; where other chunks follow, the empty one is really empty.
-        0 if u64::from(riff_size) + 8 <= header_end || riff_size >= UNKNOWN_LENGTH => None,
-        UNKNOWN_LENGTH.. => None,
-        size => Some(u64::from(size)),
+fn promised(size: u32, long_size: Option<u64>) -> Option<u64> {
+    match (size, long_size) {
+        (0 | u32::MAX, Some(long)) => (1..UNKNOWN_LONG_LENGTH).contains(&long).then_some(long),
+        (0 | UNKNOWN_LENGTH.., _) => None,
+        (size, _) => Some(u64::from(size)),
     }
 }
 
@@ -389,49 +497,117 @@ fn to_u64(bytes: &[u8]) -> u64 {
         .fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
+/// Longest `fmt ` chunk, in bytes.
+const MAX_FORMAT: u32 = 4096;
+
 /// RIFF chunks one after the other, within [`limits::MAX_WAV_HEADER`].
 struct Chunks<'a> {
-    reader: &'a mut dyn Read,
+    reader: Box<dyn Read + Send>,
     name: &'a str,
     read: u64,
+    /// Bytes that were looked at and are still to be read.
+    ahead: Vec<u8>,
 }
 
-impl Chunks<'_> {
-    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], CaptureError> {
-        let mut bytes = [0; N];
-        self.reader
-            .read_exact(&mut bytes)
-            .map_err(|error| self.ended(error, what))?;
-        self.count(N as u64)?;
-        Ok(bytes)
-    }
-
-    /// A small chunk's content, without its padding byte.
-    fn body(&mut self, size: u32) -> Result<Vec<u8>, CaptureError> {
-        if size > 4096 {
-            return Err(CaptureError::malformed(
-                self.name,
-                "its format chunk is over 4 KiB long",
-            ));
+impl<'a> Chunks<'a> {
+    fn new(reader: Box<dyn Read + Send>, name: &'a str) -> Self {
+        Chunks {
+            reader,
+            name,
+            read: 0,
+            ahead: Vec::new(),
         }
-        let mut bytes = vec![0; (size + size % 2) as usize];
-        self.reader
-            .read_exact(&mut bytes)
-            .map_err(|error| self.ended(error, "its format"))?;
-        self.count(bytes.len() as u64)?;
-        bytes.truncate(size as usize);
+    }
+
+    /// The rest: what was looked at, and what follows.
+    fn into_reader(self) -> io::Chain<io::Cursor<Vec<u8>>, Box<dyn Read + Send>> {
+        io::Cursor::new(self.ahead).chain(self.reader)
+    }
+
+    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], CaptureError> {
+        let bytes = self.take(N as u64)?;
+        bytes.try_into().map_err(|_| self.ended(what))
+    }
+
+    /// The first bytes of a chunk, up to `most`; the others are passed over.
+    fn body(&mut self, size: u32, most: u32) -> Result<Vec<u8>, CaptureError> {
+        let wanted = size.min(most);
+        let bytes = self.take(u64::from(wanted))?;
+        if bytes.len() < wanted as usize {
+            return Err(self.ended("its format"));
+        }
+        self.pass(u64::from(size - wanted))?;
+        self.pad(size)?;
         Ok(bytes)
     }
 
-    fn skip(&mut self, size: u64) -> Result<(), CaptureError> {
+    fn skip(&mut self, size: u32) -> Result<(), CaptureError> {
+        self.pass(u64::from(size))?;
+        self.pad(size)
+    }
+
+    /// Passes over a chunk's padding byte, which some writers forget.
+    fn pad(&mut self, size: u32) -> Result<(), CaptureError> {
+        if size.is_multiple_of(2) {
+            return Ok(());
+        }
+        self.look(5)?;
+        let forgotten = match self.ahead.as_slice() {
+            [0, ..] => false,
+            [_, id @ ..] if CHUNKS.iter().any(|known| id == *known) => false,
+            [id @ .., _] => is_id(id),
+            [] => true,
+        };
+        if forgotten {
+            return Ok(());
+        }
+        self.take(1).map(drop)
+    }
+
+    /// Whether another chunk, within the file as the header has it, stands where the sound
+    /// should begin: the sound is really empty then, and not just of unknown length.
+    fn chunk_follows(&mut self, riff_size: u32) -> Result<bool, CaptureError> {
+        let end = u64::from(riff_size) + 8;
+        if riff_size >= UNKNOWN_LENGTH || end < self.read + 8 {
+            return Ok(false);
+        }
+        self.look(8)?;
+        let [id @ .., s0, s1, s2, s3] = self.ahead.as_slice() else {
+            return Ok(false);
+        };
+        let size = u64::from(u32::from_le_bytes([*s0, *s1, *s2, *s3]));
+        Ok(id.len() == 4 && is_id(id) && self.read + 8 + size <= end + 1)
+    }
+
+    /// Fills `ahead` with the next bytes, fewer at the end of the data.
+    fn look(&mut self, count: usize) -> Result<(), CaptureError> {
+        let missing = count.saturating_sub(self.ahead.len()) as u64;
+        let read = self
+            .reader
+            .by_ref()
+            .take(missing)
+            .read_to_end(&mut self.ahead);
+        read.map(drop)
+            .map_err(|error| CaptureError::read(self.name, error))
+    }
+
+    /// The next `count` bytes, fewer at the end of the data.
+    fn take(&mut self, count: u64) -> Result<Vec<u8>, CaptureError> {
+        self.count(count)?;
+        self.look(count as usize)?;
+        let there = self.ahead.len().min(count as usize);
+        Ok(self.ahead.drain(..there).collect())
+    }
+
+    /// Passes over `size` bytes, however many.
+    fn pass(&mut self, size: u64) -> Result<(), CaptureError> {
         self.count(size)?;
-        let skipped = io::copy(&mut self.reader.take(size), &mut io::sink());
-        match skipped {
-            Ok(count) if count == size => Ok(()),
-            Ok(_) => Err(self.ended(
-                io::ErrorKind::UnexpectedEof.into(),
-                "the chunk with the sound",
-            )),
+        let looked_at = self.ahead.len().min(size as usize);
+        self.ahead.drain(..looked_at);
+        let rest = size - looked_at as u64;
+        match io::copy(&mut self.reader.by_ref().take(rest), &mut io::sink()) {
+            Ok(count) if count == rest => Ok(()),
+            Ok(_) => Err(self.ended("the chunk with the sound")),
             Err(error) => Err(CaptureError::read(self.name, error)),
         }
     }
@@ -446,12 +622,14 @@ impl Chunks<'_> {
         Ok(())
     }
 
-    fn ended(&self, error: io::Error, what: &str) -> CaptureError {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            return CaptureError::malformed(self.name, format!("it ends before {what}"));
-        }
-        CaptureError::read(self.name, error)
+    fn ended(&self, what: &str) -> CaptureError {
+        CaptureError::malformed(self.name, format!("it ends before {what}"))
     }
+}
+
+/// Whether this may be a chunk's name: four printable characters.
+fn is_id(bytes: &[u8]) -> bool {
+    bytes.len() == 4 && bytes.iter().all(|b| matches!(b, b' '..=b'~'))
 }
 
 #[cfg(test)]
@@ -460,20 +638,60 @@ mod tests {
 
     #[test]
     fn lengths_that_recorders_write_into_pipes() {
-        // ffmpeg, sox, arecord, an unfinished file, one with only its
-        // header finished, an empty one with a note behind it, an ordinary one.
-        assert_eq!(promised(u32::MAX, u32::MAX, 44, None), None);
-        assert_eq!(promised(0x7FFF_FFFF - 36, 0x7FFF_FFFF, 44, None), None);
-        assert_eq!(promised(0x8000_0000, 0x8000_0024, 44, None), None);
-        assert_eq!(promised(0, 0, 44, None), None);
-        assert_eq!(promised(0, u32::MAX, 44, None), None);
-        assert_eq!(promised(0, 36, 44, None), None);
-        assert_eq!(promised(0, 62, 44, None), Some(0));
-        assert_eq!(promised(3200, 3236, 44, None), Some(3200));
+        // ffmpeg, sox, arecord, an unfinished file, an ordinary one.
+        assert_eq!(promised(u32::MAX, None), None);
+        assert_eq!(promised(0x7FFF_FFFF - 36, None), None);
+        assert_eq!(promised(0x8000_0000, None), None);
+        assert_eq!(promised(0, None), None);
+        assert_eq!(promised(3200, None), Some(3200));
+        // The 64-bit length: a real one, and what stands there in a pipe.
+        assert_eq!(promised(u32::MAX, Some(5 << 30)), Some(5 << 30));
+        for unknown in [0, u64::MAX, i64::MAX as u64] {
+            assert_eq!(promised(u32::MAX, Some(unknown)), None);
+        }
+    }
+
+    #[test]
+    fn bits_are_believed_before_block_align_and_byte_rate() {
+        let coding = |bits, by_align, by_rate| {
+            let claim = Claim {
+                bits,
+                by_align,
+                by_rate,
+            };
+            claim.coding(FORMAT_PCM)
+        };
+        for (by_align, by_rate) in [
+            (Some(2), Some(2)),
+            (Some(4), Some(2)),
+            (Some(4), Some(4)),
+            (Some(0), Some(2)),
+            (Some(16), Some(16)),
+            (None, None),
+        ] {
+            assert_eq!(coding(16, by_align, by_rate), Some(Coding::I16));
+        }
+        assert_eq!(coding(8, Some(2), Some(1)), Some(Coding::U8));
+        assert_eq!(coding(24, Some(3), Some(3)), Some(Coding::I24));
+        assert_eq!(coding(24, Some(4), Some(4)), Some(Coding::I24In4));
+        assert_eq!(coding(20, Some(4), None), Some(Coding::I24In4));
+        assert_eq!(coding(24, Some(4), Some(3)), Some(Coding::I24));
+        assert_eq!(coding(12, Some(2), Some(2)), Some(Coding::I16));
+        assert_eq!(coding(17, Some(2), Some(2)), None);
+        assert_eq!(coding(0, Some(2), Some(2)), None);
+    }
+
+    #[test]
+    fn where_24_bits_stand_in_four_bytes_shows() {
+        let bytes =
+            |samples: &[i32]| -> Vec<u8> { samples.iter().flat_map(|x| x.to_le_bytes()).collect() };
+        assert_eq!(stands_low(&bytes(&[0, -5, 300, 70_000])), Some(true));
         assert_eq!(
-            promised(u32::MAX, u32::MAX, 80, Some(5 << 30)),
-            Some(5 << 30)
+            stands_low(&bytes(&[0, -5 << 8, 300 << 8, 70_000 << 8])),
+            Some(false)
         );
+        assert_eq!(stands_low(&bytes(&[0, 0])), None);
+        assert_eq!(stands_low(&bytes(&[i32::MAX, 77, -9])), Some(false));
     }
 
     #[test]

@@ -23,9 +23,11 @@ pub(super) const ANALYZE: &str = "\
 usage: demeanor analyze [FILE…] [OPTIONS]
 
 FILE is a recording (WAV, Ogg/Opus), a picture (JPEG, PNG), a folder of pictures, or `-` for
-either on standard input. A recording's words are --text, --words, or the file of the same
-name ending in .txt beside it. Words without times belong to the whole recording; lines
-`START END text` (seconds) to a part of it. A picture is looked at together with --text.
+either on standard input. A recording's words are --text, --words, or the file beside it of
+the same name ending in .txt, .srt or .vtt (talk.txt or talk.wav.txt for talk.wav). Words
+without times belong to the whole recording, words with times to a part of it: lines
+`START END text` (seconds), subtitles (SRT, WebVTT), or what whisper and vosk write (lines,
+TSV, CSV, JSON). A picture is looked at together with --text.
 
   --text TEXT        the words; without FILE they are judged alone
   --tasks LIST       of emotion, sentiment, expression; default: emotion of recordings and
@@ -33,6 +35,8 @@ name ending in .txt beside it. Words without times belong to the whole recording
   --expressions-only the same as --tasks expression: what faces show, no emotion inferred
   --annotate FILE    draws what was seen in the one picture, as .html or .png
   --words FILE       the words, from a file
+  --channel CHANNEL  of a recording with several: a number from 0, `mix` for their mean, or
+                     `best` for the one with the voice (the default)
   --history TEXT     an utterance said before; may be given several times, oldest first
   --explain          adds the tokens and frames that speak for the answer
   --smooth SECONDS   half-life of smoothing over utterances (0: off, the default)
@@ -49,8 +53,9 @@ usage: demeanor run --config FILE [OPTIONS]
                      input, or `none`; default: the config's, then the board's
   --camera SOURCE    /dev/video0, a file or folder of pictures, `-` for JPEGs on standard
                      input, `board` for the board's own, or `none`; default: the config's
-  --text-stdin       lines on standard input are words: `text` (said just now) or
-                     `START END text` (seconds of the stream)
+  --text-stdin       lines on standard input are words: `text` (said just now), or with
+                     seconds of the stream `START END text`; whisper's and vosk's lines and
+                     subtitles as well. What is none of these is passed over and told
   --tasks LIST       of emotion, sentiment, expression; default: all that have an input
   --expressions-only the same as --tasks expression: what faces show, no emotion inferred
   --board NAME       board profile; default: the one that the device tree names, else host
@@ -66,6 +71,7 @@ The config (TOML):
   setting = \"public\"          # research, medical, safety, workplace, education
   [audio]
   source = \"default\"
+  channel = \"best\"            # or mix, or a number from 0; default: the board's
   [camera]
   source = \"/dev/video0\"      # or board, none, a file or folder, -
   # command = [\"rpicam-vid\", \"-n\", \"-t\", \"0\", \"--codec\", \"mjpeg\", \"-o\", \"-\"]

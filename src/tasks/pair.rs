@@ -55,17 +55,22 @@ impl Pairing {
     pub fn line(&mut self, line: TextLine, now: f64) {
         let start = line.start.map_or(now, |t| t.as_secs_f64());
         let end = line.end.map_or(start, |t| t.as_secs_f64()).max(start);
+        let placed = Placed {
+            start,
+            end,
+            text: line.text,
+        };
         if self.lines.len() == MAX_LINES {
             log::warn!(
                 "more than {MAX_LINES} lines of text without an utterance; the oldest is dropped"
             );
             self.lines.pop_front();
         }
-        self.lines.push_back(Placed {
-            start,
-            end,
-            text: line.text,
-        });
+        // Speakers overlap: a long line must not stand in the way of a short one within it.
+        let at = self
+            .lines
+            .partition_point(|other| middle(other) <= middle(&placed));
+        self.lines.insert(at, placed);
     }
 
     /// The next pair that is complete at stream time `now`; `speaking` says that an
@@ -168,6 +173,21 @@ mod tests {
             .map(|p| p.text)
             .collect();
         assert_eq!(texts, [Some("one".to_string()), Some("two three".into())]);
+    }
+
+    #[test]
+    fn overlapping_lines_do_not_hold_each_other_up() {
+        let mut pairing = Pairing::new(0.5);
+        pairing.line(line(Some((0.0, 9.0)), "all along"), 0.0);
+        pairing.line(line(Some((0.2, 0.8)), "first"), 0.0);
+        pairing.line(line(Some((8.2, 8.8)), "last"), 0.0);
+        pairing.utterance(utterance(0.0, 1.0));
+        pairing.utterance(utterance(4.0, 1.0));
+        pairing.utterance(utterance(8.0, 1.0));
+        let texts: Vec<_> = std::iter::from_fn(|| pairing.next(9.0, false, true))
+            .map(|p| p.text.unwrap_or_default())
+            .collect();
+        assert_eq!(texts, ["first", "all along", "last"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::exam::{Column, Exam, Form, Unjudged, Verdict};
 use super::metrics::Figure;
 use super::table::{Cells, Header};
 use crate::app::analyze::wait;
-use crate::capture::{CaptureError, open_audio};
+use crate::capture::{CaptureError, Channel, open_audio};
 use crate::decision::softmax;
 use crate::model::manifest::{Head, Role};
 use crate::model::{Bundle, Encoded, FusionModel, ModelError};
@@ -188,7 +188,7 @@ impl EmotionExam {
 /// The sound of an item, silence at both ends trimmed; all of it where no speech is
 /// found, since every item of a labelled set must be answered.
 fn sound(path: &Path) -> Result<Vec<f32>, CaptureError> {
-    let mut source = open_audio(path)?;
+    let mut source = open_audio(path, Channel::default())?;
     let mut samples = Vec::new();
     while let Some(chunk) = wait(source.as_mut())? {
         samples.extend(chunk.samples);

@@ -2,10 +2,13 @@
 
 use super::Sound;
 use crate::capture::mic::{Mic, MicCounters, MicState};
-use crate::capture::{AudioChunk, AudioSource, CaptureError, Source, open_audio};
+use crate::capture::notices::{Notice, Notices};
+use crate::capture::{
+    AudioChunk, AudioReport, AudioSource, CaptureError, Channel, Source, open_audio,
+};
 use crate::signal::duration_of;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An open source of sound.
 pub struct Ear {
@@ -13,6 +16,7 @@ pub struct Ear {
     muted: bool,
     /// Sound that came while muted and was thrown away unheard.
     discarded: Duration,
+    notices: Notices,
 }
 
 enum Audio {
@@ -25,28 +29,29 @@ enum Audio {
 }
 
 impl Ear {
-    /// Opens a source. `None` without sound.
+    /// Opens a source, to hear `channel` of it. `None` without sound.
     ///
     /// # Errors
     /// As [`Mic::open`] and [`open_audio`].
-    pub fn open(sound: &Sound) -> Result<Option<Ear>, CaptureError> {
+    pub fn open(sound: &Sound, channel: Channel) -> Result<Option<Ear>, CaptureError> {
         let audio = match sound {
             Sound::None => return Ok(None),
             Sound::Device(name) => {
                 // `default` is the host's choice, no device of that name
-                let mic = Mic::open(Some(name.as_str()).filter(|n| *n != "default"))?;
+                let mic = Mic::open(Some(name.as_str()).filter(|n| *n != "default"), channel)?;
                 let state = mic.state().clone();
                 Audio::Live(Box::new(mic), state)
             }
             Sound::File(path) if path == Path::new("-") || !path.is_file() => {
-                Audio::Pipe(open_audio(path)?)
+                Audio::Pipe(open_audio(path, channel)?)
             }
-            Sound::File(path) => Audio::File(open_audio(path)?),
+            Sound::File(path) => Audio::File(open_audio(path, channel)?),
         };
         Ok(Some(Ear {
             audio,
             muted: false,
             discarded: Duration::ZERO,
+            notices: Notices::default(),
         }))
     }
 
@@ -111,6 +116,20 @@ impl Ear {
         }
     }
 
+    /// What was passed over or is wrong with the sound, when there is news of it.
+    pub fn notice(&mut self, now: Instant) -> Option<Notice> {
+        let report = match &self.audio {
+            // its losses are told with its state
+            Audio::Live(mic, _) => AudioReport {
+                warnings: mic.warnings().to_vec(),
+                not_finite: mic.counters().not_finite,
+                ..AudioReport::default()
+            },
+            Audio::File(source) | Audio::Pipe(source) => source.report(),
+        };
+        self.notices.audio(&report, now)
+    }
+
     /// The microphone's state in words, when it is another than last time.
     pub fn change(&mut self) -> Option<(&'static str, String)> {
         let Audio::Live(mic, last) = &mut self.audio else {
@@ -159,7 +178,9 @@ mod tests {
 
     #[test]
     fn a_muted_file_waits_where_it_is() {
-        let mut ear = Ear::open(&Sound::File(sample())).ok().flatten();
+        let mut ear = Ear::open(&Sound::File(sample()), Channel::Best)
+            .ok()
+            .flatten();
         let ear = ear.as_mut().map(|ear| {
             let before = first(ear);
             ear.mute();
@@ -174,7 +195,9 @@ mod tests {
 
     #[test]
     fn what_a_pipe_brings_while_muted_is_a_gap() {
-        let mut ear = Ear::open(&Sound::File(sample())).ok().flatten();
+        let mut ear = Ear::open(&Sound::File(sample()), Channel::Best)
+            .ok()
+            .flatten();
         let Some(mut ear) = ear.take() else {
             panic!("the sample opens")
         };

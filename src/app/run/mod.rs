@@ -199,6 +199,7 @@ pub(crate) fn sources(
         from = sound(options, config, profile);
     }
     let sources = Sources {
+        channel: config.audio.channel(&name(&from), profile),
         sound: from,
         camera,
         every: config.camera.every(profile),

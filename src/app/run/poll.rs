@@ -12,8 +12,9 @@ use crate::app::queue::Job;
 use crate::board::profile::Profile;
 use crate::board::thermal::Condition;
 use crate::capture::camera::{CameraSpec, Frame};
-use crate::capture::text::{TextLine, open_text};
-use crate::capture::{CaptureError, Source};
+use crate::capture::notices::Notices;
+use crate::capture::text::{TextLine, TextSource, in_order, open_text};
+use crate::capture::{CaptureError, Channel};
 use crate::service::audit::Record;
 use crate::service::metrics::{Counter, Machine};
 use crate::service::progress::Stage;
@@ -34,6 +35,8 @@ const ACCOUNT: Duration = Duration::from_secs(1);
 /// Where everything comes from.
 pub(crate) struct Sources {
     pub sound: Sound,
+    /// Which channel of the sound is heard.
+    pub channel: Channel,
     pub camera: CameraSpec,
     /// Least time between two looks at the camera.
     pub every: Duration,
@@ -67,7 +70,9 @@ pub(super) struct Poller<'a> {
     /// The sources were opened; they are not before consent is given.
     begun: bool,
     ear: Option<Ear>,
-    text: Option<Box<dyn Source<Item = TextLine> + Send>>,
+    text: Option<Box<dyn TextSource>>,
+    /// What has been told of the words.
+    notices: Notices,
     eye: Option<Eye>,
     /// Words for sound that does not wait for them: all of them, read beforehand.
     script: VecDeque<TextLine>,
@@ -107,6 +112,7 @@ impl<'a> Poller<'a> {
             begun: false,
             ear: None,
             text: None,
+            notices: Notices::default(),
             eye: None,
             script: VecDeque::new(),
             sound: name(&sources.sound),
@@ -141,14 +147,19 @@ impl<'a> Poller<'a> {
     }
 
     fn open_all(&mut self) -> Result<(), Error> {
-        self.ear = Ear::open(&self.sources.sound)?;
-        let stdin = self.sources.words.then(|| open_text(Path::new("-")));
-        let mut text = stdin.transpose()?;
+        self.ear = Ear::open(&self.sources.sound, self.sources.channel)?;
+        let mut text = self.sources.words.then(|| open_text(Path::new("-")));
         // a recording plays faster than anyone types, so its words are read first
         let recorded = self.ear.as_ref().is_some_and(Ear::is_recorded);
         if let Some(mut lines) = text.take_if(|_| recorded) {
+            let mut script = Vec::new();
             while let Some(line) = wait(lines.as_mut())? {
-                self.script.push_back(line);
+                script.push(line);
+            }
+            in_order(&mut script);
+            self.script = script.into();
+            if let Some((state, detail)) = self.notices.text(&lines.report(), Instant::now()) {
+                self.herald.say("text", state, detail);
             }
         }
         self.text = text;
@@ -377,6 +388,9 @@ impl<'a> Poller<'a> {
         if let Some((state, detail)) = ear.change() {
             self.herald.source(&self.sound, state, detail);
         }
+        if let Some((state, detail)) = ear.notice(Instant::now()) {
+            self.herald.say(&self.sound, state, detail);
+        }
         match polled {
             Ok(Some(chunk)) => {
                 self.heard = (chunk.start + duration_of(chunk.samples.len() as u64)).as_secs_f64();
@@ -400,7 +414,11 @@ impl<'a> Poller<'a> {
         let Some(text) = self.text.as_mut() else {
             return Ok(false);
         };
-        match text.poll() {
+        let polled = text.poll();
+        if let Some((state, detail)) = self.notices.text(&text.report(), Instant::now()) {
+            self.herald.say("text", state, detail);
+        }
+        match polled {
             // what was said into other ears while muted is nobody's business
             Ok(Some(_)) if self.guard.is_muted() => Ok(true),
             Ok(Some(line)) => {

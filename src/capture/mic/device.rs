@@ -12,8 +12,8 @@ use cpal::{
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::{DeviceInfo, FIRST_RETRY, LAST_RETRY, MicCounters, MicState, Presence, STALL};
-use crate::capture::convert::{Clock, Converter, time_of};
-use crate::capture::{AudioChunk, AudioReport, AudioSource, CaptureError, Source, limits};
+use crate::capture::convert::{Clock, Converter, Unfit, silence_not_finite, time_of};
+use crate::capture::{AudioChunk, AudioReport, AudioSource, CaptureError, Channel, Source, limits};
 use crate::signal::{duration_of, samples_in};
 
 /// Frames per callback to ask for: the default buffer of some boards overruns.
@@ -127,6 +127,7 @@ struct Link {
 /// A live microphone.
 pub struct Mic {
     device: Option<String>,
+    channel: Channel,
     link: Option<Link>,
     state: MicState,
     backoff: Duration,
@@ -143,14 +144,16 @@ pub struct Mic {
 
 impl Mic {
     /// Opens the device with this id (`plughw:1,0`), or whose id or name contains these
-    /// words, or the default one. A device that is busy is waited for.
+    /// words, or the default one; of its channels, `channel` is heard. A device that is busy
+    /// is waited for.
     ///
     /// # Errors
     /// [`CaptureError::Device`] when there is no such device, or it may not or cannot be
-    /// read.
-    pub fn open(device: Option<&str>) -> Result<Self, CaptureError> {
+    /// read, or has no such channel.
+    pub fn open(device: Option<&str>, channel: Channel) -> Result<Self, CaptureError> {
         let mut mic = Self {
             device: device.map(str::to_owned),
+            channel,
             link: None,
             state: MicState::Paused,
             backoff: FIRST_RETRY,
@@ -163,7 +166,7 @@ impl Mic {
             closed: MicCounters::default(),
             report: AudioReport::default(),
         };
-        match connect(mic.device.as_deref()) {
+        match connect(mic.device.as_deref(), channel) {
             Ok(link) => mic.listen(link),
             Err(error) if error.kind() == ErrorKind::DeviceBusy => mic.lose(&error.to_string()),
             Err(error) => return Err(mic.failure(&error)),
@@ -186,6 +189,12 @@ impl Mic {
             counters.dropped_frames += link.shared.dropped.load(Ordering::Relaxed);
         }
         counters
+    }
+
+    /// What is wrong with its sound, one sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.report.warnings
     }
 
     /// Mutes: closes the device, so that nothing at all is read from it.
@@ -236,7 +245,7 @@ impl Mic {
     }
 
     fn reopen(&mut self) -> Result<(), CaptureError> {
-        match connect(self.device.as_deref()) {
+        match connect(self.device.as_deref(), self.channel) {
             Ok(link) => {
                 self.closed.reopened += 1;
                 self.listen(link);
@@ -292,6 +301,9 @@ impl Mic {
             None => return Err(nb::Error::WouldBlock),
         };
         if !samples.is_empty() {
+            let link = self.link.as_mut();
+            let warning = link.and_then(|link| link.converter.warning("microphone"));
+            self.report.warnings.extend(warning);
             return Ok(Some(self.chunk(samples)));
         }
         if let Some(error) = ended {
@@ -350,10 +362,7 @@ impl Link {
             return gap;
         }
         self.read(wanted, scratch);
-        for x in scratch.iter_mut().filter(|x| !x.is_finite()) {
-            *x = 0.0;
-            *not_finite += 1;
-        }
+        *not_finite += silence_not_finite(scratch);
         self.converter.push(scratch, out);
         if ends {
             // What follows is no neighbour of what was: the filter must not mix them.
@@ -392,6 +401,7 @@ impl AudioSource for Mic {
             report.clipped_fraction = link.converter.clipped_fraction();
         }
         let lost = self.counters();
+        report.not_finite = lost.not_finite;
         let mut warn = |count: u64, what: &str| {
             if count > 0 {
                 report.warnings.push(format!("microphone: {count} {what}"));
@@ -410,14 +420,14 @@ impl AudioSource for Mic {
     }
 }
 
-fn connect(wanted: Option<&str>) -> Result<Link, cpal::Error> {
+fn connect(wanted: Option<&str>, channel: Channel) -> Result<Link, cpal::Error> {
     let device = find(wanted)?;
     let supported = device.default_input_config()?;
     let fixed = BufferSize::Fixed(PERIOD);
-    match build(&device, &supported, fixed) {
+    match build(&device, &supported, fixed, channel) {
         // A device may insist on a period of its own.
         Err(error) if error.kind() == ErrorKind::UnsupportedConfig => {
-            build(&device, &supported, BufferSize::Default)
+            build(&device, &supported, BufferSize::Default, channel)
         }
         other => other,
     }
@@ -498,9 +508,8 @@ fn failure(device: Option<&str>, error: &cpal::Error) -> CaptureError {
     let advice = match error.kind() {
         ErrorKind::DeviceNotAvailable => "plug it in, or choose another of `demeanor devices`",
         ErrorKind::PermissionDenied => "add the user to the group `audio`",
-        ErrorKind::UnsupportedConfig | ErrorKind::InvalidInput => {
-            "use its `plughw:` form, which converts"
-        }
+        ErrorKind::UnsupportedConfig => "use its `plughw:` form, which converts",
+        ErrorKind::InvalidInput => "check `channel` in the config's [audio]",
         _ => "check it with `arecord -d 2 test.wav`",
     };
     CaptureError::Device {
@@ -514,24 +523,25 @@ fn build(
     device: &cpal::Device,
     supported: &SupportedStreamConfig,
     buffer_size: BufferSize,
+    channel: Channel,
 ) -> Result<Link, cpal::Error> {
     let config = StreamConfig {
         buffer_size,
         ..supported.config()
     };
     match supported.sample_format() {
-        SampleFormat::I8 => start::<i8>(device, config),
-        SampleFormat::I16 => start::<i16>(device, config),
-        SampleFormat::I24 => start::<cpal::I24>(device, config),
-        SampleFormat::I32 => start::<i32>(device, config),
-        SampleFormat::I64 => start::<i64>(device, config),
-        SampleFormat::U8 => start::<u8>(device, config),
-        SampleFormat::U16 => start::<u16>(device, config),
-        SampleFormat::U24 => start::<cpal::U24>(device, config),
-        SampleFormat::U32 => start::<u32>(device, config),
-        SampleFormat::U64 => start::<u64>(device, config),
-        SampleFormat::F32 => start::<f32>(device, config),
-        SampleFormat::F64 => start::<f64>(device, config),
+        SampleFormat::I8 => start::<i8>(device, config, channel),
+        SampleFormat::I16 => start::<i16>(device, config, channel),
+        SampleFormat::I24 => start::<cpal::I24>(device, config, channel),
+        SampleFormat::I32 => start::<i32>(device, config, channel),
+        SampleFormat::I64 => start::<i64>(device, config, channel),
+        SampleFormat::U8 => start::<u8>(device, config, channel),
+        SampleFormat::U16 => start::<u16>(device, config, channel),
+        SampleFormat::U24 => start::<cpal::U24>(device, config, channel),
+        SampleFormat::U32 => start::<u32>(device, config, channel),
+        SampleFormat::U64 => start::<u64>(device, config, channel),
+        SampleFormat::F32 => start::<f32>(device, config, channel),
+        SampleFormat::F64 => start::<f64>(device, config, channel),
         other => Err(cpal::Error::with_message(
             ErrorKind::UnsupportedConfig,
             format!("it delivers samples of the kind {other}, which are not read"),
@@ -539,18 +549,28 @@ fn build(
     }
 }
 
-fn start<T>(device: &cpal::Device, config: StreamConfig) -> Result<Link, cpal::Error>
+fn start<T>(
+    device: &cpal::Device,
+    config: StreamConfig,
+    channel: Channel,
+) -> Result<Link, cpal::Error>
 where
     T: SizedSample,
     f32: FromSample<T>,
 {
     let (rate, channels) = (config.sample_rate, config.channels);
     let refused = |what: String| cpal::Error::with_message(ErrorKind::UnsupportedConfig, what);
+    let unfit = |unfit: Unfit| {
+        let kind = match unfit {
+            Unfit::Rate(_) => ErrorKind::UnsupportedConfig,
+            Unfit::Channel { .. } => ErrorKind::InvalidInput,
+        };
+        cpal::Error::with_message(kind, unfit.to_string())
+    };
     if channels == 0 || channels > limits::MAX_CHANNELS {
         return Err(refused(format!("it has {channels} channels")));
     }
-    let converter =
-        Converter::new(rate, channels, FULL_SCALE).map_err(|error| refused(error.to_string()))?;
+    let converter = Converter::new(rate, channels, FULL_SCALE, channel).map_err(unfit)?;
     let room = (RING.as_secs_f64() * f64::from(rate)) as usize * usize::from(channels);
     let (producer, samples) = RingBuffer::new(room);
     let (mark_producer, marks) = RingBuffer::new(NOTES);
