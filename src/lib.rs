@@ -52,4 +52,6 @@ pub use vision::Picture;
 #[doc(hidden)]
 pub mod testing {
     pub use crate::app::annotate::{Page, annotate, check};
+    pub use crate::app::eval::count_rows;
+    pub use crate::config::Config;
 }

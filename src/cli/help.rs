@@ -39,6 +39,7 @@ TSV, CSV, JSON). A picture is looked at together with --text.
                      `best` for the one with the voice (the default)
   --history TEXT     an utterance said before; may be given several times, oldest first
   --explain          adds the tokens and frames that speak for the answer
+  --all              judges sound in which nobody seems to speak, too
   --smooth SECONDS   half-life of smoothing over utterances (0: off, the default)
   --unsure-below P   top scores below P are `unsure` (default: the bundle's)
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
@@ -60,6 +61,7 @@ usage: demeanor run --config FILE [OPTIONS]
   --expressions-only the same as --tasks expression: what faces show, no emotion inferred
   --board NAME       board profile; default: the one that the device tree names, else host
   --explain          adds the tokens and frames that speak for the answer
+  --all              judges sound in which nobody seems to speak, too
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
   --threads N        cores that share the large kernels, 1 to 8 (default 1)
   --json             JSON lines even on a terminal

@@ -304,24 +304,28 @@ impl Task {
         Ok(encoded)
     }
 
-    /// A gate lets its first class through: sound that is none of it counts as absent.
+    /// A gate lets its first class through: sound that is none of it counts as absent, unless
+    /// all sounds are asked for.
     fn gate(&self, encoded: &mut Encoded, options: &Options) -> Result<(), ModelError> {
-        if options.all_sounds {
-            return Ok(());
-        }
         for (at, head) in self.manifest.heads.iter().enumerate() {
             if head.kind != "gate" || !encoded.by.contains_key(&Trunk::Speech) {
                 continue;
             }
             let reply = self.ask(at, &encoded.by, Some(&mut encoded.latency))?;
             let passed = reply.scores.first().copied().unwrap_or(1.0);
-            if passed < head.threshold.unwrap_or(0.5) {
+            if passed >= head.threshold.unwrap_or(0.5) {
+                continue;
+            }
+            let class = top(&reply.scores[1..]).and_then(|i| head.labels.get(i + 1));
+            let class = class.map_or("no speech", String::as_str);
+            let outcome = match options.all_sounds {
+                true => "it was judged all the same",
+                false => "it was not judged",
+            };
+            let note = format!("nobody seems to speak (sound of the kind `{class}`): {outcome}");
+            encoded.notes.push(note);
+            if !options.all_sounds {
                 encoded.by.remove(&Trunk::Speech);
-                let heard = top(&reply.scores).and_then(|i| head.labels.get(i));
-                let heard = heard.map_or("no speech", String::as_str);
-                encoded
-                    .notes
-                    .push(format!("the sound is taken for {heard}: it was not judged"));
             }
         }
         Ok(())

@@ -12,13 +12,14 @@ import numpy as np
 from common import manifest
 
 LABELS = ["angry", "happy", "sad", "neutral"]
-VERSION = "1.1.1"
+VERSION = "1.2.0"
 FOLDS = range(5)
-FILES = ["speech.onnx", "text.onnx", "vocab.txt", "fusion.onnx", "fusion-ar.onnx", "fusion-al.onnx"]
+FILES = ["speech.onnx", "text.onnx", "vocab.txt", "fusion.onnx", "fusion-ar.onnx", "fusion-al.onnx", "gate.onnx", "speech-head.onnx"]
 DATA = [
     ("RAVDESS, 20 speakers (speech)", "CC BY-NC-SA 4.0"),
     ("TESS (speech)", "CC BY-NC-ND 4.0"),
     ("EmoDB (speech)", "free for research"),
+    ("clips of no speech and of plain speech, 1,065 of many sources (gate, speech head)", "research; per clip"),
     ("MELD train (text with history)", "GPL-3.0"),
     ("GoEmotions train (text)", "Apache-2.0"),
     ("TweetEval emotion train (text)", "research, terms of SemEval-2018 task 1"),
@@ -28,20 +29,31 @@ DATA = [
     ("Whisper base (teacher, speech)", "MIT"),
 ]
 UNSURE_BELOW = 0.4
+# what stages `gate` and `plain` chose and measured; see ATTEMPTS.md, sections 7 and 8
+GATE = {"labels": ["speech", "human", "other"], "temperature": 1.007, "threshold": 0.4}
+PLAIN_TEMPERATURE = 1.26
+FLOATS = ("fusion", "gate", "speech-head")
 
 
 def precision(name: str, int8: bool) -> str:
     if name == "vocab.txt":
         return "none"
-    return "int8" if int8 and not name.startswith("fusion") else "f32"
+    return "int8" if int8 and not name.startswith(FLOATS) else "f32"
 
 
-def heads(temperature: dict) -> list[dict]:
+def heads(temperature: dict, gated: bool) -> list[dict]:
+    """Bundles of the folds have no gate: they measure the encoders."""
     text, speech, fused = (temperature[name] for name in ("text", "speech", "fused"))
     rows = ["text.tokens", "speech.frames"]
+    voice = [manifest.head("speech-only", ["speech.logits"], temperature=speech)]
+    if gated:
+        voice = [
+            manifest.head("is it speech", ["speech.frames"], "gate.onnx", kind="gate", **GATE),
+            manifest.head("speech-only", ["speech.frames"], "speech-head.onnx", PLAIN_TEMPERATURE),
+        ]
     return [
         manifest.head("text-only", ["text.logits"], temperature=text),
-        manifest.head("speech-only", ["speech.logits"], temperature=speech),
+        *voice,
         manifest.head("score fusion", kind="mean", of=["text-only", "speech-only"], ablation=True),
         manifest.head("A_r only", rows, "fusion-ar.onnx", fused, ablation=True),
         manifest.head("A_l only", rows, "fusion-al.onnx", fused, ablation=True),
@@ -60,12 +72,12 @@ def write_manifest(folder: Path, temperature: dict, int8: bool = True, metrics=(
         "labels": LABELS,
         "speech": {"file": "speech.onnx", "sample_rate": 16000, "mels": 80, "max_seconds": 8.0},
         "text": {"file": "text.onnx", "vocab": "vocab.txt", "max_tokens": 128, "history": 5},
-        "head": heads(temperature),
+        "head": heads(temperature, (folder / "gate.onnx").exists()),
         "late": {"task": "expression", "classes": dict(zip(LABELS, ("anger", "happiness", "sadness", "neutral")))},
         "decision": {"unsure_below": UNSURE_BELOW},
         "eval": {"figures": ["accuracy", "ua", "macro_f1"]},
     }
-    files = [(name, precision(name, int8)) for name in FILES]
+    files = [(name, precision(name, int8)) for name in FILES if (folder / name).exists()]
     manifest.write(folder, about, files, metrics=metrics, data=DATA)
 
 

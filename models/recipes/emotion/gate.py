@@ -65,7 +65,7 @@ def utterances(data, work, binary) -> None:
     found, cut = gate_sounds.sounds(data, work), []
     for first in range(0, len(found), 200):
         part = found[first : first + 200]
-        command = [binary, "analyze", "--json", *(str(sound.path) for sound in part)]
+        command = [binary, "analyze", "--all", "--json", *(str(sound.path) for sound in part)]
         # no check: the exit status is 1 where none of the files holds a voice
         lines = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.splitlines()
         events = [json.loads(line) for line in lines]

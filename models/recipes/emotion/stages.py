@@ -7,6 +7,7 @@ Stages:
   distil    both students with the teachers' soft labels
   export    quantise and write int8 and fp32 encoders of every fold and the final bundle
   fuse      train and write the fusion heads of every fold and the final bundle
+  gate      from the shipped encoder's rows: does anybody speak, and what a voice alone says
   evaluate  `demeanor eval` of every fold and of MELD's dev part
   card      the shipped bundle's manifest and card, from what `evaluate` measured
 """
@@ -15,9 +16,9 @@ import json
 from pathlib import Path
 
 from common.stages import Places
-from emotion import bundle, card, fusion, speech, text
+from emotion import bundle, card, fusion, gate as gates, plain, speech, text
 
-DATA = "folder with ravdess/, tess/, emodb/, text.tar.xz"
+DATA = "folder with ravdess/, tess/, emodb/, nonspeech/, text.tar.xz"
 EVERYONE = [None, *bundle.FOLDS]
 
 
@@ -69,6 +70,18 @@ def fuse(at: Places) -> None:
     fusion.evaluate(at.data, at.work)
 
 
+def gate(at: Places) -> None:
+    work, encoder = at.work / "gate", at.out / "speech.onnx"
+    work.mkdir(exist_ok=True)
+    gates.utterances(at.data, work, at.binary)
+    gates.features(at.data, work, encoder)
+    gates.choose(at.data, work)
+    gates.measure(at.data, work)
+    gates.export(at.data, work, at.out)
+    plain.measure(at.data, work)
+    plain.export(at.data, work, encoder, at.out)
+
+
 def evaluate(at: Places) -> None:
     temperature = card.temperatures(at.work)
     for fold in EVERYONE:
@@ -92,6 +105,7 @@ STAGES = {
     "distil": distil,
     "export": export,
     "fuse": fuse,
+    "gate": gate,
     "evaluate": evaluate,
     "card": write_card,
 }

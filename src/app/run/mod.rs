@@ -70,6 +70,8 @@ pub struct Options {
     pub explain: bool,
     /// Bundle folder; the embedded one when `None`.
     pub models: Option<PathBuf>,
+    /// Sound that is taken for no speech is judged all the same.
+    pub all_sounds: bool,
     /// Workers of the kernels; one when `None`.
     pub threads: Option<usize>,
 }
@@ -98,6 +100,7 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
             explain: options.explain || config.decision.explain,
             forget: config.text.forget,
             voice: config.notice.setting.allows_biometrics(),
+            all_sounds: options.all_sounds,
             threads: options.threads.unwrap_or(1),
             ..session::Options::default()
         },
