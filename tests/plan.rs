@@ -306,6 +306,32 @@ fn what_nothing_of_ours_matches_runs_in_tract_beside_our_steps() {
 }
 
 #[test]
+fn parts_and_values_side_by_side_are_tracts() {
+    let axis = |at: &'static [i64]| [("axis", at)];
+    let onnx = Writer::default()
+        .input("x", &[3, 4, 5])
+        .floats("own", &[3, 2, 5], &noise(30, 4))
+        .longs("from", &[-5])
+        .longs("to", &[i64::MAX])
+        .longs("along", &[1])
+        .longs("rows", &[2, -1, 0])
+        .node("Concat", &["x", "own", "x"], "wide", &axis(&[1]))
+        .node("Slice", &["wide", "from", "to", "along"], "end", &[])
+        .node("Gather", &["end", "rows"], "picked", &axis(&[-1]))
+        .node("Tanh", &["picked"], "y", &[])
+        .finish("y");
+    let (ours, tract) = (open(&onnx, Runner::Ours), open(&onnx, Runner::Tract));
+    assert!(ours.placed().iter().all(|p| p.tract.is_none()));
+    let inputs = [Content::Floats(vec![3, 4, 5], noise(60, 7))];
+    let (a, b) = (
+        ours.run(&inputs).expect("ours"),
+        tract.run(&inputs).expect("tract"),
+    );
+    assert_eq!(a[0].dims, [3, 5, 3]);
+    agree(&a, &b, 0.999_999);
+}
+
+#[test]
 fn a_float_model_runs_in_tract_as_a_whole() {
     let onnx = Writer::default()
         .input("x", &[5, 12])
