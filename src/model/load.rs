@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tract_onnx::pb::{ModelProto, ValueInfoProto};
 use tract_onnx::pb::{tensor_proto::DataType, tensor_shape_proto::dimension, type_proto};
+use tract_onnx::prelude::TVec;
 
 /// What runs a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -418,7 +419,8 @@ impl OnnxFile {
     /// # Errors
     /// The engine's.
     pub fn run_only(&self, inputs: &[Content]) -> Result<(), ModelError> {
-        let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
+        // on the stack: a warm run allocates nothing
+        let given: TVec<Input<'_>> = inputs.iter().map(Content::given).collect();
         let ran = match &*self.0.engine {
             Engine::Plan(plan) => plan.run(&given, self.0.threads, |_| ()),
             Engine::Tract(whole) => whole.run(&given).map(|_| ()).map_err(|e| sentence(&e)),

@@ -9,8 +9,8 @@ use crate::fusion::catalogue::DOMAIN;
 use crate::model::plan::error::PlanError;
 use crate::model::plan::op::{Op, Reading};
 use crate::model::plan::steps::{
-    Binary, BinaryOp, Call, CastInts, DequantiseImage, GatherInts, LayerNorm, QuantiseImage,
-    Reduce, ShapeOf, SliceInts, Softmax, Tanh, Transpose, View,
+    Binary, BinaryOp, Call, CastInts, Concat, DequantiseImage, GatherInts, LayerNorm,
+    QuantiseImage, Reduce, Select, ShapeOf, SliceInts, Softmax, Tanh, Transpose, View,
 };
 
 type Match<'a> = fn(&Matcher<'a>, usize) -> Option<Vec<FusedOp>>;
@@ -41,7 +41,10 @@ const SINGLE: &[(&str, Read)] = &[
     ("DequantizeLinear", DequantiseImage::read),
     ("Div", |op| Binary::read(op, BinaryOp::Div)),
     ("Flatten", View::flatten),
-    ("Gather", GatherInts::read),
+    ("Concat", Concat::read),
+    ("Gather", |op| {
+        GatherInts::read(op).or_else(|| Select::gather(op))
+    }),
     ("Identity", View::identity),
     ("LayerNormalization", LayerNorm::read),
     ("Mul", |op| Binary::read(op, BinaryOp::Mul)),
@@ -50,7 +53,9 @@ const SINGLE: &[(&str, Read)] = &[
     ("ReduceSum", |op| Reduce::read(op, false)),
     ("Reshape", View::reshape),
     ("Shape", ShapeOf::read),
-    ("Slice", SliceInts::read),
+    ("Slice", |op| {
+        SliceInts::read(op).or_else(|| Select::slice(op))
+    }),
     ("Softmax", Softmax::read),
     ("Squeeze", View::squeeze),
     ("Sub", |op| Binary::read(op, BinaryOp::Sub)),

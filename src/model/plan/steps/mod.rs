@@ -7,6 +7,7 @@ mod embed;
 mod float;
 mod linear;
 mod picture;
+mod select;
 mod shape;
 
 pub(super) use attention::Attend;
@@ -18,6 +19,7 @@ pub(super) use float::{
 };
 pub(super) use linear::{LayerNorm, LinearStep, Quantise};
 pub(super) use picture::{AddCodes, DequantiseImage, MaxCodes, Pixels, PoolCodes, QuantiseImage};
+pub(super) use select::{Concat, Select};
 pub(super) use shape::{ShapeOf, SliceInts, View};
 
 use super::step::{Fact, Io, Kind};
