@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use demeanor::capture::camera::{
-    CameraSpec, CameraState, Frame, FrameData, FrameReport, FrameSource, Patience, open_camera,
+    CameraSpec, CameraState, Frame, FrameReport, FrameSource, Patience, open_camera,
 };
 use demeanor::capture::child::{ChildSource, Command, Form};
 use demeanor::capture::images::ImageSource;
@@ -717,9 +717,13 @@ fn ten_thousand_malformed_items_lose_no_good_one() {
         }
     }
     let (frames, report) = piped(stream);
-    let came = frames.unwrap().into_iter();
-    let came = came.filter(|f| matches!(&f.data, FrameData::Encoded(bytes) if *bytes == plain));
-    let came = came.count();
+    let wanted = demeanor::vision::decode(&plain, "plain").unwrap();
+    let is_good = |frame: &Frame| frame.decode().is_ok_and(|seen| seen.rgb() == wanted.rgb());
+    let came = frames
+        .unwrap()
+        .iter()
+        .filter(|frame| is_good(frame))
+        .count();
     println!(
         "{came} of {good} came, {} damaged, {} frames",
         report.damaged, report.frames

@@ -123,7 +123,7 @@ fn png_files() {
     run("png-chunks", &open, |bytes| {
         let mut rest = bytes;
         let mut all = Vec::new();
-        while let Some(((name, length), tail)) = unpacked(rest) {
+        while let Some((name, length, tail)) = unpacked(rest) {
             let (content, tail) = tail.split_at(length.min(tail.len()));
             all.push((name, content.to_vec()));
             rest = tail;
@@ -138,10 +138,10 @@ fn packed(name: [u8; 4], content: &[u8]) -> Vec<u8> {
     [&name[..], &length, content].concat()
 }
 
-fn unpacked(bytes: &[u8]) -> Option<(([u8; 4], usize), &[u8])> {
+fn unpacked(bytes: &[u8]) -> Option<([u8; 4], usize, &[u8])> {
     let (name, rest) = bytes.split_first_chunk::<4>()?;
     let (length, rest) = rest.split_first_chunk::<2>()?;
-    Some(((*name, u16::from_be_bytes(*length).into()), rest))
+    Some((*name, u16::from_be_bytes(*length).into(), rest))
 }
 
 #[test]

@@ -40,7 +40,7 @@ struct Files {
     opened: Instant,
     paths: std::vec::IntoIter<PathBuf>,
     /// The file that is being read.
-    current: Option<(Arc<str>, Cutter<File>)>,
+    current: Option<(Arc<str>, Box<Cutter<File>>)>,
     /// The folder that they were found in; `None` for a file that was named.
     folder: Option<Arc<str>>,
 }
@@ -209,7 +209,7 @@ impl Files {
             };
             let name = name_of(&path);
             match (open(&path, &name), &self.folder) {
-                (Ok(cutter), _) => self.current = Some((name, cutter)),
+                (Ok(cutter), _) => self.current = Some((name, Box::new(cutter))),
                 (Err(error), None) => return Err(error),
                 (Err(error), Some(_)) => {
                     log::info!("skipped: {error}");

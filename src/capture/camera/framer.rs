@@ -220,11 +220,11 @@ impl Framer {
                     let (taken, step) = scanner.advance(rest);
                     let turn = match step {
                         Step::Segment { marker, .. } => {
-                            inside.has_pixels |= marker == jpeg::scan::SOS;
-                            inside.has_index |= marker == jpeg::scan::APP2;
                             let begins = self.at + taken - 4;
                             let before = self.bytes.get(inside.sound..begins).unwrap_or_default();
-                            inside.is_pieced |= is_pieced(before);
+                            inside.is_pieced |= is_pieced(before, inside.has_pixels);
+                            inside.has_pixels |= marker == jpeg::scan::SOS;
+                            inside.has_index |= marker == jpeg::scan::APP2;
                             if scanner.strays() == 0 && !inside.is_pieced {
                                 inside.sound = begins;
                             }
@@ -278,7 +278,10 @@ impl Framer {
             Form::Jpeg(scanner) => scanner.strays() > 0 || !inside.has_pixels,
             Form::Png => !inside.has_pixels,
         };
-        if inside.is_pieced || (is_doubtful && vision::decode(picture, "").is_err()) {
+        let last = self.bytes.get(inside.sound..self.at).unwrap_or_default();
+        let pieced = inside.is_pieced
+            || (matches!(inside.form, Form::Jpeg(_)) && is_pieced(last, inside.has_pixels));
+        if pieced || (is_doubtful && vision::decode(picture, "").is_err()) {
             return self.give_up(inside, self.at);
         }
         let picture = picture.to_vec();
@@ -346,15 +349,15 @@ impl Framer {
 }
 
 /// Whether a picture begins inside of the segment at the beginning of these bytes, and that is
-/// none of those that may hold a thumbnail.
-fn is_pieced(bytes: &[u8]) -> bool {
+/// none of those that may hold a thumbnail: they stand before the pixels.
+fn is_pieced(bytes: &[u8], has_pixels: bool) -> bool {
     let [0xFF, marker, high, low, rest @ ..] = bytes else {
         return false;
     };
     let length = usize::from(u16::from_be_bytes([*high, *low]));
     let content = rest.get(..length).unwrap_or(rest);
-    let holds_notes = matches!(marker, 0xE0..=0xEF | 0xFE) && length > LEAST_THUMBNAIL;
-    !holds_notes && content.windows(START.len()).any(|part| part == START)
+    let is_note = matches!(marker, 0xE0..=0xEF | 0xFE) && length > LEAST_THUMBNAIL;
+    !(is_note && !has_pixels) && content.windows(START.len()).any(|part| part == START)
 }
 
 /// Whether these bytes are a picture's first ones beyond doubt.
