@@ -6,8 +6,11 @@ use crate::board::profile::{self, Format, Line, Profile};
 use crate::capture::CaptureError;
 use crate::capture::camera::CameraSpec;
 use crate::capture::child::{Command, Form};
+use crate::capture::limits;
 use crate::vision::yuv::Layout;
 use serde::Deserialize;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -363,9 +366,9 @@ impl Default for Decision {
 }
 
 /// What a `run` without a notice is told.
-const NO_NOTICE: &str = "has no `[notice]`, and nothing is captured before people are told; add\n\
-    [notice]\nacknowledged = true\npurpose = \"what it is for\"\nsetting = \"public\"  \
-    # or research, medical, safety, workplace, education";
+const NO_NOTICE: &str = "has no `[notice]`, and nothing is captured before people are told; add a \
+    section [notice] with acknowledged = true, purpose = \"what it is for\" and setting = \
+    \"public\" (or research, medical, safety, workplace, education)";
 
 impl Config {
     /// Reads and checks a file.
@@ -373,18 +376,39 @@ impl Config {
     /// # Errors
     /// A file that cannot be read, says something unknown, or lacks the notice.
     pub fn read(path: &Path) -> Result<Config, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::File {
+        let failed = |source| Error::File {
             path: path.into(),
             doing: "read",
             source,
-        })?;
+        };
+        let file = File::open(path).map_err(failed)?;
+        let mut text = String::new();
+        let most = limits::MAX_CONFIG as u64 + 1;
+        file.take(most).read_to_string(&mut text).map_err(failed)?;
+        if text.len() > limits::MAX_CONFIG {
+            return Err(Error::Config {
+                path: path.into(),
+                what: format!(
+                    "is longer than {} MiB, and no config is",
+                    limits::MAX_CONFIG >> 20
+                ),
+            });
+        }
         Config::parse(&text).map_err(|what| Error::Config {
             path: path.into(),
             what,
         })
     }
 
-    fn parse(text: &str) -> Result<Config, String> {
+    /// Understands the text of a file.
+    ///
+    /// # Errors
+    /// In one sentence, what is wrong with it.
+    pub fn parse(text: &str) -> Result<Config, String> {
+        Config::understand(text).map_err(|what| what.replace(['\n', '\r'], " "))
+    }
+
+    fn understand(text: &str) -> Result<Config, String> {
         let table: toml::Table = toml::from_str(text).map_err(|e| e.message().to_string())?;
         if !table.contains_key("notice") {
             return Err(NO_NOTICE.into());
@@ -456,6 +480,28 @@ mod tests {
         assert!(Config::parse(&unsigned).is_err_and(|e| e.contains("people are told")));
         let blank = NOTICE.replace("a demo", " ");
         assert!(Config::parse(&blank).is_err_and(|e| e.contains("notice.purpose")));
+    }
+
+    #[test]
+    fn errors_are_one_line_and_a_config_has_a_size() {
+        for text in [
+            "",
+            "[notice]\nacknowledged = maybe",
+            "a = \"\"\"\nb",
+            "[notice]\nsetting = 1",
+        ] {
+            let error = Config::parse(text).err().unwrap_or_default();
+            assert!(!error.is_empty() && !error.contains('\n'), "{error:?}");
+        }
+        let path = std::env::temp_dir().join(format!("demeanor-config-{}", std::process::id()));
+        std::fs::write(
+            &path,
+            format!("{NOTICE}#{}", "x".repeat(limits::MAX_CONFIG)),
+        )
+        .unwrap();
+        let error = Config::read(&path).unwrap_err().to_string();
+        assert!(error.contains("longer than 1 MiB"), "{error}");
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

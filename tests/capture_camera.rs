@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
+#[path = "support/mutate.rs"]
+mod mutate;
 mod support;
 
 use std::fs;
@@ -537,20 +539,232 @@ fn a_pipe_gives_every_picture_in_it() {
     assert_eq!((report.frames, report.dropped, report.damaged), (3, 0, 1));
 }
 
+/// Multipart answers of web cameras, with and without the server's own header, in the line
+/// ends and orders that there are.
+fn multipart(pictures: &[&[u8]], line: &str, length: bool, header: &str) -> Vec<u8> {
+    let mut out = header.as_bytes().to_vec();
+    for picture in pictures {
+        out.extend(format!("--frame{line}Content-Type: image/jpeg{line}").bytes());
+        if length {
+            out.extend(format!("Content-Length: {}{line}", picture.len()).bytes());
+        }
+        out.extend(line.bytes());
+        out.extend_from_slice(picture);
+        out.extend(line.bytes());
+    }
+    out.extend(format!("--frame--{line}").bytes());
+    out
+}
+
+/// A film as AVI: a header, pictures in chunks, and an index.
+fn avi(pictures: &[&[u8]]) -> Vec<u8> {
+    let mut out = b"RIFF\0\0\0\0AVI LIST\xC0\0\0\0hdrlavih".to_vec();
+    out.extend([0; 0xB4]);
+    out.extend(b"LIST\0\0\0\0movi");
+    for picture in pictures {
+        out.extend(b"00dc");
+        out.extend((picture.len() as u32).to_le_bytes());
+        out.extend_from_slice(picture);
+        out.extend(vec![0; picture.len() % 2]);
+    }
+    out.extend(b"idx1\x10\0\0\0");
+    out.extend([0xFF; 16]);
+    out
+}
+
+/// What a stream holds that a camera, a web server or a program made.
+fn streams() -> Vec<(&'static str, Vec<u8>, usize)> {
+    let read = |name: &str| fs::read(picture(name)).unwrap();
+    let (plain, lossless) = (read("plain.jpg"), read("plain.png"));
+    let open = &plain[..plain.len() - 2];
+    let three = [&plain[..], &plain, &plain];
+    let web = "HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n";
+    vec![
+        ("one after another", three.concat(), 3),
+        ("PNGs", [&lossless[..], &lossless].concat(), 2),
+        ("both", [&plain[..], &lossless, &plain].concat(), 3),
+        ("multipart", multipart(&three, "\r\n", true, ""), 3),
+        ("no lengths", multipart(&three, "\r\n", false, ""), 3),
+        ("short lines", multipart(&three, "\n", true, ""), 3),
+        (
+            "an empty line first",
+            multipart(&three, "\r\n", true, "\r\n"),
+            3,
+        ),
+        (
+            "the server's header",
+            multipart(&three, "\r\n", true, web),
+            3,
+        ),
+        (
+            "PNG parts",
+            multipart(&[&lossless, &lossless], "\r\n", true, ""),
+            2,
+        ),
+        ("no ends", [open, open, open].concat(), 3),
+        (
+            "parts without ends",
+            multipart(&[open, open, open], "\r\n", true, ""),
+            3,
+        ),
+        (
+            "no ends, short lines",
+            multipart(&[open, open], "\n", false, ""),
+            2,
+        ),
+        (
+            "padding",
+            [&plain[..], &[0; 999], &plain, b"\r\n"].concat(),
+            2,
+        ),
+        ("AVI", avi(&three), 3),
+        ("AVI without ends", avi(&[open, &plain, open]), 3),
+    ]
+}
+
+#[test]
+fn a_file_and_a_pipe_give_the_same_pictures() {
+    let folder = Folder::new();
+    for (what, bytes, count) in streams() {
+        let path = folder.file("film.mjpg", &bytes);
+        let mut source = ImageSource::open(Path::new(&path)).unwrap();
+        let of_file = everything(&mut source).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let (of_pipe, report) = piped(bytes);
+        let of_pipe = of_pipe.unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!((of_pipe.len(), report.damaged), (count, 0), "{what}");
+        assert_eq!(source.report().damaged, 0, "{what}");
+        let data = |frames: &[Frame]| frames.iter().map(|f| f.data.clone()).collect::<Vec<_>>();
+        assert_eq!(data(&of_file), data(&of_pipe), "{what}");
+        for frame in of_pipe {
+            assert_eq!(frame.decode().unwrap().width(), 48, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_program_may_write_any_of_these() {
+    let folder = Folder::new();
+    for (what, bytes, count) in streams() {
+        let path = folder.file("film", &bytes);
+        let mut source = shell(&format!("cat {path}"), Form::Mjpeg);
+        // the last one may lack an end that only the end of the stream tells
+        until(|| {
+            let report = source.report();
+            (report.restarts > 0 || report.dropped + 1 >= count as u64).then_some(())
+        });
+        assert_eq!(frame(&mut source).decode().unwrap().width(), 48, "{what}");
+        assert_eq!(source.report().damaged, 0, "{what}");
+    }
+}
+
+#[test]
+fn a_stream_may_begin_anywhere_in_a_picture() {
+    let plain = fs::read(picture("plain.jpg")).unwrap();
+    for from in (1..plain.len()).step_by(37) {
+        let (frames, report) = piped([&plain[from..], &plain, &plain].concat());
+        assert_eq!(frames.unwrap().len(), 2, "from {from}");
+        assert_eq!(report.damaged, 0, "from {from}");
+    }
+}
+
+#[test]
+fn a_photograph_is_one_picture_whatever_follows_it() {
+    let folder = Folder::new();
+    let plain = fs::read(picture("plain.jpg")).unwrap();
+    for trailer in [
+        &b"\0\0\0\x18ftypmp42"[..],
+        &[0; 5000],
+        &[0xFF; 700],
+        b"\xFF\xD8\xFF",
+    ] {
+        let path = folder.file("photo.jpg", [&plain, trailer].concat());
+        let mut source = ImageSource::open(Path::new(&path)).unwrap();
+        assert_eq!(everything(&mut source).unwrap().len(), 1);
+        assert_eq!(source.report().damaged, 0, "{trailer:?}");
+    }
+    // pictures inside of what is no film are none of ours
+    for (name, head) in [
+        ("thumbs.db", &b"\xD0\xCF\x11\xE0"[..]),
+        ("a.psd", b"8BPS\0\x01"),
+    ] {
+        let path = folder.file(name, [head, &[7; 600], &plain].concat());
+        let mut source = ImageSource::open(Path::new(&path)).unwrap();
+        let error = everything(&mut source).unwrap_err().to_string();
+        assert!(error.contains("no picture of a known kind"), "{error}");
+    }
+}
+
+/// Ten thousand items that are no pictures among pictures that are: these come through, the
+/// others are counted, and the stream goes on. A few good ones may be lost where a piece of
+/// another ends in a segment's header and takes their first bytes for its own.
+#[test]
+fn ten_thousand_malformed_items_end_no_stream() {
+    let plain = fs::read(picture("plain.jpg")).unwrap();
+    let lossless = fs::read(picture("plain.png")).unwrap();
+    // another one, for pieces of the others may happen to make a whole
+    let whole_one = fs::read(picture("sampled420.jpg")).unwrap();
+    let mut random = mutate::Rng(0x5eed_0009);
+    let (mut stream, mut good) = (Vec::new(), 0);
+    for item in 0..10_000 {
+        let whole = if item % 3 == 0 { &lossless } else { &plain };
+        match random.below(5) {
+            0 => stream.extend_from_slice(&whole[..random.below(whole.len() - 24)]),
+            1 => stream.extend_from_slice(&whole[random.below(whole.len()) + 1..]),
+            2 => stream.extend(mutate::mutate(&whole[..whole.len() / 2], &mut random)),
+            3 => stream.extend((0..random.below(300)).map(|_| random.next() as u8)),
+            _ => stream.extend(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"),
+        }
+        if item % 10 == 9 {
+            stream.extend_from_slice(&whole_one);
+            good += 1;
+        }
+    }
+    let (frames, report) = piped(stream);
+    let wanted = demeanor::vision::decode(&whole_one, "good").unwrap();
+    let is_good = |frame: &Frame| frame.decode().is_ok_and(|seen| seen.rgb() == wanted.rgb());
+    let came = frames
+        .unwrap()
+        .iter()
+        .filter(|frame| is_good(frame))
+        .count();
+    println!(
+        "{came} of {good} came, {} damaged, {} frames",
+        report.damaged, report.frames
+    );
+    assert!(came * 100 >= good * 98, "{came} of {good}");
+    assert!(report.damaged > 1000, "{}", report.damaged);
+}
+
 #[test]
 fn a_pipe_may_hold_one_png_or_nothing_of_use() {
     let (frames, _) = piped(fs::read(picture("plain.png")).unwrap());
     let frames = frames.unwrap();
     assert_eq!(frames.len(), 1);
     frames.into_iter().next().unwrap().decode().unwrap();
+    let page = b"<html>401 Unauthorized</html>".to_vec();
     for (bytes, words) in [
         (b"GIF89a".to_vec(), "this is GIF"),
         (Vec::new(), "it is empty"),
-        (fs::read(picture("cut-data.jpg")).unwrap(), "is cut"),
+        (b"\0\0\0\x01\x67\x42\0\x1E".to_vec(), "H.264"),
+        (
+            b"\x47\x40\x11\x10\0\x42\xF0\x25".to_vec(),
+            "transport stream",
+        ),
+        (page, "web page"),
+        (vec![b'x'; 5 << 20], "no picture of a known kind"),
     ] {
-        let error = piped(bytes).0.unwrap_err().to_string();
-        assert!(error.contains(words), "{error}");
+        let error = piped(bytes).0.unwrap_err();
+        assert!(matches!(error, CaptureError::NoStream { .. }), "{error}");
+        let error = error.to_string();
+        assert!(
+            error.contains(words) && error.contains("--codec mjpeg"),
+            "{error}"
+        );
     }
+    // the only picture that there is comes as it is, and the decoder says what is wrong
+    let frames = piped(fs::read(picture("cut-data.jpg")).unwrap()).0.unwrap();
+    let error = frames[0].decode().unwrap_err().to_string();
+    assert!(frames.len() == 1 && error.contains("is cut"), "{error}");
 }
 
 #[test]

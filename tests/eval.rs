@@ -176,6 +176,64 @@ fn ogg_opus_is_read() {
 }
 
 #[test]
+fn tables_of_every_spreadsheet_are_read() {
+    let folder = Folder::new();
+    let table = "id,audio,text,label\n1,,\"I am happy, so happy\",happy\n2,,I am sad,sad\n";
+    let semicolons = "\u{feff}id;audio;text;label\r\n1;;I am happy, so happy;happy\r\n2;;I am sad;sad\r\n;;;\r\n";
+    let wide = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    let report = |name: &str, bytes: &[u8]| {
+        let ran = eval(&["--data", &folder.file(name, bytes), "--json"]);
+        let report: Value = serde_json::from_str(ran.out.trim()).expect(&ran.err);
+        (report["n"].clone(), report["metrics"].clone(), ran.err)
+    };
+    let wanted = report("comma.csv", table.as_bytes());
+    assert_eq!(wanted.0, 2);
+    for (name, bytes) in [
+        ("semicolons.csv", semicolons.as_bytes().to_vec()),
+        (
+            "said.csv",
+            format!("sep=;\r\n{}", &semicolons[3..]).into_bytes(),
+        ),
+        ("tabs.tsv", semicolons.replace(';', "\t").into_bytes()),
+        ("unicode.txt", wide(&semicolons.replace(';', "\t"))),
+        ("unmarked.csv", wide(&semicolons[3..])),
+    ] {
+        assert_eq!(report(name, &bytes), wanted, "{name}");
+    }
+}
+
+#[test]
+fn no_row_of_a_table_is_lost_without_a_word() {
+    let folder = Folder::new();
+    let head = "id,text,label\n1,I am happy,happy\n";
+    let surplus = folder.file("a.csv", format!("{head}2,so, so,sad\n3,short\n"));
+    let ran = eval(&["--data", &surplus]);
+    assert!(
+        ran.out.contains("\"more cells than columns\" 1"),
+        "{}",
+        ran.out
+    );
+    assert!(ran.err.contains("line 4 has fewer cells"), "{}", ran.err);
+    let swallowed = folder.file(
+        "b.csv",
+        format!("{head}2,\"so,sad\n3,well,sad\n4,\"no\",sad\n"),
+    );
+    let ran = eval(&["--data", &swallowed]);
+    assert!(
+        ran.err
+            .contains("line 3 has a cell that holds what looks like rows"),
+        "{}",
+        ran.err
+    );
+    let open = folder.file("c.csv", format!("{head}2,\"so,sad\n3,well,sad\n"));
+    eval(&["--data", &open]).is_error("line 3 is never closed");
+    let workbook = folder.file("d.xlsx", b"PK\x03\x04\x14\0\x06\0\x08\0");
+    eval(&["--data", &workbook]).is_error("workbook");
+    let other = folder.file("e.csv", "id;words;mood\n1;a;b\n");
+    eval(&["--data", &other]).is_error("it names `id`, `words`, `mood`, parted by semicolons");
+}
+
+#[test]
 fn a_table_that_is_none_is_explained() {
     let folder = Folder::new();
     let missing = folder.path("no.csv");

@@ -200,6 +200,56 @@ fn a_picture_may_come_through_a_pipe() {
     assert_eq!(ran.events()[0]["modality"], "speech");
 }
 
+/// A film of pictures that lack their ends, as a web camera sends it.
+fn film() -> Vec<u8> {
+    let face = fs::read(picture("face.jpg")).unwrap();
+    let open = &face[..face.len() - 2];
+    let part = b"--frame\r\nContent-Type: image/jpeg\r\n\r\n";
+    // the end of a picture whose beginning nobody saw comes first
+    let half = &face[face.len() / 2..];
+    [
+        half, b"\r\n", part, open, b"\r\n", part, open, b"\r\n", part, open,
+    ]
+    .concat()
+}
+
+#[test]
+fn every_picture_of_a_film_is_looked_at_by_name_and_by_pipe() {
+    let folder = Folder::new();
+    let path = folder.file("film.mjpg", film());
+    let named = demeanor(&["analyze", &path, "--expressions-only"]);
+    let piped = demeanor_with(&["analyze", "-", "--expressions-only"], &film());
+    for ran in [named, piped] {
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        assert_eq!(ran.events().len(), 3, "{}", ran.err);
+    }
+}
+
+#[test]
+fn a_camera_on_standard_input_may_begin_anywhere() {
+    let folder = Folder::new();
+    let config = config(&folder, "public", "every = 0.0");
+    let args = [
+        "run",
+        "--config",
+        &config,
+        "--camera",
+        "-",
+        "--expressions-only",
+    ];
+    let ran = demeanor_with(&args, &film());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(!of(&ran.events(), "expression").is_empty(), "{}", ran.out);
+    // what is no film is told how to become one
+    let args = ["run", "--config", &config, "--camera", "-"];
+    let ran = demeanor_with(
+        &args,
+        b"\0\0\0\x01\x67\x64\0\x1F\xAC\x2C\xA4\x02\x80\xF6\xC0\x44",
+    );
+    ran.is_error("H.264");
+    assert!(ran.err.contains("--codec mjpeg"), "{}", ran.err);
+}
+
 #[test]
 fn tasks_are_chosen_by_name() {
     let words = [

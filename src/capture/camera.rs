@@ -4,14 +4,16 @@
 //! looks at costs nothing. Live sources keep the newest frame alone and count those that
 //! nobody fetched; files and pipes deliver every frame.
 
+pub(super) mod framer;
 pub(super) mod live;
-pub(super) mod mjpeg;
+mod losses;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use live::Patience;
+pub(super) use losses::Losses;
 
 use super::child::{ChildSource, Command};
 use super::images::ImageSource;

@@ -188,7 +188,10 @@ impl Device for Running {
             return Err("it has no output".to_owned());
         };
         match stdout.read(&mut self.buffer) {
-            Ok(0) => Err(self.obituary()),
+            Ok(0) => {
+                self.assembler.finish(out);
+                Err(self.obituary())
+            }
             Ok(read) => {
                 let bytes = self.buffer.get(..read).unwrap_or_default();
                 self.assembler.push(bytes, out)

@@ -1,11 +1,14 @@
 //! Files that may be recordings or pictures, told apart by what they hold.
 
-use super::images::ImageSource;
+use super::images::{self, ImageSource};
 use super::{AudioSource, CaptureError, open_audio, open_reader};
 use crate::vision::Kind;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+
+/// Bytes of standard input that are searched for a picture when nothing else is known of it.
+const AHEAD: usize = 64 << 10;
 
 /// Endings of pictures, for files whose content says nothing.
 const PICTURES: [&str; 9] = [
@@ -50,8 +53,10 @@ fn is_picture(path: &Path) -> Result<bool, CaptureError> {
     let ending = ending.to_ascii_lowercase();
     Ok(match Kind::of(&head) {
         Kind::Jpeg | Kind::Png => true,
+        _ if is_sound(&head) => false,
+        Kind::Unknown(_) if images::is_film(path, &head) => true,
         // an empty or foreign file is what its name says, and will be refused as such
-        Kind::Foreign(_) => !is_sound(&head) && PICTURES.contains(&ending.as_str()),
+        Kind::Foreign(_) | Kind::Unknown(_) => PICTURES.contains(&ending.as_str()),
     })
 }
 
@@ -62,14 +67,45 @@ fn is_sound(head: &[u8]) -> bool {
 fn of_stdin() -> Result<Either, CaptureError> {
     let name = "standard input";
     let mut head = Vec::new();
-    let limit = Kind::HEAD as u64;
-    let read = io::stdin().take(limit).read_to_end(&mut head);
-    read.map_err(|e| CaptureError::read(name, e))?;
-    let picture = matches!(Kind::of(&head), Kind::Jpeg | Kind::Png);
+    let failed = |e| CaptureError::read(name, e);
+    let more = |head: &mut Vec<u8>, most: usize| {
+        let read = io::stdin().take(most as u64).read_to_end(head);
+        read.map_err(failed)
+    };
+    more(&mut head, Kind::HEAD)?;
+    let picture = match Kind::of(&head) {
+        Kind::Jpeg | Kind::Png => true,
+        _ if is_known_sound(&head) => false,
+        Kind::Foreign(_) => true,
+        Kind::Unknown(_) if images::holds_parts(&head) => true,
+        // half a picture, and whole ones behind it?
+        Kind::Unknown(_) => {
+            more(&mut head, AHEAD)?;
+            head.windows(3).any(|bytes| bytes == [0xFF, 0xD8, 0xFF])
+        }
+    };
     let whole = Box::new(io::Cursor::new(head).chain(io::stdin()));
     if picture {
         let source = ImageSource::pipe(name.into(), || Ok(whole));
         return Ok(Either::Pictures(source));
     }
     open_reader(whole, name.to_owned(), None).map(Either::Sound)
+}
+
+/// Whether this is sound, of a kind that is read or is refused by its name.
+fn is_known_sound(head: &[u8]) -> bool {
+    let is_tagged = [
+        &b"ID3"[..],
+        b"fLaC",
+        b"FORM",
+        b".snd",
+        b"RF64",
+        b"BW64",
+        b"RIFX",
+        b"#!AMR",
+    ]
+    .iter()
+    .any(|tag| head.starts_with(tag));
+    let is_m4a = head.get(4..11) == Some(b"ftypM4A");
+    is_sound(head) || is_tagged || is_m4a || matches!(head, [0xFF, 0xF1..=0xF3 | 0xF9..=0xFB, ..])
 }

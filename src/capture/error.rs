@@ -109,6 +109,25 @@ pub enum CaptureError {
         /// What it is.
         what: String,
     },
+    /// A picture of a kind that is read, in a form that is not.
+    #[error("{name}: {what}, which is not read; save it again as an ordinary JPEG or as PNG")]
+    PictureUnread {
+        /// The file or stream.
+        name: String,
+        /// What is special about it.
+        what: String,
+    },
+    /// A live stream of something else than pictures that are read here.
+    #[error(
+        "{name}: {what}, and a stream of JPEG or PNG pictures is wanted; make the program write \
+         MJPEG: `--codec mjpeg` of rpicam-vid, `-f mjpeg` of ffmpeg"
+    )]
+    NoStream {
+        /// The stream.
+        name: String,
+        /// What it is.
+        what: String,
+    },
     /// A picture whose end is missing.
     #[error("{name}: the picture is cut: its end is missing; copy or take it again")]
     PictureCut {
@@ -137,6 +156,24 @@ pub enum CaptureError {
         width: u32,
         /// Its rows.
         height: u32,
+    },
+    /// A picture that there is no memory for.
+    #[error(
+        "{name}: {width} × {height} pixels take {} MiB of memory and {} MiB are left; make it \
+         smaller with `ffmpeg -i IN -vf scale=1280:-2 OUT.jpg`",
+        .wanted >> 20, .left >> 20
+    )]
+    PictureMemory {
+        /// The file or stream.
+        name: String,
+        /// Its columns.
+        width: u32,
+        /// Its rows.
+        height: u32,
+        /// Bytes that decoding takes.
+        wanted: u64,
+        /// Bytes that may be taken.
+        left: u64,
     },
     /// A folder without a picture.
     #[error("{name}: there is no JPEG or PNG file in this folder; sub-folders are not looked into")]

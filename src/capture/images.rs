@@ -1,5 +1,12 @@
-//! Pictures from files, folders and pipes, one frame each, none of them lost.
+//! Pictures from files, folders and pipes, none of them lost.
+//!
+//! A file and a pipe with the same bytes give the same pictures: all of a film of JPEGs or
+//! PNGs one after another, of a multipart stream or of Motion JPEG in AVI. They differ in what
+//! a fault means. A named file that holds no picture is refused, and one whose only picture is
+//! damaged is handed over to be refused by the decoder; a stream is searched for the next
+//! picture, whatever it begins with, and what is damaged in it is counted and told.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -8,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::background::Background;
-use super::camera::mjpeg::Framer;
-use super::camera::{CameraState, Frame, FrameData, FrameReport, FrameSource, name_of};
+use super::camera::framer::Framer;
+use super::camera::{CameraState, Frame, FrameData, FrameReport, FrameSource, Losses, name_of};
 use super::{CaptureError, Source, limits};
 use crate::vision::Kind;
 
@@ -32,14 +39,16 @@ enum Inner {
 struct Files {
     opened: Instant,
     paths: std::vec::IntoIter<PathBuf>,
+    /// The file that is being read.
+    current: Option<(Arc<str>, Box<Cutter<File>>)>,
     /// The folder that they were found in; `None` for a file that was named.
     folder: Option<Arc<str>>,
 }
 
 impl ImageSource {
     /// Opens a picture file, a folder of them in the order of their names (sub-folders are
-    /// left out), a pipe, or standard input as `-`. A pipe may hold one picture or JPEGs one
-    /// after another; it is read by a thread of its own.
+    /// left out), a pipe, or standard input as `-`. Files and pipes may hold one picture or many
+    /// one after another; a pipe is read by a thread of its own.
     ///
     /// # Errors
     /// [`CaptureError::Open`] when there is no such file or it may not be read,
@@ -82,6 +91,7 @@ impl ImageSource {
             inner: Inner::Files(Files {
                 opened: Instant::now(),
                 paths: paths.into_iter(),
+                current: None,
                 folder,
             }),
             ended: false,
@@ -174,16 +184,32 @@ fn listing(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 impl Files {
     fn next(&mut self, report: &mut FrameReport) -> Result<Option<Frame>, CaptureError> {
-        for path in self.paths.by_ref() {
-            let name = name_of(&path);
-            match (read(&path, &name), &self.folder) {
-                (Ok(bytes), _) => {
-                    return Ok(Some(Frame {
-                        at: self.opened.elapsed(),
-                        name,
-                        data: FrameData::Encoded(bytes),
-                    }));
+        loop {
+            if let Some((name, cutter)) = &mut self.current {
+                let picture = cutter.next();
+                cutter.losses.settle(name, report);
+                match picture? {
+                    Some(bytes) => {
+                        return Ok(Some(Frame {
+                            at: self.opened.elapsed(),
+                            name: Arc::clone(name),
+                            data: FrameData::Encoded(bytes),
+                        }));
+                    }
+                    None => self.current = None,
                 }
+            }
+            let Some(path) = self.paths.next() else {
+                return match &self.folder {
+                    Some(folder) if report.frames == 0 => Err(CaptureError::NoPictures {
+                        name: folder.to_string(),
+                    }),
+                    _ => Ok(None),
+                };
+            };
+            let name = name_of(&path);
+            match (open(&path, &name), &self.folder) {
+                (Ok(cutter), _) => self.current = Some((name, Box::new(cutter))),
                 (Err(error), None) => return Err(error),
                 (Err(error), Some(_)) => {
                     log::info!("skipped: {error}");
@@ -191,53 +217,167 @@ impl Files {
                 }
             }
         }
-        match &self.folder {
-            Some(folder) if report.frames == 0 => Err(CaptureError::NoPictures {
-                name: folder.to_string(),
-            }),
-            _ => Ok(None),
-        }
     }
 }
 
-/// The bytes of a file that is a picture, as far as its first ones tell.
-fn read(path: &Path, name: &str) -> Result<Vec<u8>, CaptureError> {
+/// A file that holds pictures, as far as its beginning tells.
+fn open(path: &Path, name: &Arc<str>) -> Result<Cutter<File>, CaptureError> {
     let file = File::open(path).map_err(|source| CaptureError::Open {
-        name: name.to_owned(),
+        name: name.to_string(),
         source,
     })?;
-    let (mut file, mut bytes) = (file, Vec::new());
-    take(&mut file, Kind::HEAD, &mut bytes, name)?;
-    if let Kind::Foreign(what) = Kind::of(&bytes) {
-        return Err(CaptureError::no_picture(name, what));
+    let mut cutter = Cutter::new(Arc::clone(name), file, Fault::Refused)?;
+    let is_film = match Kind::of(&cutter.head) {
+        Kind::Jpeg | Kind::Png => true,
+        Kind::Foreign(_) => false,
+        Kind::Unknown(_) => is_film(path, &cutter.head),
+    };
+    if !is_film {
+        return Err(cutter.no_picture());
     }
-    take_all(&mut file, &mut bytes, name)?;
-    Ok(bytes)
+    // a film may turn out to hold none
+    cutter.fill()?;
+    Ok(cutter)
 }
 
-/// Reads up to `most` more bytes.
-fn take(
-    reader: &mut (impl Read + ?Sized),
-    most: usize,
-    bytes: &mut Vec<u8>,
-    name: &str,
-) -> Result<(), CaptureError> {
-    let read = reader.take(most as u64).read_to_end(bytes);
-    read.map(drop).map_err(|e| CaptureError::read(name, e))
+/// Whether a file that does not begin with a picture may hold some further in: by its name, or
+/// as the answer of a web server or Motion JPEG in AVI. Others hold previews at best, which
+/// are not what they are looked at for.
+pub(super) fn is_film(path: &Path, head: &[u8]) -> bool {
+    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+    ending == "mjpg" || ending == "mjpeg" || holds_parts(head)
 }
 
-/// Reads the rest, unless it is beyond [`limits::MAX_PICTURE_BYTES`].
-fn take_all(
-    reader: &mut (impl Read + ?Sized),
-    bytes: &mut Vec<u8>,
-    name: &str,
-) -> Result<(), CaptureError> {
-    take(reader, limits::MAX_PICTURE_BYTES, bytes, name)?;
-    if bytes.len() > limits::MAX_PICTURE_BYTES {
-        let what = format!("it is longer than {} MiB", limits::MAX_PICTURE_BYTES >> 20);
-        return Err(CaptureError::picture(name, what));
+/// Whether these are the first bytes of a multipart stream, of a web server's whole answer, or
+/// of AVI.
+pub(super) fn holds_parts(head: &[u8]) -> bool {
+    let text = head.trim_ascii_start();
+    let is_avi = head.starts_with(b"RIFF") && head.get(8..12) == Some(b"AVI ");
+    is_avi
+        || [&b"--"[..], b"HTTP/", b"Content-"]
+            .iter()
+            .any(|word| text.starts_with(word))
+}
+
+/// What a fault means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// A file is refused.
+    Refused,
+    /// A stream goes on.
+    PassedOver,
+}
+
+/// Cuts what a reader holds into pictures.
+struct Cutter<R> {
+    name: Arc<str>,
+    reader: R,
+    fault: Fault,
+    /// The first bytes, which tell what it is.
+    head: Vec<u8>,
+    framer: Framer,
+    ready: VecDeque<Vec<u8>>,
+    piece: Vec<u8>,
+    ended: bool,
+    losses: Losses,
+}
+
+impl<R: Read> Cutter<R> {
+    fn new(name: Arc<str>, mut reader: R, fault: Fault) -> Result<Self, CaptureError> {
+        let mut head = Vec::new();
+        let read = (&mut reader).take(Kind::HEAD as u64).read_to_end(&mut head);
+        read.map_err(|e| CaptureError::read(&name, e))?;
+        let mut cutter = Self {
+            name,
+            reader,
+            fault,
+            framer: Framer::new(),
+            ready: VecDeque::new(),
+            piece: vec![0; PIECE],
+            ended: false,
+            losses: Losses::default(),
+            head,
+        };
+        let ready = &mut cutter.ready;
+        cutter
+            .framer
+            .push(&cutter.head, |picture| ready.push_back(picture));
+        Ok(cutter)
     }
-    Ok(())
+
+    /// The next picture; `None` at the end.
+    fn next(&mut self) -> Result<Option<Vec<u8>>, CaptureError> {
+        self.fill()?;
+        Ok(self.ready.pop_front())
+    }
+
+    /// Reads until a picture is ready or there is none any more.
+    fn fill(&mut self) -> Result<(), CaptureError> {
+        while self.ready.is_empty() && !self.ended {
+            let read = match self.reader.read(&mut self.piece) {
+                Ok(0) => return self.finish(),
+                Ok(read) => read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(CaptureError::read(&self.name, e)),
+            };
+            let bytes = self.piece.get(..read).unwrap_or_default();
+            let ready = &mut self.ready;
+            self.framer.push(bytes, |picture| ready.push_back(picture));
+            self.losses.add(self.framer.take_damaged());
+            if self.framer.garbage() > limits::MAX_GARBAGE {
+                self.endure()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides about a long stretch without a picture: behind the pictures of a file there may
+    /// be anything, a stream that had some is waited for, and one that had none has none.
+    fn endure(&mut self) -> Result<(), CaptureError> {
+        match (self.framer.has_any(), self.fault) {
+            (true, Fault::Refused) => self.ended = true,
+            (true, Fault::PassedOver) => {}
+            (false, _) => return Err(self.no_picture()),
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), CaptureError> {
+        self.ended = true;
+        let ready = &mut self.ready;
+        let spoilt = self.framer.finish(|picture| ready.push_back(picture));
+        self.losses.add(self.framer.take_damaged());
+        if self.framer.has_any() {
+            return Ok(());
+        }
+        // the decoder says what is wrong with the only picture that there is
+        match spoilt {
+            Some(picture) => {
+                self.losses.forgive();
+                self.ready.push_back(picture);
+                Ok(())
+            }
+            None => Err(self.no_picture()),
+        }
+    }
+
+    fn no_picture(&self) -> CaptureError {
+        let what = match Kind::of(&self.head) {
+            Kind::Foreign(what) | Kind::Unknown(what) => what,
+            Kind::Jpeg | Kind::Png => {
+                return CaptureError::PictureCut {
+                    name: self.name.to_string(),
+                };
+            }
+        };
+        match self.fault {
+            Fault::Refused => CaptureError::no_picture(&self.name, what),
+            Fault::PassedOver => CaptureError::NoStream {
+                name: self.name.to_string(),
+                what: what.to_owned(),
+            },
+        }
+    }
 }
 
 /// The reading thread of a pipe.
@@ -254,78 +394,26 @@ impl Pipe {
     where
         F: FnOnce() -> io::Result<Box<dyn Read + Send>>,
     {
-        let mut reader = open().map_err(|source| CaptureError::Open {
+        let reader = open().map_err(|source| CaptureError::Open {
             name: self.name.to_string(),
             source,
         })?;
-        let mut head = Vec::new();
-        take(&mut reader, Kind::HEAD, &mut head, &self.name)?;
-        match Kind::of(&head) {
-            Kind::Jpeg => self.stream(head, &mut reader, sender),
-            Kind::Png => {
-                take_all(&mut reader, &mut head, &self.name)?;
-                let _ = sender.send(Ok(self.frame(head)));
-                Ok(())
-            }
-            Kind::Foreign(what) => Err(CaptureError::no_picture(&self.name, what)),
+        let mut cutter = Cutter::new(Arc::clone(&self.name), reader, Fault::PassedOver)?;
+        if let Kind::Foreign(_) = Kind::of(&cutter.head) {
+            return Err(cutter.no_picture());
         }
-    }
-
-    fn frame(&self, bytes: Vec<u8>) -> Frame {
-        Frame {
-            at: self.opened.elapsed(),
-            name: Arc::clone(&self.name),
-            data: FrameData::Encoded(bytes),
-        }
-    }
-
-    /// JPEGs one after another. A damaged one is passed over, unless there is no other.
-    fn stream(
-        &self,
-        head: Vec<u8>,
-        reader: &mut dyn Read,
-        sender: &Sender,
-    ) -> Result<(), CaptureError> {
-        let (mut framer, mut piece) = (Framer::new(), vec![0; PIECE]);
-        let (mut any, mut heard) = (false, true);
-        let mut push = |bytes: &[u8]| {
-            framer.push(bytes, |picture| {
-                any = true;
-                heard &= sender.send(Ok(self.frame(picture))).is_ok();
-            });
-            lock(&self.report).damaged += framer.take_damaged();
-            (heard, framer.garbage())
-        };
-        push(&head);
         loop {
-            let read = match reader.read(&mut piece) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(CaptureError::read(&self.name, e)),
+            let picture = cutter.next();
+            cutter.losses.settle(&self.name, &mut lock(&self.report));
+            let Some(bytes) = picture? else { return Ok(()) };
+            let frame = Frame {
+                at: self.opened.elapsed(),
+                name: Arc::clone(&self.name),
+                data: FrameData::Encoded(bytes),
             };
-            match push(piece.get(..read).unwrap_or_default()) {
-                (true, 0..=limits::MAX_GARBAGE) => {}
-                (true, _) => return Err(self.garbage()),
-                (false, _) => return Ok(()),
+            if sender.send(Ok(frame)).is_err() {
+                return Ok(());
             }
         }
-        if framer.is_inside() {
-            lock(&self.report).damaged += 1;
-        }
-        if any {
-            return Ok(());
-        }
-        Err(CaptureError::PictureCut {
-            name: self.name.to_string(),
-        })
-    }
-
-    fn garbage(&self) -> CaptureError {
-        let size = limits::MAX_GARBAGE >> 20;
-        CaptureError::picture(
-            &self.name,
-            format!("{size} MiB in a row hold no whole JPEG picture"),
-        )
     }
 }

@@ -26,5 +26,9 @@ pub const MAX_PICTURE_BYTES: usize = 64 << 20;
 pub const PICTURE_QUEUE: usize = 2;
 /// Bytes of a stream that may hold no picture before it is given up.
 pub const MAX_GARBAGE: usize = 4 << 20;
+/// Largest labelled table, in bytes.
+pub const MAX_TABLE: usize = 256 << 20;
+/// Largest configuration, in bytes.
+pub const MAX_CONFIG: usize = 1 << 20;
 /// Bytes of a program's line on standard error that are kept.
 pub const MAX_NOTE: usize = 512;

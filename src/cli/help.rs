@@ -22,8 +22,8 @@ Exit status: 0 done, 1 nothing recognised, 2 error.";
 pub(super) const ANALYZE: &str = "\
 usage: demeanor analyze [FILE…] [OPTIONS]
 
-FILE is a recording (WAV, Ogg/Opus), a picture (JPEG, PNG), a folder of pictures, or `-` for
-either on standard input. A recording's words are --text, --words, or the file of the same
+FILE is a recording (WAV, Ogg/Opus), a picture (JPEG, PNG), a film of them (MJPEG, AVI), a
+folder of pictures, or `-` for either on standard input. A recording's words are --text, --words, or the file of the same
 name ending in .txt beside it. Words without times belong to the whole recording; lines
 `START END text` (seconds) to a part of it. A picture is looked at together with --text.
 
@@ -47,8 +47,8 @@ usage: demeanor run --config FILE [OPTIONS]
   --config FILE      needed: holds the [notice] that people are given
   --audio SOURCE     a device's name, a WAV or Ogg/Opus file, `-` for a WAV on standard
                      input, or `none`; default: the config's, then the board's
-  --camera SOURCE    /dev/video0, a file or folder of pictures, `-` for JPEGs on standard
-                     input, `board` for the board's own, or `none`; default: the config's
+  --camera SOURCE    /dev/video0, a file or folder of pictures, `-` for a stream of JPEGs
+                     on standard input, `board` for the board's own, or `none`; default: the config's
   --text-stdin       lines on standard input are words: `text` (said just now) or
                      `START END text` (seconds of the stream)
   --tasks LIST       of emotion, sentiment, expression; default: all that have an input

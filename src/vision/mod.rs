@@ -5,9 +5,10 @@
 
 pub mod faces;
 pub mod jpeg;
+mod memory;
 pub mod orient;
 mod picture;
-mod png;
+pub(crate) mod png;
 pub mod resize;
 pub mod track;
 pub mod yuv;
@@ -24,7 +25,7 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<Picture, CaptureError> {
     match Kind::of(bytes) {
         Kind::Jpeg => jpeg::decode(bytes, name),
         Kind::Png => png::decode(bytes, name),
-        Kind::Foreign(what) => Err(CaptureError::no_picture(name, what)),
+        Kind::Foreign(what) | Kind::Unknown(what) => Err(CaptureError::no_picture(name, what)),
     }
 }
 
@@ -33,8 +34,11 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<Picture, CaptureError> {
 pub(crate) enum Kind {
     Jpeg,
     Png,
-    /// Something else, in words.
+    /// Something else for certain, in words.
     Foreign(&'static str),
+    /// Nothing that is known, or a guess: there may be pictures further in, as behind the
+    /// header of a web server's answer.
+    Unknown(&'static str),
 }
 
 impl Kind {
@@ -43,7 +47,7 @@ impl Kind {
 
     pub(crate) fn of(head: &[u8]) -> Self {
         match head {
-            [] => Self::Foreign("it is empty"),
+            [] => Self::Unknown("it is empty"),
             [0xFF, 0xD8, ..] => Self::Jpeg,
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Self::Png,
             [b'G', b'I', b'F', b'8', ..] => Self::Foreign("this is GIF"),
@@ -69,18 +73,44 @@ impl Kind {
             [0, 0, 0, 12, b'j', b'P', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
                 Self::Foreign("this is JPEG 2000")
             }
-            [b'B', b'M', ..] => Self::Foreign("this looks like BMP"),
+            [b'B', b'M', ..] => Self::Unknown("this looks like BMP"),
+            [
+                b'R',
+                b'I',
+                b'F',
+                b'F',
+                _,
+                _,
+                _,
+                _,
+                b'A',
+                b'V',
+                b'I',
+                b' ',
+                ..,
+            ] => Self::Unknown("this is AVI without a JPEG picture in it"),
+            [0x1A, 0x45, 0xDF, 0xA3, ..] => Self::Foreign("this is Matroska or WebM"),
+            [b'F', b'L', b'V', 1, ..] => Self::Foreign("this is Flash video"),
             [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => {
                 Self::Foreign("this is TIFF or a camera's raw file")
             }
             [b'%', b'P', b'D', b'F', ..] => Self::Foreign("this is PDF"),
-            [b'<', ..] => Self::Foreign("this looks like SVG or a web page"),
+            [b'<', ..] => Self::Unknown("this looks like SVG or a web page"),
             [0, 0, 0, 1, ..] | [0, 0, 1, ..] => {
                 Self::Foreign("this looks like a raw H.264 or MPEG stream")
             }
-            _ => Self::Foreign("this is no picture of a known kind"),
+            [0x47, a, b, c, ..] if is_transport(*a, *b, *c) => {
+                Self::Foreign("this looks like an MPEG transport stream")
+            }
+            _ => Self::Unknown("this is no picture of a known kind"),
         }
     }
+}
+
+/// Whether a packet of an MPEG transport stream may begin like this: no error, the start of
+/// one of the tables that come first, with content.
+fn is_transport(flags: u8, pid: u8, control: u8) -> bool {
+    flags & 0xE0 == 0x40 && (flags & 0x1F, pid) <= (0, 0x1F) && control & 0xD0 == 0x10
 }
 
 /// What an ISO media file holds, by its brand.
@@ -112,9 +142,41 @@ fn check_size(width: u32, height: u32, name: &str) -> Result<(), CaptureError> {
     Ok(())
 }
 
+/// Pictures up to this many pixels are decoded without asking for memory.
+const SMALL: u64 = 4_000_000;
+
+/// Refuses a picture that this machine, or this service, has no room for: decoding takes
+/// `each` bytes a pixel.
+fn check_memory(width: u32, height: u32, each: u64, name: &str) -> Result<(), CaptureError> {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels <= SMALL {
+        return Ok(());
+    }
+    match memory::left() {
+        Some(left) if pixels * each > left => Err(CaptureError::PictureMemory {
+            name: name.to_owned(),
+            width,
+            height,
+            wanted: pixels * each,
+            left,
+        }),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_that_fits_no_memory_is_refused_in_a_sentence() {
+        assert!(check_memory(2000, 2000, u64::MAX >> 32, "a").is_ok());
+        let error = check_memory(8000, 4000, 1 << 30, "a")
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("a: 8000 × 4000 pixels take "), "{error}");
+        assert!(error.contains("ffmpeg -i IN -vf scale"), "{error}");
+    }
 
     #[test]
     fn foreign_kinds_are_named_with_a_way_out() {
@@ -127,6 +189,10 @@ mod tests {
             (b"\0\0\0\x20ftypisom\0\0\0\0", "MP4"),
             (b"II*\0\x08\0\0\0", "TIFF"),
             (b"<!DOCTYPE html>", "web page"),
+            (b"\0\0\0\x01\x67\x42\0\x1E", "H.264"),
+            (b"\x47\x40\x11\x10\0\x42\xF0\x25", "transport stream"),
+            (b"\x1A\x45\xDF\xA3\x01\0\0\0", "Matroska"),
+            (b"RIFF\x24\0\0\0AVI LIST", "AVI"),
             (b"hello", "no picture"),
         ] {
             let error = decode(head, "a.jpg").unwrap_err();

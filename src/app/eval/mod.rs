@@ -12,6 +12,8 @@ mod table;
 mod workers;
 
 pub use table::LabelMap;
+#[doc(hidden)]
+pub use table::count_rows;
 
 use crate::Error;
 use crate::capture::{CaptureError, limits};

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{CameraState, CaptureError, Frame, FrameData, FrameReport, FrameSource, Source};
+use super::{
+    CameraState, CaptureError, Frame, FrameData, FrameReport, FrameSource, Losses, Source,
+};
 
 /// Least time between two reads that brought frames, so that a source that floods us waits
 /// in its pipe and does not take a whole core.
@@ -77,6 +79,7 @@ pub(in crate::capture) struct Outlet<'a> {
     frames: u64,
     /// Since the last whole frame.
     damaged: u64,
+    losses: Losses,
     last: Instant,
 }
 
@@ -100,9 +103,9 @@ impl Outlet<'_> {
     /// Frames that were cut or damaged.
     pub(in crate::capture) fn damaged(&mut self, count: u64) {
         self.damaged += count;
-        if count > 0 {
-            self.shared.lock().report.damaged += count;
-        }
+        self.losses.add(count);
+        self.losses
+            .settle(&self.shared.name, &mut self.shared.lock().report);
     }
 
     /// Something odd, told once.
@@ -247,6 +250,7 @@ impl Keeper {
                         shared: &self.shared,
                         frames: 0,
                         damaged: 0,
+                        losses: Losses::default(),
                         last: began,
                     };
                     let ended = self.watch(&mut open, &mut outlet);

@@ -2,8 +2,8 @@
 
 use super::Form;
 use crate::capture::camera::FrameData;
+use crate::capture::camera::framer::Framer;
 use crate::capture::camera::live::Outlet;
-use crate::capture::camera::mjpeg::Framer;
 use crate::capture::limits;
 use crate::vision::yuv::Layout;
 
@@ -24,14 +24,21 @@ const SIZES: [(u32, u32); 9] = [
 
 /// Puts frames together.
 pub(super) enum Assembler {
-    Mjpeg(Framer),
+    Mjpeg {
+        framer: Framer,
+        /// The stream ended inside a picture.
+        is_cut: bool,
+    },
     I420(Planes),
 }
 
 impl Assembler {
     pub(super) fn new(form: Form) -> Self {
         match form {
-            Form::Mjpeg => Self::Mjpeg(Framer::new()),
+            Form::Mjpeg => Self::Mjpeg {
+                framer: Framer::new(),
+                is_cut: false,
+            },
             Form::I420(layout) => Self::I420(Planes::new(layout)),
         }
     }
@@ -42,10 +49,10 @@ impl Assembler {
     /// Why this is no stream of frames.
     pub(super) fn push(&mut self, bytes: &[u8], out: &mut Outlet<'_>) -> Result<(), String> {
         match self {
-            Self::Mjpeg(framer) => {
+            Self::Mjpeg { framer, .. } => {
                 framer.push(bytes, |picture| out.frame(FrameData::Encoded(picture)));
                 out.damaged(framer.take_damaged());
-                if framer.garbage() > limits::MAX_GARBAGE {
+                if framer.garbage() > limits::MAX_GARBAGE && !framer.has_any() {
                     let size = limits::MAX_GARBAGE >> 20;
                     return Err(format!(
                         "it wrote {size} MiB without a JPEG picture in them: make it write MJPEG \
@@ -58,11 +65,20 @@ impl Assembler {
         Ok(())
     }
 
+    /// Ends the stream: only now it is known where a picture ends that lacks its end.
+    pub(super) fn finish(&mut self, out: &mut Outlet<'_>) {
+        if let Self::Mjpeg { framer, is_cut } = self {
+            framer.finish(|picture| out.frame(FrameData::Encoded(picture)));
+            let damaged = framer.take_damaged();
+            *is_cut = damaged > 0;
+            out.damaged(damaged);
+        }
+    }
+
     /// What was odd about a stream that has ended.
     pub(super) fn complaint(&self) -> Option<String> {
         match self {
-            Self::Mjpeg(framer) if framer.is_inside() => Some("its last picture is cut".to_owned()),
-            Self::Mjpeg(_) => None,
+            Self::Mjpeg { is_cut, .. } => is_cut.then(|| "its last picture is cut".to_owned()),
             Self::I420(planes) => planes.complaint(),
         }
     }

@@ -15,7 +15,7 @@ use crate::capture::camera::{
     CameraState, Frame, FrameData, FrameReport, FrameSource, Patience, name_of,
 };
 use crate::capture::{CaptureError, Source};
-use crate::vision::jpeg::scan::whole;
+use crate::vision::jpeg::in_buffer;
 use crate::vision::yuv::Layout;
 
 /// Forms that are understood, the ones to ask for first first.
@@ -209,7 +209,7 @@ impl Device for Streaming {
 /// A buffer's content as a frame; `None` when it is damaged.
 fn frame(form: &Form, buffer: &[u8]) -> Option<FrameData> {
     match form {
-        Form::Jpeg => whole(buffer).map(|jpeg| FrameData::Encoded(jpeg.to_vec())),
+        Form::Jpeg => in_buffer(buffer).map(|jpeg| FrameData::Encoded(jpeg.to_vec())),
         Form::Yuyv(layout) => Some(FrameData::Yuyv {
             layout: *layout,
             bytes: buffer.get(..layout.yuyv_bytes())?.to_vec(),
