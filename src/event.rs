@@ -181,7 +181,7 @@ pub struct Gap {
 }
 
 impl Gap {
-    fn to_json(&self) -> Value {
+    fn to_json(self) -> Value {
         json!({ "at": milli(self.at), "seconds": milli(self.seconds) })
     }
 }
@@ -319,7 +319,7 @@ impl Event {
         if let Some(face) = &self.face {
             event.insert("face".into(), face.to_json());
         }
-        let gaps: Vec<Value> = self.gaps.iter().map(Gap::to_json).collect();
+        let gaps: Vec<Value> = self.gaps.iter().map(|gap| gap.to_json()).collect();
         event.insert("gaps".into(), json!(gaps));
         event.insert("notes".into(), json!(self.notes));
         if let Some(explain) = &self.explain {
