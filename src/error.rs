@@ -32,6 +32,9 @@ pub enum Error {
     /// Sound or words could not be had.
     #[error(transparent)]
     Capture(#[from] crate::capture::CaptureError),
+    /// A picture that cannot be had.
+    #[error(transparent)]
+    Picture(#[from] crate::vision::PictureError),
     /// The board, or a line of it, cannot be had.
     #[error(transparent)]
     Board(#[from] crate::board::BoardError),

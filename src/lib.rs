@@ -39,12 +39,13 @@ pub mod tasks;
 pub mod text;
 pub mod vision;
 
-pub use capture::{AudioChunk, Source, camera::Frame, open_audio};
+pub use capture::{Channel, Source, camera::Frame, open_audio};
 pub use error::Error;
 pub use event::{Event, Explanation, Face, Faces, Latency, Modality};
 pub use model::{Bundle, ModelError, bundles};
 pub use program::main;
 pub use session::{FaceSearch, Observation, Options as SessionOptions, Scene, Session, Tasks};
+pub use signal::AudioChunk;
 pub use signal::segment::{SegmentConfig, Segmenter, Utterance};
 pub use vision::Picture;
 

@@ -11,13 +11,12 @@ mod jpeg;
 mod mutate;
 mod support;
 
-use demeanor::app::eval;
 use demeanor::capture::Source;
 use demeanor::capture::camera::FrameSource;
 use demeanor::capture::images::ImageSource;
-use demeanor::config::Config;
 use demeanor::model::manifest::Manifest;
 use demeanor::model::{OnnxFile, Runner};
+use demeanor::testing::{Config, count_rows};
 use demeanor::text::Tokenizer;
 use demeanor::vision;
 use jpeg::Jpeg;
@@ -203,7 +202,7 @@ fn tables() {
         b"id,text,label\n1,\"a\nb\",x\n2,\"open,x\n".to_vec(),
     ];
     run("table", &seeds, |bytes| {
-        eval::count_rows(Path::new("a.csv"), bytes.to_vec())
+        count_rows(Path::new("a.csv"), bytes.to_vec())
             .map(|rows| rows.min(9))
             .map_err(kind)
     });

@@ -10,7 +10,7 @@ use support::repo;
 
 /// From the ground up. A new room is put where what it needs is below it.
 const ORDER: [&str; 20] = [
-    "kernels", "decision", "text", "signal", "vision", "board", "capture", "fusion", "model",
+    "kernels", "decision", "text", "signal", "vision", "capture", "board", "fusion", "model",
     "event", "error", "tasks", "session", "sink", "config", "service", "app", "cli", "program",
     "lib",
 ];

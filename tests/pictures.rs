@@ -12,7 +12,7 @@ use jpeg::Jpeg;
 use std::fs;
 use std::path::PathBuf;
 
-use demeanor::capture::CaptureError;
+use demeanor::vision::PictureError;
 use demeanor::vision::resize::{Crop, Resizer};
 use demeanor::vision::{self, Picture};
 use proptest::prelude::*;
@@ -97,7 +97,7 @@ fn a_cut_is_told_wherever_pixels_are_missing() {
                     assert_eq!(picture.rgb(), pixels.rgb(), "{name}, {length}");
                     read.push(whole.len() - length);
                 }
-                Err(CaptureError::PictureCut { .. }) => {}
+                Err(PictureError::Cut { .. }) => {}
                 Err(error) => panic!("{length}: {error}"),
             }
         }
@@ -126,10 +126,7 @@ fn every_sampling_is_decoded_or_named() {
                 let picture = match vision::decode(&made.bytes(), &what) {
                     Ok(picture) => picture,
                     Err(error) => {
-                        assert!(
-                            matches!(error, CaptureError::PictureUnread { .. }),
-                            "{error}"
-                        );
+                        assert!(matches!(error, PictureError::Unread { .. }), "{error}");
                         named += 1;
                         continue;
                     }
@@ -242,7 +239,7 @@ fn what_is_not_read_is_not_called_damaged() {
     ] {
         let error = vision::decode(&file, "a").unwrap_err();
         assert!(
-            matches!(error, CaptureError::PictureUnread { .. }),
+            matches!(error, PictureError::Unread { .. }),
             "{words}: {error}"
         );
         let message = error.to_string();

@@ -20,7 +20,7 @@ use super::images::ImageSource;
 use super::v4l::{self, V4lSource};
 use super::{CaptureError, Source};
 use crate::vision::yuv::{self, Layout, Range};
-use crate::vision::{self, Picture};
+use crate::vision::{self, Picture, PictureError};
 
 /// A picture that was captured and not yet decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +37,9 @@ impl Frame {
     /// The frame as a picture. Raw frames are taken for limited range, as cameras send them.
     ///
     /// # Errors
-    /// As [`vision::decode`]; [`CaptureError::Picture`] when a raw frame is too short.
-    pub fn decode(&self) -> Result<Picture, CaptureError> {
-        let short = || CaptureError::picture(&self.name, "the raw frame is shorter than its size");
+    /// As [`vision::decode`]; [`PictureError::Damaged`] when a raw frame is too short.
+    pub fn decode(&self) -> Result<Picture, PictureError> {
+        let short = || PictureError::damaged(&self.name, "the raw frame is shorter than its size");
         match &self.data {
             FrameData::Encoded(bytes) => vision::decode(bytes, &self.name),
             FrameData::I420 { layout, bytes } => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::limits;
 use crate::signal::resample::UnsupportedRate;
+use crate::vision::PictureError;
 
 /// Sound or words could not be had. Each message says where, what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -112,24 +113,9 @@ pub enum CaptureError {
         /// What to do about it.
         advice: &'static str,
     },
-    /// Something that is no picture, or none of a kind that is read here.
-    #[error(
-        "{name}: {what}, and only JPEG and PNG are read; convert it with `ffmpeg -i IN -frames:v 1 OUT.png`"
-    )]
-    NoPicture {
-        /// The file or stream.
-        name: String,
-        /// What it is.
-        what: String,
-    },
-    /// A picture of a kind that is read, in a form that is not.
-    #[error("{name}: {what}, which is not read; save it again as an ordinary JPEG or as PNG")]
-    PictureUnread {
-        /// The file or stream.
-        name: String,
-        /// What is special about it.
-        what: String,
-    },
+    /// A picture that cannot be had.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// A live stream of something else than pictures that are read here.
     #[error(
         "{name}: {what}, and a stream of JPEG or PNG pictures is wanted; make the program write \
@@ -140,53 +126,6 @@ pub enum CaptureError {
         name: String,
         /// What it is.
         what: String,
-    },
-    /// A picture whose end is missing.
-    #[error("{name}: the picture is cut: its end is missing; copy or take it again")]
-    PictureCut {
-        /// The file or stream.
-        name: String,
-    },
-    /// A picture that is damaged.
-    #[error("{name}: {what}; copy or take it again, or convert it with ffmpeg")]
-    Picture {
-        /// The file or stream.
-        name: String,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// A picture beyond the limits.
-    #[error(
-        "{name}: {width} × {height} pixels are more than the {side} a side and {million} million \
-         in all that are read; make it smaller with `ffmpeg -i IN -vf scale=1280:-2 OUT.jpg`",
-        side = limits::MAX_PICTURE_SIDE,
-        million = limits::MAX_PICTURE_PIXELS / 1_000_000
-    )]
-    PictureTooLarge {
-        /// The file or stream.
-        name: String,
-        /// Its columns.
-        width: u32,
-        /// Its rows.
-        height: u32,
-    },
-    /// A picture that there is no memory for.
-    #[error(
-        "{name}: {width} × {height} pixels take {} MiB of memory and {} MiB are left; make it \
-         smaller with `ffmpeg -i IN -vf scale=1280:-2 OUT.jpg`",
-        .wanted >> 20, .left >> 20
-    )]
-    PictureMemory {
-        /// The file or stream.
-        name: String,
-        /// Its columns.
-        width: u32,
-        /// Its rows.
-        height: u32,
-        /// Bytes that decoding takes.
-        wanted: u64,
-        /// Bytes that may be taken.
-        left: u64,
     },
     /// A folder without a picture.
     #[error("{name}: there is no JPEG or PNG file in this folder; sub-folders are not looked into")]
@@ -240,20 +179,6 @@ impl CaptureError {
         Self::Read {
             name: name.to_owned(),
             source,
-        }
-    }
-
-    pub(crate) fn no_picture(name: &str, what: impl Into<String>) -> Self {
-        Self::NoPicture {
-            name: name.to_owned(),
-            what: what.into(),
-        }
-    }
-
-    pub(crate) fn picture(name: &str, what: impl Into<String>) -> Self {
-        Self::Picture {
-            name: name.to_owned(),
-            what: what.into(),
         }
     }
 

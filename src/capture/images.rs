@@ -18,7 +18,7 @@ use super::background::Background;
 use super::camera::framer::Framer;
 use super::camera::{CameraState, Frame, FrameData, FrameReport, FrameSource, Losses, name_of};
 use super::{CaptureError, Source, limits};
-use crate::vision::Kind;
+use crate::vision::{Kind, PictureError};
 
 /// Bytes read from a pipe at a time.
 const PIECE: usize = 64 << 10;
@@ -52,9 +52,9 @@ impl ImageSource {
     ///
     /// # Errors
     /// [`CaptureError::Open`] when there is no such file or it may not be read,
-    /// [`CaptureError::NoPictures`] when a folder has no file at all. A file that is no
-    /// picture is [`CaptureError::NoPicture`] when polled; in a folder it is skipped and
-    /// counted, and [`CaptureError::NoPictures`] comes at the end if all were.
+    /// [`PictureError::Foreigns`] when a folder has no file at all. A file that is no
+    /// picture is [`PictureError::Foreign`] when polled; in a folder it is skipped and
+    /// counted, and [`PictureError::Foreigns`] comes at the end if all were.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
         if path == Path::new("-") {
             return Ok(Self::pipe("standard input".into(), || {
@@ -365,13 +365,14 @@ impl<R: Read> Cutter<R> {
         let what = match Kind::of(&self.head) {
             Kind::Foreign(what) | Kind::Unknown(what) => what,
             Kind::Jpeg | Kind::Png => {
-                return CaptureError::PictureCut {
+                return PictureError::Cut {
                     name: self.name.to_string(),
-                };
+                }
+                .into();
             }
         };
         match self.fault {
-            Fault::Refused => CaptureError::no_picture(&self.name, what),
+            Fault::Refused => PictureError::foreign(&self.name, what).into(),
             Fault::PassedOver => CaptureError::NoStream {
                 name: self.name.to_string(),
                 what: what.to_owned(),

@@ -18,12 +18,6 @@ pub const MAX_LINE: usize = 1 << 20;
 pub const MAX_TRANSCRIPT: usize = 64 << 20;
 /// Chunks or lines that wait between a reading thread and the poll.
 pub const QUEUE: usize = 64;
-/// Most columns or rows of a picture.
-pub const MAX_PICTURE_SIDE: u32 = 8192;
-/// Most pixels of a picture.
-pub const MAX_PICTURE_PIXELS: u64 = 40_000_000;
-/// Largest file or frame that holds a picture, in bytes.
-pub const MAX_PICTURE_BYTES: usize = 64 << 20;
 /// Pictures that wait between a reading thread and the poll.
 pub const PICTURE_QUEUE: usize = 2;
 /// Bytes of a stream that may hold no picture before it is given up.

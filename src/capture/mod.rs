@@ -26,6 +26,7 @@ pub mod text;
 pub mod v4l;
 pub mod wav;
 
+pub use crate::signal::AudioChunk;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -55,17 +56,6 @@ impl<S: Source + ?Sized> Source for Box<S> {
     fn poll(&mut self) -> nb::Result<Option<Self::Item>, CaptureError> {
         (**self).poll()
     }
-}
-
-/// A piece of sound.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AudioChunk {
-    /// Stream time of the first sample, lost sound included.
-    pub start: Duration,
-    /// 16 kHz mono, finite, in `[-1, 1]`.
-    pub samples: Vec<f32>,
-    /// Sound lost right before `start`; zero when it is unknown how much.
-    pub gap: Option<Duration>,
 }
 
 /// What is known about a sound source so far; complete once it has ended.

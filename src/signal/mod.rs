@@ -3,11 +3,13 @@
 //! Everything here works on mono `f32` samples in `[-1, 1]`; everything after
 //! [`resample`] works at [`SAMPLE_RATE`].
 
+mod chunk;
 pub mod mel;
 pub mod resample;
 pub mod segment;
 pub mod vad;
 
+pub use chunk::AudioChunk;
 use std::time::Duration;
 
 /// The one sample rate of every model, in Hz.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::vad::{FRAME, Vad, VadConfig};
 use super::{duration_of, samples_in};
-use crate::capture::AudioChunk;
+use crate::signal::AudioChunk;
 
 /// Window in which the quietest point of a cut is sought: 30 ms.
 const CUT_WINDOW: usize = 480;

@@ -26,9 +26,9 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+use super::error::{MAX_PICTURE_SIDE, PictureError};
 use super::orient::Orientation;
 use super::{Kind, Picture, check_memory, check_size};
-use crate::capture::{CaptureError, limits};
 use scan::{Ending, Header, Outline};
 
 /// What AVI files put at the beginning of frames without Huffman tables; it makes the decoder
@@ -43,17 +43,17 @@ const ONES: &[u8] = b"\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0";
 /// Decodes a JPEG file; `name` is what messages call it.
 ///
 /// # Errors
-/// [`CaptureError::NoPicture`] when it is no JPEG, [`CaptureError::PictureUnread`] when it is
-/// one of a kind that is not read, [`CaptureError::PictureTooLarge`] beyond
-/// [`limits::MAX_PICTURE_SIDE`] or [`limits::MAX_PICTURE_PIXELS`],
-/// [`CaptureError::PictureCut`] when pixels are missing at its end,
-/// [`CaptureError::Picture`] when it is damaged.
-pub fn decode(bytes: &[u8], name: &str) -> Result<Picture, CaptureError> {
+/// [`PictureError::Foreign`] when it is no JPEG, [`PictureError::Unread`] when it is
+/// one of a kind that is not read, [`PictureError::TooLarge`] beyond
+/// [`MAX_PICTURE_SIDE`] or [`MAX_PICTURE_PIXELS`](super::MAX_PICTURE_PIXELS),
+/// [`PictureError::Cut`] when pixels are missing at its end,
+/// [`PictureError::Damaged`] when it is damaged.
+pub fn decode(bytes: &[u8], name: &str) -> Result<Picture, PictureError> {
     match Kind::of(bytes) {
         Kind::Jpeg => {}
-        Kind::Png => return Err(CaptureError::no_picture(name, "this is PNG, not JPEG")),
+        Kind::Png => return Err(PictureError::foreign(name, "this is PNG, not JPEG")),
         Kind::Foreign(what) | Kind::Unknown(what) => {
-            return Err(CaptureError::no_picture(name, what));
+            return Err(PictureError::foreign(name, what));
         }
     }
     let outline = Outline::of(bytes);
@@ -61,14 +61,14 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<Picture, CaptureError> {
         check_form(header, &outline, name)?;
         check_size(header.width.into(), header.height.into(), name)?;
     }
-    let cut = || CaptureError::PictureCut { name: name.into() };
+    let cut = || PictureError::Cut { name: name.into() };
     let header = match (outline.ending, outline.header) {
         (Ending::Broken(at), _) => {
             let what = format!("the JPEG is damaged at byte {at}");
-            return Err(CaptureError::picture(name, what));
+            return Err(PictureError::damaged(name, what));
         }
         (Ending::Whole, None) => {
-            return Err(CaptureError::picture(name, "the JPEG has no frame header"));
+            return Err(PictureError::damaged(name, "the JPEG has no frame header"));
         }
         (Ending::Cut, None) => return Err(cut()),
         (Ending::Cut, Some(_)) if !outline.is_complete => return Err(cut()),
@@ -82,12 +82,12 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<Picture, CaptureError> {
         name,
     )?;
     let rgb = match pixels(bytes, &outline, header, name) {
-        Err(CaptureError::Picture { .. }) if outline.ending == Ending::Cut => return Err(cut()),
+        Err(PictureError::Damaged { .. }) if outline.ending == Ending::Cut => return Err(cut()),
         rgb => rgb?,
     };
     let picture = Picture::new(header.width.into(), header.height.into(), rgb);
     let picture = picture.ok_or_else(|| {
-        CaptureError::picture(name, "the JPEG's pixels do not fit the size in its header")
+        PictureError::damaged(name, "the JPEG's pixels do not fit the size in its header")
     })?;
     Ok(orientation.apply(picture))
 }
@@ -131,7 +131,7 @@ fn orientation(outline: &Outline<'_>) -> Orientation {
 }
 
 /// Refuses what T.81 allows and we do not read: it is not damaged, and is not called so.
-fn check_form(header: Header, outline: &Outline<'_>, name: &str) -> Result<(), CaptureError> {
+fn check_form(header: Header, outline: &Outline<'_>, name: &str) -> Result<(), PictureError> {
     let what = match (header.process, header.precision) {
         (0xC0..=0xC2, 8) => "",
         (0xC0..=0xC2, _) => "this is a JPEG with more than 8 bits a sample",
@@ -139,7 +139,7 @@ fn check_form(header: Header, outline: &Outline<'_>, name: &str) -> Result<(), C
         (0xC5 | 0xC6 | 0xCD | 0xCE, _) => "this is a hierarchical JPEG",
         _ => "this is a JPEG with arithmetic coding",
     };
-    let unread = |what: String| CaptureError::PictureUnread {
+    let unread = |what: String| PictureError::Unread {
         name: name.to_owned(),
         what,
     };
@@ -187,7 +187,7 @@ fn pixels(
     outline: &Outline<'_>,
     header: Header,
     name: &str,
-) -> Result<Vec<u8>, CaptureError> {
+) -> Result<Vec<u8>, PictureError> {
     let tables = if outline.has_tables { &[] } else { AVI };
     let colours: &[u8] = match (header.components, outline.adobe) {
         (4, Some(0) | None) => CMYK,
@@ -210,12 +210,12 @@ fn pixels(
     };
     decoded.map_err(|error| {
         let what = format!("the JPEG is damaged ({})", words(&error));
-        CaptureError::picture(name, what)
+        PictureError::damaged(name, what)
     })
 }
 
 fn decoded(bytes: &[u8], space: ColorSpace) -> Result<Vec<u8>, DecodeErrors> {
-    let side = limits::MAX_PICTURE_SIDE as usize;
+    let side = MAX_PICTURE_SIDE as usize;
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(side)
@@ -272,7 +272,7 @@ mod tests {
                         assert_eq!(picture.rgb(), whole.rgb(), "{length} of {}", file.len());
                         read += 1;
                     }
-                    Err(CaptureError::PictureCut { .. }) => {}
+                    Err(PictureError::Cut { .. }) => {}
                     Err(error) => panic!("{length} of {}: {error}", file.len()),
                 }
             }

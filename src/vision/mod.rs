@@ -3,6 +3,7 @@
 //! Everything ends as a [`Picture`], 8-bit RGB; [`resize`] makes of it the bytes that a
 //! network takes, channels last.
 
+mod error;
 pub mod faces;
 pub mod jpeg;
 mod memory;
@@ -13,19 +14,18 @@ pub mod resize;
 pub mod track;
 pub mod yuv;
 
+pub use error::{MAX_PICTURE_BYTES, MAX_PICTURE_PIXELS, MAX_PICTURE_SIDE, PictureError};
 pub use picture::Picture;
-
-use crate::capture::{CaptureError, limits};
 
 /// Decodes a JPEG or PNG file, told apart by its content; `name` is what messages call it.
 ///
 /// # Errors
-/// [`CaptureError::NoPicture`] for anything else, otherwise as [`jpeg::decode`].
-pub fn decode(bytes: &[u8], name: &str) -> Result<Picture, CaptureError> {
+/// [`PictureError::Foreign`] for anything else, otherwise as [`jpeg::decode`].
+pub fn decode(bytes: &[u8], name: &str) -> Result<Picture, PictureError> {
     match Kind::of(bytes) {
         Kind::Jpeg => jpeg::decode(bytes, name),
         Kind::Png => png::decode(bytes, name),
-        Kind::Foreign(what) | Kind::Unknown(what) => Err(CaptureError::no_picture(name, what)),
+        Kind::Foreign(what) | Kind::Unknown(what) => Err(PictureError::foreign(name, what)),
     }
 }
 
@@ -126,14 +126,14 @@ fn media(brand: &[u8]) -> &'static str {
 }
 
 /// Refuses a picture by the size that its header states, before anything is allocated.
-fn check_size(width: u32, height: u32, name: &str) -> Result<(), CaptureError> {
+fn check_size(width: u32, height: u32, name: &str) -> Result<(), PictureError> {
     if width == 0 || height == 0 {
         let what = format!("its header states {width} × {height} pixels");
-        return Err(CaptureError::picture(name, what));
+        return Err(PictureError::damaged(name, what));
     }
     let pixels = u64::from(width) * u64::from(height);
-    if width.max(height) > limits::MAX_PICTURE_SIDE || pixels > limits::MAX_PICTURE_PIXELS {
-        return Err(CaptureError::PictureTooLarge {
+    if width.max(height) > MAX_PICTURE_SIDE || pixels > MAX_PICTURE_PIXELS {
+        return Err(PictureError::TooLarge {
             name: name.to_owned(),
             width,
             height,
@@ -147,13 +147,13 @@ const SMALL: u64 = 4_000_000;
 
 /// Refuses a picture that this machine, or this service, has no room for: decoding takes
 /// `each` bytes a pixel.
-fn check_memory(width: u32, height: u32, each: u64, name: &str) -> Result<(), CaptureError> {
+fn check_memory(width: u32, height: u32, each: u64, name: &str) -> Result<(), PictureError> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels <= SMALL {
         return Ok(());
     }
     match memory::left() {
-        Some(left) if pixels * each > left => Err(CaptureError::PictureMemory {
+        Some(left) if pixels * each > left => Err(PictureError::NoMemory {
             name: name.to_owned(),
             width,
             height,
@@ -196,7 +196,7 @@ mod tests {
             (b"hello", "no picture"),
         ] {
             let error = decode(head, "a.jpg").unwrap_err();
-            assert!(matches!(error, CaptureError::NoPicture { .. }), "{error}");
+            assert!(matches!(error, PictureError::Foreign { .. }), "{error}");
             let message = error.to_string();
             for part in ["a.jpg: ", word, "JPEG and PNG", "ffmpeg"] {
                 assert!(message.contains(part), "{message}");

@@ -12,10 +12,10 @@ use std::io::Cursor;
 
 use png::{ColorType, Decoder, Limits, Transformations};
 
+use super::error::PictureError;
 use super::jpeg::exif;
 use super::orient::Orientation;
 use super::{Picture, check_memory, check_size, picture};
-use crate::capture::CaptureError;
 
 /// What every file begins with.
 pub(crate) const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1A\n";
@@ -31,20 +31,20 @@ const XMP: &[u8] = b"XML:com.adobe.xmp\0";
 
 /// Decodes a PNG file: every colour type and depth, the first image of an animation, turned
 /// as its Exif or XMP wants it. Transparency is dropped, as Pillow's `convert("RGB")` does.
-pub(super) fn decode(bytes: &[u8], name: &str) -> Result<Picture, CaptureError> {
+pub(super) fn decode(bytes: &[u8], name: &str) -> Result<Picture, PictureError> {
     let outline = Outline::of(bytes);
-    let cut = || CaptureError::PictureCut { name: name.into() };
+    let cut = || PictureError::Cut { name: name.into() };
     let damaged = |error: png::DecodingError| match error {
         _ if outline.is_cut => cut(),
-        error => CaptureError::picture(name, format!("the PNG is damaged ({error})")),
+        error => PictureError::damaged(name, format!("the PNG is damaged ({error})")),
     };
     match outline.oddity {
         Some(Oddity::Broken(at)) => {
             let what = format!("the PNG is damaged at byte {at}");
-            return Err(CaptureError::picture(name, what));
+            return Err(PictureError::damaged(name, what));
         }
         Some(Oddity::Unknown(chunk)) => {
-            return Err(CaptureError::PictureUnread {
+            return Err(PictureError::Unread {
                 name: name.to_owned(),
                 what: match &chunk {
                     b"CgBI" => "this is a PNG as it lies in iPhone programs".to_owned(),
@@ -93,7 +93,7 @@ pub(super) fn decode(bytes: &[u8], name: &str) -> Result<Picture, CaptureError> 
         }
     }
     let picture = Picture::new(width, height, rgb).ok_or_else(|| {
-        CaptureError::picture(name, "the PNG's pixels do not fit the size in its header")
+        PictureError::damaged(name, "the PNG's pixels do not fit the size in its header")
     })?;
     Ok(outline.orientation.apply(picture))
 }

@@ -11,8 +11,8 @@
 //! rounded to the nearest integer and clamped to `[0, 255]`. The arithmetic is integer and
 //! the same on every machine. A colour sample covers its two or four pixels as it is.
 
+use super::error::{MAX_PICTURE_PIXELS, MAX_PICTURE_SIDE};
 use super::picture::{self, CHANNELS, Picture};
-use crate::capture::limits;
 
 /// Which values the samples take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,13 +37,13 @@ pub struct Layout {
 
 impl Layout {
     /// `stride` counts the bytes of a row of the first plane, padding included. `None` when a
-    /// side is 0 or beyond [`limits::MAX_PICTURE_SIDE`], or a row is shorter than its pixels
+    /// side is 0 or beyond [`MAX_PICTURE_SIDE`], or a row is shorter than its pixels
     /// or more than four times as long.
     fn new(width: u32, height: u32, stride: u32, row: u32) -> Option<Self> {
-        let sides = 1..=limits::MAX_PICTURE_SIDE;
+        let sides = 1..=MAX_PICTURE_SIDE;
         let fits = sides.contains(&width)
             && sides.contains(&height)
-            && u64::from(width) * u64::from(height) <= limits::MAX_PICTURE_PIXELS
+            && u64::from(width) * u64::from(height) <= MAX_PICTURE_PIXELS
             && (row..=row.saturating_mul(4).max(256)).contains(&stride);
         fits.then_some(Self {
             width,
@@ -52,8 +52,8 @@ impl Layout {
         })
     }
 
-    /// A layout of I420; `None` when a side is 0 or beyond [`limits::MAX_PICTURE_SIDE`] or
-    /// [`limits::MAX_PICTURE_PIXELS`], or `stride` is less than `width` or beyond reason.
+    /// A layout of I420; `None` when a side is 0 or beyond [`MAX_PICTURE_SIDE`] or
+    /// [`MAX_PICTURE_PIXELS`], or `stride` is less than `width` or beyond reason.
     #[must_use]
     pub fn i420(width: u32, height: u32, stride: u32) -> Option<Self> {
         Self::new(width, height, stride, width)

@@ -13,7 +13,7 @@ pub use table::LabelMap;
 pub use table::count_rows;
 
 use crate::Error;
-use crate::capture::{CaptureError, limits};
+use crate::capture::CaptureError;
 use crate::model::manifest::{Manifest, Trunk};
 use crate::model::{Bundle, ModelError, bundles};
 use crate::vision::{self, Picture};
@@ -252,9 +252,9 @@ fn image(path: &Path) -> Result<Picture, CaptureError> {
     let file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     // what is longer arrives cut and is refused as such
-    let limit = limits::MAX_PICTURE_BYTES as u64;
+    let limit = vision::MAX_PICTURE_BYTES as u64;
     file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
-    vision::decode(&bytes, &name)
+    Ok(vision::decode(&bytes, &name)?)
 }
 
 /// A table's name as reports carry it: no path of this machine.

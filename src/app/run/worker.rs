@@ -3,14 +3,13 @@
 use super::{Shared, TELL_EVERY};
 use crate::Error;
 use crate::app::queue::Next;
-use crate::capture::CaptureError;
 use crate::capture::camera::Frame;
 use crate::event::{Event, StateChange};
 use crate::service::progress::Stage;
 use crate::session::{self, Observation, Scene, Session};
 use crate::sink::Sink;
 use crate::tasks::pair::Pair;
-use crate::vision::Picture;
+use crate::vision::{Picture, PictureError};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,7 +42,7 @@ struct Damaged {
 
 impl Damaged {
     /// Warns now and then, and says how many warnings there would have been.
-    fn warn(&mut self, error: &CaptureError) {
+    fn warn(&mut self, error: &PictureError) {
         if self.warned.is_some_and(|at| at.elapsed() < TELL_EVERY) {
             self.withheld += 1;
             return;

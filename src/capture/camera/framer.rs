@@ -1,6 +1,6 @@
 //! Pictures in a row, told apart by their own marks: JPEGs as cameras send them, and PNGs.
 
-use crate::capture::limits;
+use crate::vision::MAX_PICTURE_BYTES;
 use crate::vision::jpeg::scan::{Scanner, Step};
 use crate::vision::png::{self, SIGNATURE};
 use crate::vision::{self, jpeg};
@@ -152,7 +152,7 @@ impl Framer {
                 return;
             };
             match self.follow(&mut inside) {
-                Turn::More if self.at - self.from > limits::MAX_PICTURE_BYTES => {
+                Turn::More if self.at - self.from > MAX_PICTURE_BYTES => {
                     self.give_up(&inside, self.at);
                 }
                 Turn::More => {
@@ -243,7 +243,7 @@ impl Framer {
                     Some((length, name)) => {
                         inside.sound = self.at;
                         let length = length as usize + png::AROUND;
-                        if length > limits::MAX_PICTURE_BYTES {
+                        if length > MAX_PICTURE_BYTES {
                             (0, Some(Turn::Broken))
                         } else if rest.len() < length {
                             // a length that lies would make us wait for very long
@@ -537,11 +537,11 @@ mod tests {
         let mut framer = Framer::new();
         framer.push(&picture(1)[..18], |_| panic!("it has not ended"));
         let data = vec![0x55; 1 << 20];
-        for _ in 0..=limits::MAX_PICTURE_BYTES >> 20 {
+        for _ in 0..=MAX_PICTURE_BYTES >> 20 {
             framer.push(&data, |_| panic!("it has not ended"));
         }
         assert_eq!(framer.take_damaged(), 1);
-        assert!(framer.garbage() > limits::MAX_PICTURE_BYTES);
+        assert!(framer.garbage() > MAX_PICTURE_BYTES);
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use crate::fusion::catalogue::DOMAIN;
 use crate::model::plan::error::PlanError;
 use crate::model::plan::op::{Op, Reading};
 use crate::model::plan::steps::{
-    Binary, BinaryOp, Call, CastInts, Concat, DequantiseImage, GatherInts, LayerNorm,
+    Binary, BinaryOp, Call, CastInts, Concat, DequantiseImage, GatherInts, LayerNorm, Product32,
     QuantiseImage, Reduce, Select, ShapeOf, SliceInts, Softmax, Tanh, Transpose, View,
 };
 
@@ -47,6 +47,7 @@ const SINGLE: &[(&str, Read)] = &[
     }),
     ("Identity", View::identity),
     ("LayerNormalization", LayerNorm::read),
+    ("MatMul", Product32::read),
     ("Mul", |op| Binary::read(op, BinaryOp::Mul)),
     ("QuantizeLinear", QuantiseImage::read),
     ("ReduceMean", |op| Reduce::read(op, true)),

@@ -7,6 +7,7 @@ mod embed;
 mod float;
 mod linear;
 mod picture;
+mod product;
 mod select;
 mod shape;
 
@@ -19,6 +20,7 @@ pub(super) use float::{
 };
 pub(super) use linear::{LayerNorm, LinearStep, Quantise};
 pub(super) use picture::{AddCodes, DequantiseImage, MaxCodes, Pixels, PoolCodes, QuantiseImage};
+pub(super) use product::Product32;
 pub(super) use select::{Concat, Select};
 pub(super) use shape::{ShapeOf, SliceInts, View};
 

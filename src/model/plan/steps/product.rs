@@ -1,0 +1,55 @@
+//! A product of floats with weights, `[…, k]·[k, n]`: small heads that stay in f32.
+
+use crate::kernels::{PackedFloats, Rows};
+use crate::model::plan::op::{Op, Reading};
+use crate::model::plan::step::{Fact, Io, Kind, Product, Step};
+
+/// `MatMul` with constant weights, packed in panels.
+#[derive(Debug)]
+pub struct Product32(PackedFloats);
+
+impl Product32 {
+    pub fn read(op: &Op<'_>) -> Option<Reading> {
+        let weights = op.constant(1)?;
+        let ([k, n], values) = (&weights.dims[..], weights.floats()?) else {
+            return None;
+        };
+        // as the file has it, an output is a column; as the kernel takes it, a row
+        let columns = (0..*n).flat_map(|o| values.iter().skip(o).step_by(*n).copied());
+        let columns: Vec<f32> = columns.collect();
+        let packed = PackedFloats::new(&columns, *k, None)?;
+        op.is_float(0)
+            .then(|| Reading::new(Product32(packed), &[0]))
+    }
+}
+
+impl Step for Product32 {
+    fn name(&self) -> &'static str {
+        "f32 product"
+    }
+
+    fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
+        inputs[0].expect(Kind::Float)?;
+        let mut dims = inputs[0].dims.clone();
+        match dims.last_mut() {
+            Some(last) if *last == self.0.k() => *last = self.0.n(),
+            _ => return Err(format!("{dims:?} times [{}, {}]", self.0.k(), self.0.n())),
+        }
+        Ok(vec![Fact::new(Kind::Float, &dims)])
+    }
+
+    fn run(&self, mut io: Io<'_>) -> Result<(), String> {
+        let (x, kernels) = (io.floats(0), io.kernels);
+        let x = Rows::new(x, self.0.k()).map_err(|e| e.to_string())?;
+        kernels.project(x, &self.0, io.out());
+        Ok(())
+    }
+
+    fn product(&self) -> Product {
+        Product::Float
+    }
+
+    fn macs(&self, inputs: &[&Fact]) -> u64 {
+        (inputs[0].count() * self.0.n()) as u64
+    }
+}
