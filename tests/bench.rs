@@ -27,7 +27,7 @@ fn two_files_are_compared_without_measuring() {
     let after = saved(&folder, "b.json", "ns", &after);
     let ran = demeanor(&["bench", "--compare", &before, &after, "--json"]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    let models = &ran.events()[0]["models"];
+    let models = &ran.reports()[0]["models"];
     let ratios: Vec<(&str, Option<f64>)> = (0..4)
         .map(|i| {
             (

@@ -331,11 +331,34 @@ fn parts_and_values_side_by_side_are_tracts() {
 }
 
 #[test]
+fn products_of_floats_are_tracts() {
+    let onnx = Writer::default()
+        .input("x", &[5, 12])
+        .floats("w", &[12, 7], &noise(84, 9))
+        .floats("v", &[7, 5], &noise(35, 10))
+        .node("MatMul", &["x", "w"], "h", &[])
+        .node("MatMul", &["h", "v"], "scores", &[])
+        .node("Softmax", &["scores"], "weights", &[])
+        .node("MatMul", &["weights", "x"], "y", &[])
+        .finish("y");
+    let ours = open(&onnx, Runner::Ours);
+    assert!(
+        ours.placed().iter().all(|p| p.tract.is_none()),
+        "{:?}",
+        ours.placed()
+    );
+    let x = [Content::Floats(vec![5, 12], noise(60, 11))];
+    let a = ours.run(&x).expect("runs");
+    let b = open(&onnx, Runner::Tract).run(&x).expect("runs");
+    agree(&a, &b, 0.999_999);
+}
+
+#[test]
 fn a_float_model_runs_in_tract_as_a_whole() {
     let onnx = Writer::default()
         .input("x", &[5, 12])
         .floats("w", &[12, 4], &noise(48, 9))
-        .node("MatMul", &["x", "w"], "y", &[])
+        .node("Gemm", &["x", "w"], "y", &[])
         .finish("y");
     let placed = open(&onnx, Runner::Ours).placed();
     assert!(
@@ -373,7 +396,7 @@ fn bench_measures_profiles_and_compares() {
     let file = folder.file("net.onnx", small_net());
     let ran = demeanor(&["bench", "--onnx", &file, "--seconds", "0.01", "--json"]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    let report = &ran.events()[0];
+    let report = &ran.reports()[0];
     assert!(
         report["models"][0]["median_ns"]
             .as_u64()

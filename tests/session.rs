@@ -102,7 +102,7 @@ fn a_new_task_is_a_folder_and_nothing_else() {
         "eval", "--task", "mood", "--data", &table, "--models", models, "--json",
     ]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    assert_eq!(ran.events()[0]["n"], 2);
+    assert_eq!(ran.reports()[0]["n"], 2);
     let ran = demeanor(&["models", "--models", models]);
     assert!(ran.out.contains("task mood"), "{}", ran.out);
 }

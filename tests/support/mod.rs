@@ -29,6 +29,14 @@ impl Ran {
         self.out.lines().map(event).collect()
     }
 
+    /// Every line of standard output as JSON that is no event: a report.
+    pub fn reports(&self) -> Vec<serde_json::Value> {
+        let lines = self.out.lines();
+        lines
+            .map(|line| serde_json::from_str(line).expect(line))
+            .collect()
+    }
+
     /// The one sentence an error must be: it names `what`, and no panic shows through.
     pub fn is_error(&self, what: &str) -> &Ran {
         assert_eq!(self.code, Some(2), "{}\n{}", self.out, self.err);

@@ -59,6 +59,8 @@ struct Inside {
     looked: usize,
     /// A segment was cut, and another picture stands in its place.
     is_pieced: bool,
+    /// Its size is known.
+    has_frame: bool,
     /// Pixels have begun.
     has_pixels: bool,
     /// Something may be attached to it.
@@ -205,6 +207,7 @@ impl Framer {
             sound: self.at,
             looked: self.at,
             is_pieced: false,
+            has_frame: false,
             has_pixels: false,
             has_index: false,
         });
@@ -223,6 +226,13 @@ impl Framer {
                             let begins = self.at + taken - 4;
                             let before = self.bytes.get(inside.sound..begins).unwrap_or_default();
                             inside.is_pieced |= is_pieced(before, inside.has_pixels);
+                            if matches!(marker, 0xC0..=0xC2)
+                                && std::mem::replace(&mut inside.has_frame, true)
+                            {
+                                // the next picture began where nobody looks for it
+                                inside.is_pieced = true;
+                                inside.sound = self.from + START.len() - 1;
+                            }
                             inside.has_pixels |= marker == jpeg::scan::SOS;
                             inside.has_index |= marker == jpeg::scan::APP2;
                             if scanner.strays() == 0 && !inside.is_pieced {
@@ -357,7 +367,7 @@ fn is_pieced(bytes: &[u8], has_pixels: bool) -> bool {
     let length = usize::from(u16::from_be_bytes([*high, *low]));
     let content = rest.get(..length).unwrap_or(rest);
     let is_note = matches!(marker, 0xE0..=0xEF | 0xFE) && length > LEAST_THUMBNAIL;
-    !(is_note && !has_pixels) && content.windows(START.len()).any(|part| part == START)
+    (has_pixels || !is_note) && content.windows(START.len()).any(|part| part == START)
 }
 
 /// Whether these bytes are a picture's first ones beyond doubt.

@@ -306,7 +306,13 @@ fn the_end_does_not_wait_for_ever_for_a_source_that_stays_open() {
     let (_held, wait) = blocker();
     let run = stage(None).begin(
         |shared| {
-            let _permit = shared.switch.permit();
+            // none is given before the switch is on
+            let _permit = loop {
+                match shared.switch.permit() {
+                    Some(permit) => break permit,
+                    None => thread::sleep(Duration::from_millis(1)),
+                }
+            };
             wait();
             Ok(())
         },

@@ -1,4 +1,4 @@
-//! A product of floats with weights, `[…, k]·[k, n]`: small heads that stay in f32.
+//! Products of floats, `[…, k]·[k, n]`: small heads that stay in f32.
 
 use crate::kernels::{PackedFloats, Rows};
 use crate::model::plan::op::{Op, Reading};
@@ -10,6 +10,9 @@ pub struct Product32(PackedFloats);
 
 impl Product32 {
     pub fn read(op: &Op<'_>) -> Option<Reading> {
+        if op.constant(1).is_none() {
+            return op.floats(2).then(|| Reading::new(ValueProduct, &[0, 1]));
+        }
         let weights = op.constant(1)?;
         let ([k, n], values) = (&weights.dims[..], weights.floats()?) else {
             return None;
@@ -51,5 +54,46 @@ impl Step for Product32 {
 
     fn macs(&self, inputs: &[&Fact]) -> u64 {
         (inputs[0].count() * self.0.n()) as u64
+    }
+}
+
+/// `MatMul` of two values, `[m, k]·[k, n]`: a sum of rows, weighted by other rows.
+#[derive(Debug)]
+struct ValueProduct;
+
+impl Step for ValueProduct {
+    fn name(&self) -> &'static str {
+        "f32 product of values"
+    }
+
+    fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
+        inputs[0].expect(Kind::Float)?;
+        inputs[1].expect(Kind::Float)?;
+        match (&inputs[0].dims[..], &inputs[1].dims[..]) {
+            ([m, k], [same, n]) if k == same => Ok(vec![Fact::new(Kind::Float, &[*m, *n])]),
+            (a, b) => Err(format!("{a:?} times {b:?}")),
+        }
+    }
+
+    fn run(&self, mut io: Io<'_>) -> Result<(), String> {
+        let (weights, rows) = (io.floats(0), io.floats(1));
+        let (k, n) = (io.facts[0].width(), io.made[0].width());
+        if k == 0 || n == 0 {
+            io.out().fill(0.0);
+            return Ok(());
+        }
+        let sentence = |e: crate::kernels::ShapeError| e.to_string();
+        let (a, b) = (Rows::new(weights, k), Rows::new(rows, n));
+        let (a, b) = (a.map_err(sentence)?, b.map_err(sentence)?);
+        io.kernels.gemm(a, b, io.out());
+        Ok(())
+    }
+
+    fn product(&self) -> Product {
+        Product::Float
+    }
+
+    fn macs(&self, inputs: &[&Fact]) -> u64 {
+        (inputs[0].count() * inputs[1].width()) as u64
     }
 }
