@@ -40,9 +40,10 @@ cross() {
         "$CARGO" fetch --locked --target $TARGET
 }
 
-# for_board COMMAND [ARGUMENT…]: cargo's command, as the board's binary is built.
+# for_board COMMAND [ARGUMENT…]: cargo's command, as the board's binary is built: without the study
+# of fusion operators.
 for_board() {
     local command=$1
     shift
-    "$CARGO" "$command" --locked --offline --profile board --features mic,v4l --target $TARGET "$@"
+    "$CARGO" "$command" --locked --offline --profile board --no-default-features --features mic,v4l --target $TARGET "$@"
 }
