@@ -52,9 +52,9 @@ impl ImageSource {
     ///
     /// # Errors
     /// [`CaptureError::Open`] when there is no such file or it may not be read,
-    /// [`PictureError::Foreigns`] when a folder has no file at all. A file that is no
+    /// [`CaptureError::NoPictures`] when a folder has no file at all. A file that is no
     /// picture is [`PictureError::Foreign`] when polled; in a folder it is skipped and
-    /// counted, and [`PictureError::Foreigns`] comes at the end if all were.
+    /// counted, and [`CaptureError::NoPictures`] comes at the end if all were.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
         if path == Path::new("-") {
             return Ok(Self::pipe("standard input".into(), || {

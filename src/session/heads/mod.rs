@@ -49,8 +49,10 @@ impl Reply {
 /// A kind of head: its name in manifests, and how one is loaded.
 pub(super) struct Kind {
     pub name: &'static str,
-    load: fn(&Bundle, &manifest::Head, Size) -> Result<Box<dyn Head>, ModelError>,
+    load: Load,
 }
+
+type Load = fn(&Bundle, &manifest::Head, Size) -> Result<Box<dyn Head>, ModelError>;
 
 /// What a manifest does not say of a head itself.
 #[derive(Debug, Clone, Copy)]
