@@ -1,19 +1,29 @@
 //! # demeanor
 //!
-//! Recognises emotion from a voice, its words and a face, sentiment from a picture and its
+//! Recognises emotion from a voice, its words and a face, sentiment from an image and its
 //! words, and the expression of faces, on ARM boards: int8 distilled students, run by tract
 //! and SIMD kernels of our own. No cloud; no sound and no frame ever leaves the board.
 //!
-//! ```text
-//! Source -> Utterance, Frame -> Features -> Trunk (int8) -> Fusion head -> Decision -> Event
+//! A [`Session`] takes an [`Observation`] (an utterance, words, an image, or several of them
+//! that belong together) and gives an [`Event`] for each task that has what its heads read:
+//!
+//! ```
+//! use demeanor::{Observation, Session, SessionOptions, vision};
+//!
+//! let image = vision::Picture::from_fn(320, 240, |x, y| [x as u8, y as u8, 90]);
+//! let image = image.expect("it has pixels");
+//! let mut session = Session::open(SessionOptions::default())?;
+//! let observed = Observation::of_image("photo", &image).with_words("What a lovely day!");
+//! for event in session.observe(&observed)? {
+//!     println!("{}: {} {:?}", event.task, event.label, event.scores);
+//! }
+//! # Ok::<(), demeanor::Error>(())
 //! ```
 //!
-//! Each arrow is a module's border and a plain data type; nothing flows back.
-//! [`capture`] brings sound, words and frames, [`signal`] makes utterances and log-mels of
-//! them, [`vision`] pixels and faces, [`text`] token ids; [`model`] runs the trunks,
-//! [`fusion`] joins them on [`kernels`], [`tasks`] know what is asked, [`decision`]
-//! calibrates and smooths, and an [`event::Event`] comes out.
-
+//! `examples/` has a recording, an image with words and a live dialogue. Tasks are data: a
+//! folder with a manifest (see [`model::manifest`]) is a task, and no Rust.
+//!
+#![doc = include_str!("ARCHITECTURE.md")]
 #![cfg_attr(
     not(test),
     warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)

@@ -161,3 +161,34 @@ fn the_shipped_encoders_multiply_integers_only() {
         );
     }
 }
+
+/// A telephone: two tones that beat, on for two seconds in three.
+fn ringing() -> Vec<f32> {
+    let tone = |at: f32, hz: f32| (at * hz * std::f32::consts::TAU).sin();
+    (0..16_000 * 6)
+        .map(|i| i as f32 / 16_000.0)
+        .map(|at| match at % 3.0 < 2.0 {
+            true => 0.25 * (tone(at, 440.0) + tone(at, 480.0)) * (0.6 + 0.4 * tone(at, 20.0)),
+            false => 0.0,
+        })
+        .collect()
+}
+
+#[test]
+fn a_telephone_is_not_sad() {
+    let folder = Folder::new();
+    let bytes = wav_i16(16_000, 1, &ringing());
+    let path = folder.file("ring.wav", bytes);
+    let ran = demeanor(&["analyze", &path, "--json"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{}", ran.err);
+    // with words it is the words that count
+    let ran = demeanor(&["analyze", &path, "--text", "I am so happy", "--json"]);
+    let event = &ran.events()[0];
+    assert_eq!(event["modality"], "text", "{}", ran.out);
+    // asked for, it is judged, and the event says what it was taken for
+    let ran = demeanor(&["analyze", &path, "--all", "--json"]);
+    for event in ran.events() {
+        let notes = event["notes"].to_string();
+        assert!(notes.contains("nobody seems to speak"), "{notes}");
+    }
+}
