@@ -77,7 +77,13 @@ impl Stage {
             supervisor.watch(
                 |_| Ok(()),
                 Machine::default,
-                move || capture(&captures),
+                move || {
+                    // nothing is captured before it is announced
+                    while captures.switch.read().0 == Position::Off {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    capture(&captures)
+                },
                 move || infer(&infers),
             )
         });
@@ -306,13 +312,7 @@ fn the_end_does_not_wait_for_ever_for_a_source_that_stays_open() {
     let (_held, wait) = blocker();
     let run = stage(None).begin(
         |shared| {
-            // none is given before the switch is on
-            let _permit = loop {
-                match shared.switch.permit() {
-                    Some(permit) => break permit,
-                    None => thread::sleep(Duration::from_millis(1)),
-                }
-            };
+            let _permit = shared.switch.permit();
             wait();
             Ok(())
         },
