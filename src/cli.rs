@@ -162,6 +162,12 @@ fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Long("fusion") => options.fusion = Some(parser.value()?.into()),
             Long("detect") => options.detect = true,
             Long("no-history") => options.no_history = true,
+            Long("degrade") => {
+                let list = utf8(parser.value()?, "--degrade")?;
+                options.degrade =
+                    eval::Degrade::parse(&list).map_err(|e| format!("--degrade: {e}"))?;
+            }
+            Long("noise") => options.noise.push(parser.value()?.into()),
             Long("models") => options.models = Some(parser.value()?.into()),
             Long("threads") => {
                 options.threads = Some(within(&mut parser, "--threads", 1.0, 1024.0)? as usize)
@@ -361,6 +367,7 @@ mod tests {
             ("run", "--config"),
             ("eval --data x", "--task"),
             ("eval --task emotion --data x --map calm", "FROM=TO"),
+            ("eval --task emotion --data x --degrade fog:1", "fog"),
             ("models --colour", "--colour"),
             ("doctor rpi4", "rpi4"),
             ("bench --dim N", "NAME=VALUE"),

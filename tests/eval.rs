@@ -249,3 +249,27 @@ fn a_table_that_is_none_is_explained() {
     assert_eq!(ran.code, Some(1), "{}", ran.err);
     assert!(ran.out.contains("nothing to judge"), "{}", ran.out);
 }
+
+#[test]
+fn noise_is_mixed_in_and_has_a_line() {
+    let folder = Folder::new();
+    let table = table(&folder);
+    let hello = repo("tests/data/hello.opus");
+    let noise = ["--noise", hello.to_str().expect("UTF-8")];
+    let args = ["--data", &table, "--json", "--degrade", "snr:20,snr:-10"];
+    let ran = eval(&[&args[..], &noise[..]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let report: Value = serde_json::from_str(ran.out.trim()).expect("one object");
+    let voices = |name: &str| {
+        let rows = report["rows"].as_array().expect("rows").iter();
+        let row = rows.clone().find(|r| r["name"] == name);
+        row.map(|r| r["metrics"]["n"].as_u64().expect("a number"))
+    };
+    // items without a voice have no worse copy
+    assert_eq!(voices("noise at 20 dB"), voices("speech-only"));
+    assert_eq!(voices("noise at -10 dB"), voices("speech-only"));
+    eval(&["--data", &table, "--degrade", "dark:0.5"]).is_error("does nothing");
+    let silent = folder.file("silent.wav", wav_i16(16_000, 1, &[0.0; 32_000]));
+    let args = ["--data", &table, "--degrade", "snr:0", "--noise", &silent];
+    eval(&args).is_error("silent");
+}

@@ -208,6 +208,29 @@ fn faces(folder: &Folder) -> String {
 }
 
 #[test]
+fn worse_copies_are_lines_of_the_report() {
+    let folder = Folder::new();
+    let table = faces(&folder);
+    let degrade = ["--data", &table, "--degrade", "dark:0.1,blur:3"];
+    let degraded = report("expression", &degrade);
+    for name in ["dark, x 0.1", "blurred, 3 px"] {
+        assert_eq!(
+            row(&degraded, name)["metrics"]["n"],
+            degraded["n"],
+            "{name}"
+        );
+    }
+    // the items themselves are judged as ever
+    let plain = report("expression", &["--data", &table]);
+    assert_eq!(plain["metrics"], degraded["metrics"]);
+    eval("expression", &["--data", &table, "--degrade", "snr:0"]).is_error("--noise");
+    let sample = repo("tests/data/sample.wav");
+    let sample = sample.to_str().unwrap();
+    let noise = ["--data", &table, "--degrade", "snr:0", "--noise", sample];
+    eval("expression", &noise).is_error("--degrade snr does nothing");
+}
+
+#[test]
 fn the_majority_of_all_ten_votes_counts() {
     let folder = Folder::new();
     let table = faces(&folder);

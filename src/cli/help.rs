@@ -123,6 +123,9 @@ modality is absent):
                      a head of each, from models/recipes/catalogue/train.py (sentiment)
   --detect           finds the face first (expression)
   --no-history       leaves the history out (emotion)
+  --degrade LIST     judges worse copies of each item beside it: dark:FACTOR, blur:PIXELS of
+                     images, snr:DECIBELS of voices; a line each, such as snr:0,snr:-5
+  --noise FILE       a recording mixed in for snr; may be given several times
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
   --threads N        workers (default: all cores)
   --json             one JSON object";

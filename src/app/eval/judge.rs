@@ -20,10 +20,10 @@ use std::time::Duration;
 pub(super) const CLEAR: &str = "over half of the taggers agree";
 
 /// What an item's files hold, decoded: read once for every bundle, then dropped.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Material {
-    utterance: Option<Utterance>,
-    image: Option<Picture>,
+    pub utterance: Option<Utterance>,
+    pub image: Option<Picture>,
 }
 
 impl Material {

@@ -1,5 +1,6 @@
 //! `demeanor eval`: what a bundle is worth on a labelled table.
 
+mod degrade;
 mod duplicates;
 mod item;
 mod judge;
@@ -8,6 +9,7 @@ mod report;
 mod table;
 mod workers;
 
+pub use degrade::Degrade;
 pub use table::LabelMap;
 #[doc(hidden)]
 pub use table::count_rows;
@@ -17,6 +19,7 @@ use crate::capture::CaptureError;
 use crate::model::manifest::{Manifest, Trunk};
 use crate::model::{Bundle, ModelError, bundles};
 use crate::vision::{self, Picture};
+use degrade::Noise;
 use duplicates::Overlap;
 use item::Columns;
 use judge::{CLEAR, Judge, Material, Unjudged, Verdict};
@@ -52,6 +55,10 @@ pub struct Options {
     pub fusion: Option<PathBuf>,
     /// Finds the face first, instead of taking the whole image for one.
     pub detect: bool,
+    /// Worse copies of each item that are judged beside it.
+    pub degrade: Vec<Degrade>,
+    /// Recordings that are mixed in where `degrade` wants noise.
+    pub noise: Vec<PathBuf>,
     /// Workers; all cores when `None`.
     pub threads: Option<usize>,
 }
@@ -70,6 +77,8 @@ impl Options {
             no_history: false,
             fusion: None,
             detect: false,
+            degrade: Vec::new(),
+            noise: Vec::new(),
             threads: None,
         }
     }
@@ -163,11 +172,28 @@ fn fits(options: &Options, manifest: &Manifest) -> Result<(), Error> {
     let history = manifest.text.as_ref().map_or(0, |t| t.history);
     let both = reads(Trunk::Text) && reads(Trunk::Image);
     let images = reads(Trunk::Image) || reads(Trunk::Face);
+    let asks = |which: fn(&Degrade) -> bool| options.degrade.iter().any(which);
+    if asks(|d| !d.is_of_images()) && options.noise.is_empty() {
+        let what = "--degrade snr needs --noise FILE, a recording that is mixed in";
+        return Err(Error::Usage(what.into()));
+    }
     let misplaced = [
         ("--train", options.train.is_some() && !images),
         ("--fusion", options.fusion.is_some() && !both),
         ("--detect", options.detect && !reads(Trunk::Face)),
         ("--no-history", options.no_history && history == 0),
+        (
+            "--degrade dark and blur",
+            asks(Degrade::is_of_images) && !images,
+        ),
+        (
+            "--degrade snr",
+            asks(|d| !d.is_of_images()) && !reads(Trunk::Speech),
+        ),
+        (
+            "--noise",
+            !options.noise.is_empty() && !asks(|d| !d.is_of_images()),
+        ),
     ];
     match misplaced.into_iter().find(|(_, wrong)| *wrong) {
         Some((option, _)) => Err(Error::Usage(format!(
@@ -206,6 +232,7 @@ fn form(options: &Options, manifest: &Manifest) -> Result<Form, Error> {
         shipped = "as it ships, for comparison";
     }
     systems.push(CLEAR.into());
+    systems.extend(options.degrade.iter().map(|d| d.name()));
     Ok(Form {
         shipped: shipped.into(),
         systems,
@@ -228,6 +255,7 @@ fn judge_all(
     reference: Option<&[Bundle]>,
     rows: &[Row],
 ) -> Result<Vec<Answer>, Error> {
+    let noise = Noise::read(&options.noise)?;
     let load = || {
         let reference = reference.map(|found| Judge::load(found, options));
         Ok((Judge::load(found, options)?, reference.transpose()?))
@@ -235,7 +263,15 @@ fn judge_all(
     let judge = |(shipped, reference): &mut (Judge, Option<Judge>), at: usize| {
         let item = &rows[at].item;
         let material = Material::read(item)?;
-        let verdict = shipped.judge(item, &material)?;
+        let mut verdict = shipped.judge(item, &material)?;
+        for degrade in &options.degrade {
+            if let Some(worse) = degrade.apply(&material, &noise, at) {
+                // a face that is not found any more is no answer: its line has fewer items
+                if let Ok(worse) = shipped.judge(item, &worse) {
+                    verdict.systems.push((degrade.name(), worse.shipped));
+                }
+            }
+        }
         let beside = reference.as_mut().map(|r| r.judge(item, &material));
         Ok((verdict, beside.transpose()?))
     };
