@@ -206,7 +206,8 @@ mod tests {
     #[test]
     fn noise_is_as_loud_as_asked() {
         let tone = |hz: f32, level: f32| -> Vec<f32> {
-            let sample = |i: usize| level * (i as f32 * hz / 16_000.0 * 6.283).sin();
+            let turns = |i: usize| i as f32 * hz / 16_000.0;
+            let sample = |i| level * (turns(i) * std::f32::consts::TAU).sin();
             (0..32_000).map(sample).collect()
         };
         let noise = Noise(vec![tone(1000.0, 0.5)]);
