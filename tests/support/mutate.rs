@@ -19,10 +19,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// An input that takes longer is a finding; the machines of CI are slow and shared.
-const HANG: Duration = Duration::from_secs(2);
+/// An input that takes longer is a finding; the machines of CI are slow and shared, and an
+/// emulated one is slower still.
+fn hang() -> Duration {
+    let is_emulated = std::env::var_os("DEMEANOR_RUNNER").is_some();
+    Duration::from_secs(if is_emulated { 20 } else { 2 })
+}
+
 /// An input that takes longer than this ends the process, for it may never return.
-const STUCK: Duration = Duration::from_secs(30);
+fn stuck() -> Duration {
+    15 * hang()
+}
 /// Memory that one input may add to the most that the process ever held, in KiB. Targets of
 /// one process run side by side and are counted together.
 const RESIDENT: u64 = 512 << 10;
@@ -254,7 +261,7 @@ impl Fuzzer {
         let took = begun.elapsed();
         self.watch.end();
         let after = memory();
-        if took > HANG {
+        if took > hang() {
             self.found(input, &format!("took {took:?}"));
         }
         let grew = |after: u64, before: u64, most: u64| after.saturating_sub(before) > most;
@@ -303,10 +310,10 @@ impl Watch {
         let thread = std::thread::spawn(move || {
             // `true`: an input begins; `false`: it ended.
             while let Ok(began) = receiver.recv() {
-                if began && receiver.recv_timeout(STUCK) == Err(RecvTimeoutError::Timeout) {
+                if began && receiver.recv_timeout(stuck()) == Err(RecvTimeoutError::Timeout) {
                     let input = shared.lock().unwrap_or_else(PoisonError::into_inner);
                     let path = keep(&name, &input);
-                    eprintln!("{}: does not return within {STUCK:?}", path.display());
+                    eprintln!("{}: does not return within {:?}", path.display(), stuck());
                     std::process::exit(101);
                 }
             }
