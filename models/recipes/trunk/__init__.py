@@ -1,0 +1,1 @@
+"""The text trunk that sarcasm and entities read."""
