@@ -1,4 +1,5 @@
-//! The heads that ship: LE-MER's and MVCN's.
+//! The heads that ship: LE-MER's, MVCN's and G2SAM's.
 
+pub mod graph_matching;
 pub mod label_guided;
 pub mod text_guided;
