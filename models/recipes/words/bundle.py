@@ -63,6 +63,7 @@ def write_manifest(out: Path, sentiment: Path, metrics=()) -> None:
         "version": VERSION,
         "summary": "Five words for what an image shows, of a closed list",
         "licence": LICENCE,
+        "on_request": True,
         "labels": [],
         "image": {"file": "image.onnx", "side": wd.SIDE},
         "seen": {"file": "words.onnx", "reads": "image.patches", "labels": "words.txt", "rows": "word-rows.onnx", "top": TOP},
