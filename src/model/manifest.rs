@@ -29,6 +29,9 @@ pub struct Manifest {
     pub summary: String,
     /// Terms of the weights.
     pub licence: String,
+    /// It answers only where it is asked for by name.
+    #[serde(default)]
+    pub on_request: bool,
     /// Class names in the order of the logits; none where all that is answered are picture words.
     pub labels: Vec<String>,
     /// The speech encoder, if heads read it.
