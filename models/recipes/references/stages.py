@@ -7,6 +7,7 @@ Stages:
   mel               log-mel rows of a made signal
   resize            crops resampled by Pillow
   text_guided_unit  a tiny unit with its weights, and ONNX Runtime's outputs
+  word_shapes       the same for the shapes of words, as the text trunk of entities reads them
   wordpiece         strings of our own and the teacher's tokenizer's ids (`--work`: where emotion was prepared)
   wordpiece_sweep   every Unicode character by the teacher's tokenizer
 """
@@ -30,6 +31,7 @@ STAGES = {
     "mel": writer("mel"),
     "resize": writer("resize"),
     "text_guided_unit": writer("text_guided_unit"),
+    "word_shapes": writer("word_shapes"),
     "wordpiece": writer("wordpiece"),
     "wordpiece_sweep": writer("wordpiece_sweep"),
 }
