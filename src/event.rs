@@ -171,6 +171,21 @@ impl Face {
     }
 }
 
+/// A word for what an image shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Word {
+    /// The word.
+    pub word: String,
+    /// Probability that the image shows it, 0..1; words do not exclude each other.
+    pub score: f32,
+}
+
+impl Word {
+    fn to_json(&self) -> Value {
+        json!({ "word": self.word, "score": decimals(f64::from(self.score), 4) })
+    }
+}
+
 /// Samples that never arrived.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gap {
@@ -277,7 +292,8 @@ pub struct Event {
     pub end: Option<f64>,
     /// The chosen class, or `unsure`.
     pub label: String,
-    /// Calibrated probability of every class, in the bundle's order; sums to 1.
+    /// Calibrated probability of every class, in the bundle's order; sums to 1. Empty where
+    /// there are no classes to tell apart.
     pub scores: Vec<(String, f32)>,
     /// The same after temporal smoothing, when it is on; the label then rests on these.
     pub smoothed: Option<Vec<(String, f32)>>,
@@ -289,6 +305,8 @@ pub struct Event {
     pub latency: Latency,
     /// Whose face, in an answer about one.
     pub face: Option<Face>,
+    /// What the image shows, the likeliest first, where that counted.
+    pub words: Vec<Word>,
     /// Holes in the sound.
     pub gaps: Vec<Gap>,
     /// What the reader should know: a missing modality, a cut, clipping.
@@ -318,6 +336,10 @@ impl Event {
         event.insert("latency_ms".into(), latency_json(&self.latency));
         if let Some(face) = &self.face {
             event.insert("face".into(), face.to_json());
+        }
+        if !self.words.is_empty() {
+            let words: Vec<Value> = self.words.iter().map(Word::to_json).collect();
+            event.insert("words".into(), json!(words));
         }
         let gaps: Vec<Value> = self.gaps.iter().map(|gap| gap.to_json()).collect();
         event.insert("gaps".into(), json!(gaps));

@@ -76,7 +76,7 @@ impl Analysis<'_> {
             at: Some(Duration::from_secs_f64(now.max(0.0))),
             utterance: pair.utterance.as_ref(),
             words: pair.text.as_deref(),
-            scene: None,
+            ..Observation::default()
         })
     }
 }

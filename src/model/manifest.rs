@@ -29,7 +29,7 @@ pub struct Manifest {
     pub summary: String,
     /// Terms of the weights.
     pub licence: String,
-    /// Class names in the order of the logits.
+    /// Class names in the order of the logits; none where all that is answered are picture words.
     pub labels: Vec<String>,
     /// The speech encoder, if heads read it.
     pub speech: Option<Speech>,
@@ -37,6 +37,8 @@ pub struct Manifest {
     pub text: Option<Text>,
     /// The image trunk, if heads read it.
     pub image: Option<Image>,
+    /// What names the image's content, if heads read its words.
+    pub seen: Option<Seen>,
     /// The face detector, if heads read its crops.
     pub face: Option<Face>,
     /// What answers; at least one that is no ablation.
@@ -69,13 +71,21 @@ pub enum Trunk {
     Text,
     /// An image as a whole to patches.
     Image,
+    /// Patches to words for what the image shows.
+    Seen,
     /// An image to crops of faces.
     Face,
 }
 
 impl Trunk {
     /// Every trunk.
-    pub const ALL: [Trunk; 4] = [Trunk::Speech, Trunk::Text, Trunk::Image, Trunk::Face];
+    pub const ALL: [Trunk; 5] = [
+        Trunk::Speech,
+        Trunk::Text,
+        Trunk::Image,
+        Trunk::Seen,
+        Trunk::Face,
+    ];
 
     /// The name of its section, and the first half of what a head reads.
     pub fn name(self) -> &'static str {
@@ -83,6 +93,7 @@ impl Trunk {
             Trunk::Speech => "speech",
             Trunk::Text => "text",
             Trunk::Image => "image",
+            Trunk::Seen => "seen",
             Trunk::Face => "face",
         }
     }
@@ -279,6 +290,23 @@ pub struct Image {
     pub side: u32,
 }
 
+/// What names the content of an image in words, upon the image trunk.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// Its file: one input, output `logits` with one for each word.
+    pub file: String,
+    /// The output of the image trunk that it reads.
+    pub reads: Read,
+    /// The words, one a line, in the order of the logits.
+    pub labels: String,
+    /// Input `ids` to output `rows`: the word's row in the text trunk's space. Without it the
+    /// words have names alone.
+    pub rows: Option<String>,
+    /// As many words are named, the likeliest.
+    pub top: usize,
+}
+
 /// The face detector, and what a head sees of a face.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -366,11 +394,13 @@ impl Manifest {
             .collect()
     }
 
-    /// Whether any head reads this trunk.
+    /// Whether any head reads this trunk, or words that are named upon it.
     pub fn reads(&self, trunk: Trunk) -> bool {
-        self.heads
-            .iter()
-            .any(|h| h.reads.iter().any(|r| r.trunk == trunk))
+        let reads = |trunk| {
+            let mut reads = self.heads.iter().flat_map(|h| &h.reads);
+            reads.any(|r| r.trunk == trunk)
+        };
+        reads(trunk) || (trunk == Trunk::Image && reads(Trunk::Seen))
     }
 
     fn check(&self) -> Result<(), String> {
@@ -381,7 +411,10 @@ impl Manifest {
                 self.task
             ));
         }
-        check_labels("labels", &self.labels)?;
+        let names_words = self.heads.iter().all(|h| h.kind == "words");
+        if !(names_words && self.labels.is_empty()) {
+            check_labels("labels", &self.labels)?;
+        }
         within(
             "decision.unsure_below",
             self.decision.unsure_below,
@@ -418,19 +451,16 @@ impl Manifest {
         }
         if let Some(text) = &self.text {
             self.check_model("text.file", &text.file)?;
-            let vocab = self.listed("text.vocab", &text.vocab)?;
-            if vocab.precision != Precision::None {
-                return Err(format!(
-                    "file `{}`: a vocabulary has precision none",
-                    vocab.name
-                ));
-            }
+            self.check_words("text.vocab", &text.vocab)?;
             within("text.max_tokens", text.max_tokens as f32, 8.0, 512.0)?;
             within("text.history", text.history as f32, 0.0, 16.0)?;
         }
         if let Some(image) = &self.image {
             self.check_model("image.file", &image.file)?;
             within("image.side", image.side as f32, 32.0, 512.0)?;
+        }
+        if let Some(seen) = &self.seen {
+            self.check_seen(seen)?;
         }
         if let Some(face) = &self.face {
             self.check_model("face.file", &face.file)?;
@@ -439,11 +469,27 @@ impl Manifest {
         Ok(())
     }
 
+    fn check_seen(&self, seen: &Seen) -> Result<(), String> {
+        self.check_model("seen.file", &seen.file)?;
+        self.check_words("seen.labels", &seen.labels)?;
+        if let Some(rows) = &seen.rows {
+            self.check_model("seen.rows", rows)?;
+        }
+        if seen.reads.trunk != Trunk::Image || self.image.is_none() {
+            return Err(
+                "field `seen.reads` must name an output of the section `image`, and that must be there"
+                    .into(),
+            );
+        }
+        within("seen.top", seen.top as f32, 1.0, 32.0)
+    }
+
     fn has_trunk(&self, trunk: Trunk) -> bool {
         match trunk {
             Trunk::Speech => self.speech.is_some(),
             Trunk::Text => self.text.is_some(),
             Trunk::Image => self.image.is_some(),
+            Trunk::Seen => self.seen.is_some(),
             Trunk::Face => self.face.is_some(),
         }
     }
@@ -532,6 +578,15 @@ impl Manifest {
     fn listed(&self, field: &str, name: &str) -> Result<&File, String> {
         let file = self.file(name);
         file.ok_or_else(|| format!("field `{field}` names `{name}`, which no [[file]] lists"))
+    }
+
+    fn check_words(&self, field: &str, name: &str) -> Result<(), String> {
+        match self.listed(field, name)?.precision {
+            Precision::None => Ok(()),
+            Precision::Int8 | Precision::F32 => {
+                Err(format!("file `{name}`: a list of words has precision none"))
+            }
+        }
     }
 
     fn check_model(&self, field: &str, name: &str) -> Result<(), String> {

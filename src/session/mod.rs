@@ -394,7 +394,8 @@ impl Session {
         if observed.is_look() {
             return false;
         }
-        let image = observed.scene.is_some() && manifest.reads(Trunk::Image);
+        let image = observed.scene.is_some() && manifest.reads(Trunk::Image)
+            || !observed.seen.is_empty() && manifest.reads(Trunk::Seen);
         let speech = observed.utterance.is_some() && manifest.reads(Trunk::Speech);
         let text = observed.words.is_some() && manifest.reads(Trunk::Text);
         let face = observed.shows_faces() && manifest.late.is_some();

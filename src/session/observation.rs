@@ -21,6 +21,9 @@ pub struct Observation<'a> {
     pub words: Option<&'a str>,
     /// What was seen.
     pub scene: Option<Scene<'a>>,
+    /// What somebody else saw in the image, a word each: tasks that name an image's content take
+    /// these instead, and need no image.
+    pub seen: &'a [String],
 }
 
 /// A decoded image with where it comes from.
@@ -74,6 +77,12 @@ impl<'a> Observation<'a> {
             words: Some(words),
             ..self
         }
+    }
+
+    /// The same with words for what its image shows.
+    #[must_use]
+    pub fn with_seen(self, seen: &'a [String]) -> Observation<'a> {
+        Observation { seen, ..self }
     }
 
     /// Whether somebody said something.

@@ -6,7 +6,7 @@ use super::observation::{Observation, Scene};
 use super::trunks::{Encoding, Handle, MIN_SAMPLES, Trunks, timed};
 use super::{FaceSearch, Nearest, Options};
 use crate::decision::{Smoother, choose, top};
-use crate::event::{Attention, Event, Evidence, Explanation, Face, Gap, Latency, Modality};
+use crate::event::{Attention, Event, Evidence, Explanation, Face, Gap, Latency, Modality, Word};
 use crate::model::manifest::{self, Manifest, Trunk};
 use crate::model::{self, Bundle, Model, ModelError};
 use crate::signal::segment::{self, Utterance};
@@ -82,6 +82,9 @@ impl Task {
         if let Some(image) = &manifest.image {
             handles.insert(Trunk::Image, trunks.load_image(bundle, image)?);
         }
+        if let (Some(seen), Some(image)) = (&manifest.seen, handles.get(&Trunk::Image)) {
+            handles.insert(Trunk::Seen, trunks.load_seen(bundle, seen, *image)?);
+        }
         if let Some(face) = &manifest.face {
             handles.insert(Trunk::Face, trunks.load_face(bundle, face)?);
         }
@@ -122,12 +125,16 @@ impl Task {
 
     /// Another stream: moving averages start afresh.
     pub fn restart(&mut self, options: &Options) {
-        let half_life = match self.manifest.decision.smooth {
+        self.smoother = Smoother::new(self.half_life(options));
+        self.faces.clear();
+    }
+
+    /// Of the moving averages; words for an image have none, as they are others each time.
+    fn half_life(&self, options: &Options) -> f64 {
+        match self.manifest.decision.smooth && !self.manifest.labels.is_empty() {
             true => options.smooth,
             false => 0.0,
-        };
-        self.smoother = Smoother::new(half_life);
-        self.faces.clear();
+        }
     }
 
     /// Answers about an observation; nothing when no head has what it reads.
@@ -198,6 +205,10 @@ impl Task {
             true => self.evidence(&encoded.by, reply.as_ref(), context.options)?,
             false => Evidence::default(),
         };
+        let words = match encoded.by.get(&Trunk::Seen) {
+            Some(seen) => seen.words.clone(),
+            None => Vec::new(),
+        };
         let utterance = observed
             .utterance
             .filter(|_| self.handles.contains_key(&Trunk::Speech));
@@ -205,12 +216,16 @@ impl Task {
             notes.extend(flaws(utterance));
         }
         Ok(Some(Event {
-            label: self.label(decisive, context.options),
+            label: match self.manifest.labels.is_empty() {
+                true => self.likeliest(&words, context.options),
+                false => self.label(decisive, context.options),
+            },
             scores: self.labelled(&scores),
             smoothed: smoothed.as_deref().map(|s| self.labelled(s)),
             modality,
             latency: encoded.latency,
             face: late.map(|(_, face)| face),
+            words,
             gaps: utterance.map_or(Vec::new(), gaps),
             notes,
             explain,
@@ -286,6 +301,30 @@ impl Task {
                     .push("the text holds no word that the model knows".into()),
             }
         }
+        self.see(observed, context, &mut encoded)?;
+        Ok(encoded)
+    }
+
+    /// Runs the image trunk, and what names its content: unless that is given.
+    fn see(
+        &self,
+        observed: &Observation<'_>,
+        context: &mut Context<'_>,
+        encoded: &mut Encoded,
+    ) -> Result<(), ModelError> {
+        let namer = self.handles.get(&Trunk::Seen);
+        if let Some(at) = namer.filter(|_| !observed.seen.is_empty()) {
+            let given = context.trunks.seen(*at).given(observed.seen)?;
+            encoded.notes.extend(given.note);
+            if let Some(words) = given.known {
+                encoded.by.insert(Trunk::Seen, words);
+            }
+        }
+        let named = encoded.by.contains_key(&Trunk::Seen);
+        let reads = |h: &manifest::Head| h.reads.iter().any(|r| r.trunk == Trunk::Image);
+        if named && !self.manifest.heads.iter().any(reads) {
+            return Ok(());
+        }
         if let (Some(at), Some(scene)) = (self.handles.get(&Trunk::Image), &observed.scene) {
             encoded.latency.decode = scene.decode;
             let trunk = context.trunks.image(*at);
@@ -301,7 +340,14 @@ impl Task {
                 }
             }
         }
-        Ok(encoded)
+        if let (Some(at), Some(image)) = (namer, encoded.by.get(&Trunk::Image))
+            && !named
+        {
+            let trunk = context.trunks.seen(*at);
+            let words = trunk.name(image, &mut encoded.latency)?;
+            encoded.by.insert(Trunk::Seen, words);
+        }
+        Ok(())
     }
 
     /// A gate lets its first class through: sound that is none of it counts as absent, unless
@@ -558,10 +604,7 @@ impl Task {
                 false => trunk.crop(scene.image, found, &mut latency),
             };
             let scores = self.judge_crop(at, pixels, &mut latency)?;
-            let half_life = match self.manifest.decision.smooth {
-                true => context.options.smooth,
-                false => 0.0,
-            };
+            let half_life = self.half_life(context.options);
             let smoother = self.faces.entry(*id);
             let smoothed = smoother
                 .or_insert_with(|| Smoother::new(half_life))
@@ -623,6 +666,14 @@ impl Task {
         chosen.map_or(UNSURE.into(), |at| self.manifest.labels[at].clone())
     }
 
+    /// The likeliest word, where words are what is answered.
+    fn likeliest(&self, words: &[Word], options: &Options) -> String {
+        let below = options.unsure_below;
+        let below = below.unwrap_or(self.manifest.decision.unsure_below);
+        let word = words.first().filter(|w| w.score >= below);
+        word.map_or(UNSURE.into(), |w| w.word.clone())
+    }
+
     fn labelled(&self, scores: &[f32]) -> Vec<(String, f32)> {
         let labels = self.manifest.labels.iter().cloned();
         labels.zip(scores.iter().copied()).collect()
@@ -645,6 +696,10 @@ fn check_read(
         Trunk::Speech => trunks.speech(handle).model(),
         Trunk::Text => trunks.text(handle).model(),
         Trunk::Image => trunks.image(handle).model(),
+        Trunk::Seen => {
+            let lacks = trunks.seen(handle).lacks(&read.output);
+            return lacks.map_or(Ok(()), Err);
+        }
         Trunk::Face => {
             let model = trunks.face(handle).model();
             return match read.output.as_str() {
@@ -685,7 +740,7 @@ fn modality_of(trunks: &BTreeSet<Trunk>) -> Modality {
     Modality {
         speech: trunks.contains(&Trunk::Speech),
         text: trunks.contains(&Trunk::Text),
-        image: trunks.contains(&Trunk::Image),
+        image: trunks.contains(&Trunk::Image) || trunks.contains(&Trunk::Seen),
         face: trunks.contains(&Trunk::Face),
     }
 }

@@ -2,7 +2,11 @@
 //!
 //! Two bundles that use the very same file, by its hash, share one trunk.
 
-use crate::event::Latency;
+mod seen;
+
+pub(super) use seen::SeenTrunk;
+
+use crate::event::{Latency, Word};
 use crate::kernels::{self, Rows};
 use crate::model::manifest::{self, Manifest};
 use crate::model::{Bundle, Given, Model, ModelError, Output};
@@ -39,6 +43,8 @@ pub(super) struct Encoding {
     pub tokens: Vec<String>,
     /// Bytes of the words behind each token; `None` of `[CLS]` and `[SEP]`.
     pub spans: Vec<Option<Range<usize>>>,
+    /// Of an image: what it shows, the likeliest first; a row of the outputs each.
+    pub words: Vec<Word>,
     /// The words were longer than the trunk takes, and were cut.
     pub truncated: bool,
 }
@@ -77,6 +83,7 @@ pub(super) struct Trunks {
     speech: Vec<SpeechTrunk>,
     text: Vec<TextTrunk>,
     image: Vec<ImageTrunk>,
+    seen: Vec<SeenTrunk>,
     face: Vec<FaceTrunk>,
 }
 
@@ -88,6 +95,7 @@ impl Trunks {
             speech: Vec::new(),
             text: Vec::new(),
             image: Vec::new(),
+            seen: Vec::new(),
             face: Vec::new(),
         }
     }
@@ -96,6 +104,7 @@ impl Trunks {
     pub fn next(&mut self) {
         self.speech.iter_mut().for_each(|t| t.last = None);
         self.image.iter_mut().for_each(|t| t.last = None);
+        self.seen.iter_mut().for_each(SeenTrunk::forget);
         self.face.iter_mut().for_each(|t| t.last = None);
     }
 
@@ -203,6 +212,10 @@ impl Trunks {
         &mut self.image[at.0]
     }
 
+    pub fn seen(&mut self, at: Handle) -> &mut SeenTrunk {
+        &mut self.seen[at.0]
+    }
+
     pub fn face(&mut self, at: Handle) -> &mut FaceTrunk {
         &mut self.face[at.0]
     }
@@ -235,6 +248,22 @@ fn tokenizer(bundle: &Bundle, file: &str) -> Result<Tokenizer, ModelError> {
     let bytes = bytes.ok_or_else(|| refused("is not in the bundle".into()))?;
     let text = std::str::from_utf8(bytes).map_err(|e| refused(e.to_string()))?;
     Tokenizer::from_vocab(text).map_err(|e| refused(e.to_string()))
+}
+
+/// The lines of a file, a word each, at least one.
+fn words_of(bundle: &Bundle, file: &str) -> Result<Vec<String>, ModelError> {
+    let refused = |what: &str| ModelError::Refused {
+        name: file.into(),
+        what: what.into(),
+    };
+    let bytes = bundle.bytes(file);
+    let bytes = bytes.ok_or_else(|| refused("is not in the bundle"))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| refused("is no UTF-8"))?;
+    let words: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    match words.is_empty() || words.iter().any(String::is_empty) {
+        true => Err(refused("must hold a word on every line")),
+        false => Ok(words),
+    }
 }
 
 /// Sound to rows.

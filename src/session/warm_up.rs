@@ -103,6 +103,7 @@ impl Session {
                 decode: None,
             })
             .filter(|_| reads(Trunk::Image) || reads(Trunk::Face)),
+            seen: &[],
         };
         let mut options = self.options.clone();
         options.all_sounds = true;

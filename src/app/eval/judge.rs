@@ -150,6 +150,7 @@ impl Judge {
                 image,
                 decode: None,
             }),
+            seen: &[],
         };
         let events = self.session.observe(&observed).map_err(Unjudged::Model)?;
         // of several faces the most certain one is judged

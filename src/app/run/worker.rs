@@ -142,6 +142,7 @@ impl Worker {
             utterance: pair.utterance.as_ref(),
             words: pair.text.as_deref(),
             scene: self.decoded.as_ref().map(|d| d.scene(seen)),
+            seen: &[],
         };
         out.events(&self.session.observe(&observed)?)
     }

@@ -5,6 +5,7 @@
 
 mod classes;
 mod mean;
+mod words;
 
 use crate::model::{Bundle, Input, ModelError, Output, manifest};
 
@@ -32,7 +33,8 @@ pub(super) struct Given<'a> {
 /// What a head answers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Reply {
-    /// Calibrated probabilities in the order of the labels; sum to 1.
+    /// Calibrated probabilities in the order of the labels; sum to 1. Of words for an image,
+    /// each word's own, falling.
     pub scores: Vec<f32>,
     /// Everything else that its file gives, by name.
     pub outputs: Vec<(String, Output)>,
@@ -72,6 +74,10 @@ pub(super) static KINDS: &[Kind] = &[
     Kind {
         name: "mean",
         load: mean::load,
+    },
+    Kind {
+        name: "words",
+        load: words::load,
     },
     // what it decides is the session's to act on; what it says are classes
     Kind {
