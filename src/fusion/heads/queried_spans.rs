@@ -254,13 +254,17 @@ impl QueriedSpans {
         for (gain, shift) in self.gain.chunks_exact(d).zip(self.shift.chunks_exact(d)) {
             for row in work.h.chunks_exact(d) {
                 let values = row.iter().zip(gain.iter().zip(shift));
-                work.a.extend(values.map(|(h, (gain, shift))| h * gain + shift));
+                work.a
+                    .extend(values.map(|(h, (gain, shift))| h * gain + shift));
             }
         }
         k.gelu(&mut work.a);
         resize(&mut work.whole, types * d);
         resize(&mut work.scores, n);
-        let of_types = work.a.chunks_exact(n * d).zip(self.exist_key.chunks_exact(d));
+        let of_types = work
+            .a
+            .chunks_exact(n * d)
+            .zip(self.exist_key.chunks_exact(d));
         for ((a, key), whole) in of_types.zip(work.whole.chunks_exact_mut(d)) {
             let a = Rows::of_whole(a, d);
             k.gemv(a, key, &mut work.scores);
