@@ -113,6 +113,8 @@ pub struct Options {
     pub evidence: bool,
     /// Every head answers, ablations too: what `eval` compares.
     pub every_head: bool,
+    /// A folder of memory banks instead of the bundles' own.
+    pub bank: Option<PathBuf>,
     /// Workers that share the large steps of a model, 1 to [`MAX_THREADS`](crate::kernels::MAX_THREADS).
     pub threads: usize,
 }
@@ -131,6 +133,7 @@ impl Default for Options {
             faces: FaceSearch::Find,
             evidence: false,
             every_head: false,
+            bank: None,
             threads: 1,
         }
     }

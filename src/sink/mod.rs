@@ -142,6 +142,23 @@ impl<W: Write> Writer<W> {
             event.modality.name(),
             event.latency.total()
         )?;
+        if !event.words.is_empty() {
+            let words = event.words.iter();
+            let words: Vec<String> = words
+                .map(|w| format!("{} {:.2}", w.word, w.score))
+                .collect();
+            writeln!(self.out, "{:>15}  shows: {}", "", words.join(", "))?;
+        }
+        for near in &event.neighbours {
+            let (share, distance) = (100.0 * near.share, near.distance);
+            let text = near.text.as_deref().map_or(String::new(), one_line);
+            let (id, label) = (near.id, &near.label);
+            writeln!(
+                self.out,
+                "{:>15}  {share:>4.0}%  {distance:.3}  {label:<14} {id} {text}",
+                ""
+            )?;
+        }
         for note in &event.notes {
             writeln!(self.out, "{:>15}  note: {note}", "")?;
         }
@@ -163,6 +180,12 @@ impl<W: Write> Writer<W> {
         }
         Ok(())
     }
+}
+
+/// A text as a line of a terminal may show it: no line breaks, no control characters.
+fn one_line(text: &str) -> String {
+    let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    text.take(100).collect()
 }
 
 /// When, or about what.
