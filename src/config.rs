@@ -31,6 +31,9 @@ pub struct Config {
     /// Where words come from.
     #[serde(default)]
     pub text: Text,
+    /// What is told of names in words.
+    #[serde(default)]
+    pub entities: Entities,
     /// How answers become decisions.
     #[serde(default)]
     pub decision: Decision,
@@ -113,6 +116,15 @@ impl Device {
         let name = self.name.clone().or_else(host).unwrap_or_default();
         name.trim().to_owned()
     }
+}
+
+/// What is told of names in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Entities {
+    /// Events carry the words themselves: words that people said. Without it they tell where in
+    /// an utterance a name stands, and of what kind it is.
+    pub words: bool,
 }
 
 /// Where sound comes from.

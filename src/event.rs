@@ -217,6 +217,35 @@ impl Neighbour {
     }
 }
 
+/// A name in words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entity {
+    /// Its first character in the words as they were passed, in Unicode scalar values from 0.
+    pub start: usize,
+    /// The character behind its last.
+    pub end: usize,
+    /// What it names: a label of the bundle.
+    pub kind: String,
+    /// Probability that words of this kind are there times that of these, 0..1.
+    pub score: f32,
+    /// The words themselves, where they may be told.
+    pub text: Option<String>,
+}
+
+impl Entity {
+    fn to_json(&self) -> Value {
+        let mut entity = Map::new();
+        if let Some(text) = &self.text {
+            entity.insert("text".into(), json!(text));
+        }
+        entity.insert("start".into(), json!(self.start));
+        entity.insert("end".into(), json!(self.end));
+        entity.insert("type".into(), json!(self.kind));
+        entity.insert("score".into(), json!(decimals(f64::from(self.score), 4)));
+        Value::Object(entity)
+    }
+}
+
 /// Samples that never arrived.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gap {
@@ -306,6 +335,8 @@ pub struct Evidence {
     pub attention: Option<Attention>,
     /// Scores of every head that could answer, by its name.
     pub heads: Vec<(String, Vec<f32>)>,
+    /// Names that every head found which could answer, by its name.
+    pub entities: Vec<(String, Vec<Entity>)>,
     /// Mean row of each trunk that ran.
     pub pooled: Vec<(Trunk, Vec<f32>)>,
 }
@@ -321,9 +352,10 @@ pub struct Event {
     pub start: Option<f64>,
     /// Its end in seconds.
     pub end: Option<f64>,
-    /// The chosen class, or `unsure`.
+    /// The chosen class, or `unsure`; where names are looked for, the kinds that were found, or
+    /// `none`.
     pub label: String,
-    /// Calibrated probability of every class, in the bundle's order; sums to 1. Empty where
+    /// Calibrated probability of every class, in the bundle's order; sums to 1, but for kinds of names, which do not exclude each other. Empty where
     /// there are no classes to tell apart.
     pub scores: Vec<(String, f32)>,
     /// The same after temporal smoothing, when it is on; the label then rests on these.
@@ -340,6 +372,8 @@ pub struct Event {
     pub words: Vec<Word>,
     /// Remembered items that decided it, the nearest first.
     pub neighbours: Vec<Neighbour>,
+    /// Names in the words, in their order; `None` of a task that looks for none.
+    pub entities: Option<Vec<Entity>>,
     /// Holes in the sound.
     pub gaps: Vec<Gap>,
     /// What the reader should know: a missing modality, a cut, clipping.
@@ -377,6 +411,10 @@ impl Event {
         if !self.neighbours.is_empty() {
             let near: Vec<Value> = self.neighbours.iter().map(Neighbour::to_json).collect();
             event.insert("neighbours".into(), json!(near));
+        }
+        if let Some(entities) = &self.entities {
+            let entities: Vec<Value> = entities.iter().map(Entity::to_json).collect();
+            event.insert("entities".into(), json!(entities));
         }
         let gaps: Vec<Value> = self.gaps.iter().map(|gap| gap.to_json()).collect();
         event.insert("gaps".into(), json!(gaps));

@@ -52,6 +52,43 @@ fn every_reference_vector_is_exact() {
     }
 }
 
+#[test]
+fn pieces_have_the_shape_and_the_place_of_their_word() {
+    let tokenizer = tokenizer();
+    let reference: Value = serde_json::from_str(&read("tests/data/word_shapes.json")).unwrap();
+    let vectors = reference.as_array().unwrap();
+    assert!(vectors.len() > 200, "{} vectors", vectors.len());
+    for vector in vectors {
+        let text = vector["text"].as_str().unwrap();
+        let encoded = tokenizer.encode(text, &[], MAX_TOKENS).with_shapes(text);
+        let inner = 1..encoded.text_len - 1;
+        assert_eq!(
+            encoded.ids[inner.clone()],
+            numbers(&vector["ids"]),
+            "{text:?}"
+        );
+        assert_eq!(
+            encoded.types[inner.clone()],
+            numbers(&vector["types"]),
+            "{text:?}"
+        );
+        let starts = encoded.spans[inner].iter().flatten();
+        let starts: Vec<i64> = starts
+            .map(|span| text[..span.start].chars().count() as i64)
+            .collect();
+        assert_eq!(starts, numbers(&vector["starts"]), "{text:?}");
+    }
+}
+
+#[test]
+fn shapes_leave_marks_and_history_as_they_are() {
+    let encoded = tokenizer()
+        .encode("Kevin\u{3000}DURANT", &["Who IS that"], MAX_TOKENS)
+        .with_shapes("Kevin\u{3000}DURANT");
+    assert_eq!(encoded.text_len, 5);
+    assert_eq!(encoded.types, [0, 2, 3, 3, 0, 1, 1, 1, 1]);
+}
+
 /// 64-bit FNV-1a of little-endian words, as models/recipes/references/wordpiece_sweep.py.
 fn fnv(words: impl Iterator<Item = u32>, mut state: u64) -> u64 {
     for byte in words.flat_map(u32::to_le_bytes) {

@@ -98,6 +98,8 @@ pub fn analyze(options: &Options, sink: &mut dyn Sink) -> Result<bool, Error> {
     }
     let session = Session::open(session::Options {
         evidence: options.annotate.is_some(),
+        // whoever passed the words knows them
+        entity_words: true,
         ..options.session.clone()
     })?;
     let mut analysis = Analysis {

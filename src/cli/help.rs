@@ -96,6 +96,8 @@ The config (TOML):
   line = \"board\"              # or none, { chip = \"label\", line = 27, active_low = true }
   means = \"mute\"              # or consent: nothing is opened before a press
   debounce = 0.02
+  [entities]
+  words = false               # true: events carry the names that people said
   [audit]                     # when capture was on; never what was heard or seen
   file = \"/var/lib/demeanor/audit.jsonl\"
   [metrics]                   # for node_exporter's text collector

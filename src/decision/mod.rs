@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod smooth;
+pub mod spans;
 
 pub use calibrate::{average, softmax};
 pub use smooth::Smoother;

@@ -1,8 +1,9 @@
-//! What the functions of the domain `demeanor` are: the operators of the catalogue and the units
-//! of MVCN, by name.
+//! What the functions of the domain `demeanor` are: the operators of the catalogue, the units of
+//! MVCN and the reader of MNER-QG, by name.
 
 use super::catalogue::{Entry, Precision, Setting, find};
 use super::given::Tensor;
+use super::heads::queried_spans::QueriedSpans;
 use super::heads::text_guided::{self, Unit};
 use super::{Fusion, FusionError, Rows, Scratch, Simplex};
 use std::fmt;
@@ -45,12 +46,15 @@ pub enum Function {
     Catalogue(&'static Entry, Precision),
     /// A unit of MVCN; with a map of scores to weights, one that looks at a picture.
     Unit(Option<Simplex>),
+    /// The spans of a sentence that stored queries ask for.
+    QueriedSpans,
 }
 
 /// The function of this name, if there is one.
 #[must_use]
 pub fn function(name: &str) -> Option<Function> {
     Some(match name {
+        "QueriedSpans" => Function::QueriedSpans,
         "SelfUnit" => Function::Unit(None),
         "TextGuidedUnit" => Function::Unit(Some(Simplex::Entmax15)),
         "TextGuidedUnitSparsemax" => Function::Unit(Some(Simplex::Sparsemax)),
@@ -71,6 +75,7 @@ impl Function {
             Function::Catalogue(entry, Precision::Int8) => format!("int8 {}", entry.title),
             Function::Unit(None) => "int8 self-attention unit".into(),
             Function::Unit(Some(_)) => "int8 text-guided unit".into(),
+            Function::QueriedSpans => "int8 queried spans".into(),
         }
     }
 
@@ -80,6 +85,7 @@ impl Function {
         match self {
             Function::Catalogue(entry, _) => entry.inputs.len(),
             Function::Unit(pi) => 1 + usize::from(pi.is_some()),
+            Function::QueriedSpans => 2,
         }
     }
 
@@ -89,6 +95,7 @@ impl Function {
         match self {
             Function::Catalogue(entry, _) => entry.outputs.len(),
             Function::Unit(_) => self.inputs(),
+            Function::QueriedSpans => 4,
         }
     }
 
@@ -98,6 +105,7 @@ impl Function {
         match self {
             Function::Catalogue(entry, _) => entry.settings,
             Function::Unit(_) => text_guided::SETTINGS,
+            Function::QueriedSpans => &[],
         }
     }
 
@@ -119,6 +127,7 @@ impl Function {
                 Box::new(Fusion::of(entry, precision, weights, settings)?)
             }
             Function::Unit(pi) => Box::new(Unit::new(heads(), pi, &weights)?),
+            Function::QueriedSpans => Box::new(QueriedSpans::new(&weights)?),
         })
     }
 }

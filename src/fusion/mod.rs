@@ -18,6 +18,7 @@
 //! - [`label_guided`](heads::label_guided): LE-MER's cross attention (A_r) and label attention (A_l).
 //! - `memory`: the k nearest rows of a memory bank.
 //! - [`simplex`]: softmax, sparsemax and 1.5-entmax of rows, with masks.
+//! - [`queried_spans`](heads::queried_spans): MNER-QG's spans that stored queries ask for.
 //! - [`text_guided`](heads::text_guided): MVCN's text-guided unit with sparse attention.
 //!
 #![doc = include_str!("CATALOGUE.md")]

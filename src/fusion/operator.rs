@@ -20,6 +20,7 @@ pub struct Scratch {
     pub(super) label_guided: super::heads::label_guided::Workspace,
     pub(super) graph_matching: super::heads::graph_matching::Workspace,
     pub(super) unit: super::heads::text_guided::Workspace,
+    pub(super) spans: super::heads::queried_spans::Workspace,
 }
 
 /// A fusion operator with its weights. Its inputs are checked before it is called: number,

@@ -280,6 +280,9 @@ pub struct Text {
     /// Links are no words.
     #[serde(default)]
     pub strip_links: bool,
+    /// `types` says how each word is written: 0 plain, 2 Capital, 3 CAPITALS, 4 MiXed.
+    #[serde(default)]
+    pub shapes: bool,
 }
 
 /// The image trunk, and what it expects.

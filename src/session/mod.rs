@@ -115,6 +115,8 @@ pub struct Options {
     pub every_head: bool,
     /// A folder of memory banks instead of the bundles' own.
     pub bank: Option<PathBuf>,
+    /// Events carry the words that name something; without it they tell where these stand.
+    pub entity_words: bool,
     /// Workers that share the large steps of a model, 1 to [`MAX_THREADS`](crate::kernels::MAX_THREADS).
     pub threads: usize,
 }
@@ -134,6 +136,7 @@ impl Default for Options {
             evidence: false,
             every_head: false,
             bank: None,
+            entity_words: false,
             threads: 1,
         }
     }

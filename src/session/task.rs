@@ -1,12 +1,15 @@
 //! A task: the trunks and heads that a manifest names, with what it remembers over time.
 
 use super::explain;
+use super::heads::spans;
 use super::heads::{self, Given, Head, Reply, Size};
 use super::observation::{Observation, Scene};
 use super::trunks::{Encoding, Handle, MIN_SAMPLES, Trunks, timed};
 use super::{FaceSearch, Nearest, Options};
 use crate::decision::{Smoother, choose, top};
-use crate::event::{Attention, Event, Evidence, Explanation, Face, Gap, Latency, Modality, Word};
+use crate::event::{
+    Attention, Entity, Event, Evidence, Explanation, Face, Gap, Latency, Modality, Word,
+};
 use crate::model::manifest::{self, Manifest, Trunk};
 use crate::model::{self, Bundle, Model, ModelError};
 use crate::signal::segment::{self, Utterance};
@@ -206,8 +209,14 @@ impl Task {
             None => None,
         };
         let evidence = match context.options.every_head || context.options.evidence {
-            true => self.evidence(&encoded.by, reply.as_ref(), context.options)?,
+            true => self.evidence(observed, &encoded.by, reply.as_ref(), context.options)?,
             false => Evidence::default(),
+        };
+        let entities = match (best, &reply) {
+            (Some(at), Some(reply)) => {
+                self.entities(at, reply, observed, &encoded.by, context.options)
+            }
+            _ => None,
         };
         let words = match encoded.by.get(&Trunk::Seen) {
             Some(seen) => seen.words.clone(),
@@ -220,9 +229,10 @@ impl Task {
             notes.extend(flaws(utterance));
         }
         Ok(Some(Event {
-            label: match self.manifest.labels.is_empty() {
-                true => self.likeliest(&words, context.options),
-                false => self.label(decisive, context.options),
+            label: match &entities {
+                Some(found) => self.kinds(found),
+                None if self.manifest.labels.is_empty() => self.likeliest(&words, context.options),
+                None => self.label(decisive, context.options),
             },
             scores: self.labelled(&scores),
             smoothed: smoothed.as_deref().map(|s| self.labelled(s)),
@@ -231,6 +241,7 @@ impl Task {
             face: late.map(|(_, face)| face),
             words,
             neighbours: reply.map_or(Vec::new(), |r| r.neighbours),
+            entities,
             gaps: utterance.map_or(Vec::new(), gaps),
             notes,
             explain,
@@ -522,6 +533,7 @@ impl Task {
     /// What an answer was made from: for pages and for `eval`.
     fn evidence(
         &self,
+        observed: &Observation<'_>,
         by: &BTreeMap<Trunk, Arc<Encoding>>,
         reply: Option<&Reply>,
         options: &Options,
@@ -550,8 +562,11 @@ impl Task {
             let trunks = self.manifest.trunks(head);
             let able = head.labels.is_empty() && trunks.iter().all(|t| by.contains_key(t));
             if able && self.heads[at].is_some() {
-                let scores = self.ask(at, by, None)?.scores;
-                evidence.heads.push((head.name.clone(), scores));
+                let reply = self.ask(at, by, None)?;
+                if let Some(found) = self.entities(at, &reply, observed, by, options) {
+                    evidence.entities.push((head.name.clone(), found));
+                }
+                evidence.heads.push((head.name.clone(), reply.scores));
             }
         }
         evidence.pooled = by
@@ -669,6 +684,36 @@ impl Task {
         let below = below.unwrap_or(self.manifest.decision.unsure_below);
         let chosen = choose(decisive, below);
         chosen.map_or(UNSURE.into(), |at| self.manifest.labels[at].clone())
+    }
+
+    /// The names that a head's reply finds in the words; `None` of a head that looks for none.
+    fn entities(
+        &self,
+        at: usize,
+        reply: &Reply,
+        observed: &Observation<'_>,
+        by: &BTreeMap<Trunk, Arc<Encoding>>,
+        options: &Options,
+    ) -> Option<Vec<Entity>> {
+        let head = &self.manifest.heads[at];
+        let (words, text) = (observed.words?, by.get(&Trunk::Text)?);
+        let decides = (
+            self.manifest.labels.as_slice(),
+            head.threshold.unwrap_or(0.5),
+        );
+        let told = options.entity_words;
+        (head.kind == "spans").then(|| spans::entities(reply, words, &text.spans, decides, told))
+    }
+
+    /// The kinds of names that were found, in the order of the labels, or `none`.
+    fn kinds(&self, found: &[Entity]) -> String {
+        let labels = self.manifest.labels.iter();
+        let kinds = labels.filter(|label| found.iter().any(|e| e.kind == **label));
+        let kinds: Vec<&str> = kinds.map(String::as_str).collect();
+        match kinds.is_empty() {
+            true => "none".into(),
+            false => kinds.join("+"),
+        }
     }
 
     /// The likeliest word, where words are what is answered.

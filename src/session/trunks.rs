@@ -18,6 +18,7 @@ use crate::vision::faces::{self, Found};
 use crate::vision::resize::{Crop, Resizer};
 use crate::vision::track::Tracker;
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -40,6 +41,8 @@ pub(super) struct Encoding {
     outputs: Vec<(String, Output)>,
     /// Of words: the tokens, a row of the outputs each; `[CLS]` first, `[SEP]` last.
     pub tokens: Vec<String>,
+    /// Bytes of the words behind each token; `None` of `[CLS]` and `[SEP]`.
+    pub spans: Vec<Option<Range<usize>>>,
     /// Of an image: what it shows, the likeliest first; a row of the outputs each.
     pub words: Vec<Word>,
     /// The words were longer than the trunk takes, and were cut.
@@ -137,19 +140,17 @@ impl Trunks {
     ) -> Result<Handle, ModelError> {
         let threads = self.threads;
         let sha256 = [&wanted.file, &wanted.vocab].map(|f| sha256(&bundle.manifest, f));
-        shared(
-            &mut self.text,
-            |t| t.sha256 == sha256,
-            || {
-                Ok(TextTrunk {
-                    tokenizer: tokenizer(bundle, &wanted.vocab)?,
-                    model: Model::load(bundle, &wanted.file, threads)?
-                        .expect(&["ids", "types"], &[])?,
-                    last: None,
-                    sha256: sha256.clone(),
-                })
-            },
-        )
+        let same = |t: &TextTrunk| t.sha256 == sha256 && t.shapes == wanted.shapes;
+        shared(&mut self.text, same, || {
+            Ok(TextTrunk {
+                shapes: wanted.shapes,
+                tokenizer: tokenizer(bundle, &wanted.vocab)?,
+                model: Model::load(bundle, &wanted.file, threads)?
+                    .expect(&["ids", "types"], &[])?,
+                last: None,
+                sha256: sha256.clone(),
+            })
+        })
     }
 
     pub fn load_image(
@@ -333,16 +334,18 @@ fn join(all: &mut Output, next: Output, count: f32) {
 /// Words to rows.
 pub(super) struct TextTrunk {
     sha256: [String; 2],
+    shapes: bool,
     tokenizer: Tokenizer,
     model: Model,
     last: Option<(Ids, Arc<Encoding>)>,
 }
 
-/// What the encoder reads of words with their history.
+/// What the encoder reads of words with their history, and where the tokens stand in the words.
 #[derive(PartialEq)]
 struct Ids {
     ids: Vec<i64>,
     types: Vec<i64>,
+    spans: Vec<Option<Range<usize>>>,
 }
 
 impl TextTrunk {
@@ -369,7 +372,11 @@ impl TextTrunk {
         let recent = history.len().saturating_sub(wanted.history);
         let history: Vec<&str> = history[recent..].iter().map(String::as_str).collect();
         let tokens = timed(&mut latency.tokens, || {
-            self.tokenizer.encode(&words, &history, wanted.max_tokens)
+            let tokens = self.tokenizer.encode(&words, &history, wanted.max_tokens);
+            match self.shapes {
+                true => tokens.with_shapes(&words),
+                false => tokens,
+            }
         });
         if !tokens.knows_a_word() {
             return Ok(None);
@@ -377,6 +384,7 @@ impl TextTrunk {
         let ids = Ids {
             ids: tokens.ids,
             types: tokens.types,
+            spans: tokens.spans,
         };
         if let Some((_, known)) = self.last.as_ref().filter(|(last, _)| *last == ids) {
             return Ok(Some(Arc::clone(known)));
@@ -397,6 +405,7 @@ impl TextTrunk {
             }
         }
         encoding.tokens = tokens.pieces;
+        encoding.spans.clone_from(&ids.spans);
         encoding.truncated = tokens.truncated;
         let encoding = Arc::new(encoding);
         self.last = Some((ids, Arc::clone(&encoding)));

@@ -159,6 +159,14 @@ impl<W: Write> Writer<W> {
                 ""
             )?;
         }
+        for entity in event.entities.iter().flatten() {
+            let text = entity.text.as_deref().unwrap_or_default();
+            // what is no sign moves no cursor
+            let text = text.replace(char::is_control, "\u{FFFD}");
+            let (kind, start, end, score) = (&entity.kind, entity.start, entity.end, entity.score);
+            let line = format!("{kind:<5} {text}  (characters {start}-{end}, {score:.2})");
+            writeln!(self.out, "{:>15}  {line}", "")?;
+        }
         for note in &event.notes {
             writeln!(self.out, "{:>15}  note: {note}", "")?;
         }

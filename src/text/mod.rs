@@ -9,16 +9,20 @@
 //! ```
 //!
 //! Only the type-0 rows are the utterance being judged; the history is
-//! context for the encoder and counts in no mean and in no fusion.
+//! context for the encoder and counts in no mean and in no fusion. Where an
+//! encoder reads shapes, the utterance's types say how each word is written
+//! ([`Shape`]), which an uncased vocabulary does not.
 
 mod history;
 mod links;
 mod normalize;
 mod tokenizer;
+mod words;
 
 pub use history::{History, HistoryLimits};
 pub use links::without_links;
 pub use tokenizer::{Encoded, Tokenizer, VocabError};
+pub use words::{Shape, words};
 
 /// Longest model input, in tokens, special tokens included.
 pub const MAX_TOKENS: usize = 128;

@@ -9,6 +9,7 @@ use std::fmt;
 use std::ops::{ControlFlow, Range};
 
 use super::normalize::{Cleaned, Cleaner, is_punctuation};
+use super::words::{Shape, spaced};
 
 /// A longer word is `[UNK]` as a whole, in cleaned characters.
 const MAX_WORD_CHARS: usize = 100;
@@ -78,13 +79,14 @@ impl std::error::Error for VocabError {}
 pub struct Encoded {
     /// Vocabulary ids, `[N]`, each in `0..vocabulary size`.
     pub ids: Vec<i64>,
-    /// Segment of each id, `[N]`: 0 the utterance, 1 the history.
+    /// Segment of each id, `[N]`: 0 the utterance, 1 the history. [`Encoded::with_shapes`]
+    /// has the utterance's words say how they are written.
     pub types: Vec<i64>,
-    /// `n ≤ N`: how many leading rows are of type 0, `[CLS]` and `[SEP]` included.
+    /// `n ≤ N`: how many leading rows are the utterance's, `[CLS]` and `[SEP]` included.
     pub text_len: usize,
-    /// The vocabulary's piece of each type-0 row, `[n]`, e.g. `##ing`.
+    /// The vocabulary's piece of each of these rows, `[n]`, e.g. `##ing`.
     pub pieces: Vec<String>,
-    /// Bytes of the original utterance behind each type-0 row, `[n]`; `None`
+    /// Bytes of the original utterance behind each of these rows, `[n]`; `None`
     /// for `[CLS]` and `[SEP]`. Always on character boundaries.
     pub spans: Vec<Option<Range<usize>>>,
     /// Whether the utterance itself was cut to fit.
@@ -253,6 +255,30 @@ impl Encoded {
         self.pieces
             .iter()
             .any(|piece| !marks.contains(&piece.as_str()))
+    }
+
+    /// The same with types that carry the [`Shape`] of the word between white space that each
+    /// piece is from; `text` is what was encoded.
+    #[must_use]
+    pub fn with_shapes(mut self, text: &str) -> Encoded {
+        let mut words = spaced(text).into_iter().peekable();
+        let mut shape = Shape::Plain;
+        // the shape of a word is found when its first piece is met
+        let mut end = 0;
+        for (kind, span) in self.types.iter_mut().zip(&self.spans) {
+            let Some(span) = span else {
+                continue;
+            };
+            if span.start >= end {
+                while words.next_if(|word| word.end <= span.start).is_some() {}
+                if let Some(word) = words.next() {
+                    end = word.end;
+                    shape = Shape::of(&text[word]);
+                }
+            }
+            *kind = shape as i64;
+        }
+        self
     }
 
     fn push(&mut self, id: u32, span: Option<Range<usize>>) {

@@ -5,8 +5,10 @@ Stages:
   faces             what Python finds in them with the networks that ship
   fusion            the label-guided heads in plain numpy, float64
   mel               log-mel rows of a made signal
+  queried_spans     a tiny reader of spans, and what ONNX Runtime and torch say of it
   resize            crops resampled by Pillow
   text_guided_unit  a tiny unit with its weights, and ONNX Runtime's outputs
+  word_shapes       the same for the shapes of words, as the text trunk of entities reads them
   wordpiece         strings of our own and the teacher's tokenizer's ids (`--work`: where emotion was prepared)
   wordpiece_sweep   every Unicode character by the teacher's tokenizer
 """
@@ -28,8 +30,10 @@ STAGES = {
     "faces": writer("faces"),
     "fusion": writer("fusion"),
     "mel": writer("mel"),
+    "queried_spans": writer("queried_spans"),
     "resize": writer("resize"),
     "text_guided_unit": writer("text_guided_unit"),
+    "word_shapes": writer("word_shapes"),
     "wordpiece": writer("wordpiece"),
     "wordpiece_sweep": writer("wordpiece_sweep"),
 }

@@ -101,6 +101,7 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
             forget: config.text.forget,
             voice: config.notice.setting.allows_biometrics(),
             all_sounds: options.all_sounds,
+            entity_words: config.entities.words,
             threads: options.threads.unwrap_or(1),
             ..session::Options::default()
         },

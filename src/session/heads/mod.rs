@@ -6,6 +6,7 @@
 mod classes;
 mod mean;
 mod neighbours;
+pub(super) mod spans;
 mod words;
 
 use crate::event::Neighbour;
@@ -37,7 +38,7 @@ pub(super) struct Given<'a> {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Reply {
     /// Calibrated probabilities in the order of the labels; sum to 1. Of words for an image,
-    /// each word's own, falling.
+    /// each word's own, falling; of spans, that each type occurs at all.
     pub scores: Vec<f32>,
     /// Everything else that its file gives, by name.
     pub outputs: Vec<(String, Output)>,
@@ -89,6 +90,10 @@ pub(super) static KINDS: &[Kind] = &[
     Kind {
         name: "words",
         load: words::load,
+    },
+    Kind {
+        name: "spans",
+        load: spans::load,
     },
     // what it decides is the session's to act on; what it says are classes
     Kind {
