@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use support::*;
 
-/// Width of rows: picture words and the vectors that are remembered.
+/// Width of rows: tokens, picture words and the vectors that are remembered.
 const WIDTH: usize = 384;
 const MODELS: &str = "models";
 
@@ -24,7 +24,7 @@ fn hex(bytes: &[u8]) -> String {
 /// q is the mean of the picture words: what is remembered under a word is near to it.
 fn reader() -> Vec<u8> {
     Writer::default()
-        .input("tokens", &[0, 192])
+        .input("tokens", &[0, WIDTH])
         .input("picture", &[0, WIDTH])
         .longs("first", &[0])
         .node(
@@ -45,8 +45,8 @@ fn reader() -> Vec<u8> {
 /// Never sure: both logits are the same.
 fn text_head() -> Vec<u8> {
     Writer::default()
-        .input("tokens", &[0, 192])
-        .floats("weights", &[192, 2], &[0.0; 384])
+        .input("tokens", &[0, WIDTH])
+        .floats("weights", &[WIDTH, 2], &[0.0; 2 * WIDTH])
         .longs("flat", &[-1])
         .node(
             "ReduceMean",

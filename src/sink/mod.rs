@@ -153,11 +153,8 @@ impl<W: Write> Writer<W> {
             let (share, distance) = (100.0 * near.share, near.distance);
             let text = near.text.as_deref().map_or(String::new(), one_line);
             let (id, label) = (near.id, &near.label);
-            writeln!(
-                self.out,
-                "{:>15}  {share:>4.0}%  {distance:.3}  {label:<14} {id} {text}",
-                ""
-            )?;
+            let line = format!("{share:>4.0}%  {distance:.3}  {label:<14} {id}  {text}");
+            writeln!(self.out, "{:>15}  {}", "", line.trim_end())?;
         }
         for entity in event.entities.iter().flatten() {
             let text = entity.text.as_deref().unwrap_or_default();
