@@ -113,6 +113,8 @@ pub struct Options {
     pub evidence: bool,
     /// Every head answers, ablations too: what `eval` compares.
     pub every_head: bool,
+    /// A folder of memory banks instead of the bundles' own.
+    pub bank: Option<PathBuf>,
     /// Events carry the words that name something; without it they tell where these stand.
     pub entity_words: bool,
     /// Workers that share the large steps of a model, 1 to [`MAX_THREADS`](crate::kernels::MAX_THREADS).
@@ -133,6 +135,7 @@ impl Default for Options {
             faces: FaceSearch::Find,
             evidence: false,
             every_head: false,
+            bank: None,
             entity_words: false,
             threads: 1,
         }

@@ -24,8 +24,6 @@ DATA = [
     ("bundle words (picture words, unchanged) and the data on its card", "research only"),
     ("MiniLM-L6-H384 (initial weights)", "MIT"),
 ]
-# accuracy, precision, recall and F1 that the G2SAM paper reports on HFM
-PUBLISHED = {"G2SAM": (0.9048, 0.8972)}
 
 # weights of `GraphMatching` in the order of its inputs, by the names that torch has
 LAYER = ("map.weight", "source", "target", "norm.weight", "norm.bias")

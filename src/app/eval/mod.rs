@@ -59,6 +59,8 @@ pub struct Options {
     pub degrade: Vec<Degrade>,
     /// Recordings that are mixed in where `degrade` wants noise.
     pub noise: Vec<PathBuf>,
+    /// A folder of memory banks instead of the bundle's own.
+    pub bank: Option<PathBuf>,
     /// Workers; all cores when `None`.
     pub threads: Option<usize>,
 }
@@ -79,6 +81,7 @@ impl Options {
             detect: false,
             degrade: Vec::new(),
             noise: Vec::new(),
+            bank: None,
             threads: None,
         }
     }
@@ -181,6 +184,10 @@ fn fits(options: &Options, manifest: &Manifest) -> Result<(), Error> {
         ("--train", options.train.is_some() && !images),
         ("--fusion", options.fusion.is_some() && !both),
         ("--detect", options.detect && !reads(Trunk::Face)),
+        (
+            "--bank",
+            options.bank.is_some() && !manifest.heads.iter().any(|h| h.bank.is_some()),
+        ),
         ("--no-history", options.no_history && history == 0),
         (
             "--degrade dark and blur",
@@ -211,7 +218,7 @@ fn form(options: &Options, manifest: &Manifest) -> Result<Form, Error> {
         let figure = Figure::parse(name);
         figures.push(figure.ok_or_else(|| {
             Error::Usage(format!(
-                "the manifest of {} wants the figure `{name}`; known are accuracy, ua, macro_f1, weighted_f1",
+                "the manifest of {} wants the figure `{name}`; known are accuracy, ua, macro_f1, weighted_f1, precision, recall, f1",
                 manifest.id
             ))
         })?);
