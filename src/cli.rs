@@ -98,6 +98,8 @@ fn parse_analyze(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
                 options.session.unsure_below =
                     Some(within(&mut parser, "--unsure-below", 0.0, 1.0)? as f32);
             }
+            Long("seen") => options.seen = seen(&utf8(parser.value()?, "--seen")?)?,
+            Long("bank") => options.session.bank = Some(parser.value()?.into()),
             Long("tasks") => options.session.tasks = Some(tasks(&mut parser)?),
             Long("expressions-only") => options.session.tasks = Some(expressions()?),
             Long("annotate") => options.annotate = Some(parser.value()?.into()),
@@ -116,6 +118,16 @@ fn parse_analyze(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
         options: Box::new(options),
         json,
     })
+}
+
+/// `dog, beach sky`
+fn seen(text: &str) -> Result<Vec<String>, Wrong> {
+    let words = text.split(|c: char| c == ',' || c.is_whitespace());
+    let words: Vec<String> = words.filter(|w| !w.is_empty()).map(String::from).collect();
+    match words.is_empty() {
+        true => Err("--seen names no word".into()),
+        false => Ok(words),
+    }
 }
 
 fn parse_run(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
@@ -169,6 +181,7 @@ fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
                 options.degrade =
                     eval::Degrade::parse(&list).map_err(|e| format!("--degrade: {e}"))?;
             }
+            Long("bank") => options.bank = Some(parser.value()?.into()),
             Long("noise") => options.noise.push(parser.value()?.into()),
             Long("models") => options.models = Some(parser.value()?.into()),
             Long("threads") => {

@@ -186,6 +186,37 @@ impl Word {
     }
 }
 
+/// A remembered item that had a part in an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Neighbour {
+    /// Its number in the memory bank.
+    pub id: u64,
+    /// What it is.
+    pub label: String,
+    /// Squared distance of unit vectors, 0..4.
+    pub distance: f32,
+    /// Its part of the answer, 0..1; all neighbours' sum to 1.
+    pub share: f32,
+    /// Its text, where an operator supplies it.
+    pub text: Option<String>,
+}
+
+impl Neighbour {
+    fn to_json(&self) -> Value {
+        let mut neighbour = Map::new();
+        neighbour.insert("id".into(), json!(self.id));
+        neighbour.insert("label".into(), json!(self.label));
+        let distance = decimals(f64::from(self.distance), 4);
+        neighbour.insert("distance".into(), json!(distance));
+        let share = decimals(f64::from(self.share), 4);
+        neighbour.insert("share".into(), json!(share));
+        if let Some(text) = &self.text {
+            neighbour.insert("text".into(), json!(text));
+        }
+        Value::Object(neighbour)
+    }
+}
+
 /// A name in words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entity {
@@ -339,6 +370,8 @@ pub struct Event {
     pub face: Option<Face>,
     /// What the image shows, the likeliest first, where that counted.
     pub words: Vec<Word>,
+    /// Remembered items that decided it, the nearest first.
+    pub neighbours: Vec<Neighbour>,
     /// Names in the words, in their order; `None` of a task that looks for none.
     pub entities: Option<Vec<Entity>>,
     /// Holes in the sound.
@@ -374,6 +407,10 @@ impl Event {
         if !self.words.is_empty() {
             let words: Vec<Value> = self.words.iter().map(Word::to_json).collect();
             event.insert("words".into(), json!(words));
+        }
+        if !self.neighbours.is_empty() {
+            let near: Vec<Value> = self.neighbours.iter().map(Neighbour::to_json).collect();
+            event.insert("neighbours".into(), json!(near));
         }
         if let Some(entities) = &self.entities {
             let entities: Vec<Value> = entities.iter().map(Entity::to_json).collect();

@@ -25,6 +25,8 @@ pub struct Options {
     pub files: Vec<PathBuf>,
     /// The words of every file, or words alone when there is no file.
     pub text: Option<String>,
+    /// What the picture shows, in words of the operator's.
+    pub seen: Vec<String>,
     /// A file of words, used instead of the recording's sidecar.
     pub words: Option<PathBuf>,
     /// Which channel of a recording with several is heard.
@@ -135,7 +137,8 @@ fn words_alone(analysis: &mut Analysis<'_>) -> Result<bool, Error> {
     }
     analysis.restart();
     let words = analysis.options.text.as_deref().unwrap_or_default();
-    let recognised = analysis.observe(&Observation::of_words("text", words))?;
+    let seen = analysis.options.seen.clone();
+    let recognised = analysis.observe(&Observation::of_words("text", words).with_seen(&seen))?;
     if !recognised {
         log::warn!("the text holds no word that a model knows; nothing to answer");
     }
@@ -189,6 +192,7 @@ fn image_events(
                         image: &image,
                         decode: Some(decode),
                     }),
+                    seen: &analysis.options.seen,
                     ..Observation::default()
                 })?;
             }

@@ -30,6 +30,8 @@ without times belong to the whole recording, words with times to a part of it: l
 TSV, CSV, JSON). A picture is looked at together with --text.
 
   --text TEXT        the words; without FILE they are judged alone
+  --seen LIST        what the picture shows, in words: used instead of naming it (sarcasm)
+  --bank DIR         a folder of memory banks instead of the bundle's own (sarcasm)
   --tasks LIST       of emotion, sentiment, expression; default: emotion of recordings and
                      words, all of pictures
   --expressions-only the same as --tasks expression: what faces show, no emotion inferred
@@ -112,6 +114,8 @@ modality is absent):
   emotion            id,audio,text,label and optionally speaker,history (a JSON list, or
                      utterances parted by ` | `)
   sentiment          id,image,text,label
+  sarcasm            id,text,label (`sarcastic` or `not sarcastic`) and optionally image, and
+                     attributes (words for what the picture shows, used instead of it)
   expression         id,image,label; or, instead of label, the taggers' votes neutral,
                      happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF, of
                      which the one with most counts; the whole picture is the face
@@ -136,6 +140,7 @@ modality is absent):
   --degrade LIST     judges worse copies of each item beside it: dark:FACTOR, blur:PIXELS of
                      images, snr:DECIBELS of voices; a line each, such as snr:0,snr:-5
   --noise FILE       a recording mixed in for snr; may be given several times
+  --bank DIR         a folder of memory banks instead of the bundle's own (sarcasm)
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
   --threads N        workers (default: all cores)
   --json             one JSON object";

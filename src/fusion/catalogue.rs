@@ -71,6 +71,8 @@ pub struct Port {
     pub name: &'static str,
     /// Rows and columns, or columns alone where there is one row.
     pub shape: &'static [&'static str],
+    /// An input that may have no rows.
+    pub optional: bool,
 }
 
 /// An attribute of the function.

@@ -14,6 +14,7 @@
 //! - `compact`: compact bilinear, by count sketch and Fourier transform.
 //! - `stages`: early, middle and late fusion.
 //! - `cross`: masked cross attention over softmax, sparsemax or 1.5-entmax.
+//! - [`graph_matching`](heads::graph_matching): G2SAM's graphs of words and picture words.
 //! - [`label_guided`](heads::label_guided): LE-MER's cross attention (A_r) and label attention (A_l).
 //! - `memory`: the k nearest rows of a memory bank.
 //! - [`simplex`]: softmax, sparsemax and 1.5-entmax of rows, with masks.
@@ -41,6 +42,7 @@ pub use call::{Call, Function, function};
 pub use catalogue::{CATALOGUE, Entry, Precision};
 pub use error::FusionError;
 pub use given::{Data, Given, Stored, Tensor};
+pub use heads::graph_matching::GraphMatching;
 pub use heads::label_guided::LabelGuided;
 pub use operator::{Fusion, Operator, Scratch};
 pub use operators::additive::{Concat, Max, Sum};

@@ -18,6 +18,7 @@ pub struct Scratch {
     pub(super) complex: [Vec<realfft::num_complex::Complex32>; 3],
     pub(super) places: Vec<usize>,
     pub(super) label_guided: super::heads::label_guided::Workspace,
+    pub(super) graph_matching: super::heads::graph_matching::Workspace,
     pub(super) unit: super::heads::text_guided::Workspace,
     pub(super) spans: super::heads::queried_spans::Workspace,
 }
@@ -232,7 +233,7 @@ impl Fusion {
             }
         }
         for (port, [rows, _]) in ports.iter().zip(inputs) {
-            if *rows == 0 {
+            if *rows == 0 && !port.optional {
                 return Err(FusionError::Empty {
                     modality: port.name,
                 });

@@ -1,11 +1,15 @@
 //! The entries of the [`catalogue`](super::catalogue), one after the other.
 
 use super::catalogue::{Entry, Int8, Kind, Port, Setting, Weight};
-use super::heads::label_guided;
+use super::heads::{graph_matching, label_guided};
 use super::operators::{additive, bilinear, compact, cross, gated, inner, memory, mixing, stages};
 
 const fn port(name: &'static str, shape: &'static [&'static str]) -> Port {
-    Port { name, shape }
+    Port {
+        name,
+        shape,
+        optional: false,
+    }
 }
 
 const fn matrix(name: &'static str, shape: &'static [&'static str]) -> Weight {
@@ -102,6 +106,7 @@ const PATCHES: &[&[(char, usize)]] = &[
     &[('n', 32), ('m', 49), ('d', 256), ('e', 256)],
 ];
 const FRAMES: &[&[(char, usize)]] = &[&[('n', 24), ('m', 100), ('d', 192)]];
+const NODES: &[&[(char, usize)]] = &[&[('n', 24), ('m', 5), ('e', 384), ('d', 96), ('c', 128)]];
 const STORED: &[&[(char, usize)]] = &[&[('n', 1), ('b', 20_000), ('d', 128), ('c', 1)]];
 
 const ATTENDED: &[Port] = &[
@@ -557,6 +562,74 @@ pub static CATALOGUE: &[Entry] = &[
         cost: "No weights but the labels and the classifier.",
         usual: FRAMES,
         build: label_guided::LabelGuided::label,
+    },
+    Entry {
+        name: "GraphMatching",
+        title: "Graph matching",
+        family: "graph_matching",
+        equation: "t, v = tokens and picture words to width d; twice over each graph: x = LN(x + \
+            ReLU([A_h·(W·x)_h]_h)); A_h = softmax over the edges of LeakyReLU(⟨target, Wx_i⟩ + \
+            ⟨source, Wx_j⟩); g⁰ = [v; t], A = softmax(g⁰W_q·(g⁰W_k)ᵀ/√d), g = g⁰ + A·g⁰W_v; \
+            α = softmax(GELU(g·W₁ + b₁)·w₂ + b₂); q = GELU(W₃·Σ αᵢgᵢ + b₃)",
+        inputs: &[
+            port("tokens", &["n", "e"]),
+            Port {
+                name: "picture",
+                shape: &["m", "e"],
+                optional: true,
+            },
+        ],
+        weights: &[
+            matrix("text_w", &["d", "e"]),
+            plain("text_b", &["d"]),
+            matrix("picture_w", &["d", "e"]),
+            plain("picture_b", &["d"]),
+            matrix("t1_w", &["d", "d"]),
+            plain("t1_source", &["d"]),
+            plain("t1_target", &["d"]),
+            plain("t1_gamma", &["d"]),
+            plain("t1_beta", &["d"]),
+            matrix("t2_w", &["d", "d"]),
+            plain("t2_source", &["d"]),
+            plain("t2_target", &["d"]),
+            plain("t2_gamma", &["d"]),
+            plain("t2_beta", &["d"]),
+            matrix("p1_w", &["d", "d"]),
+            plain("p1_source", &["d"]),
+            plain("p1_target", &["d"]),
+            plain("p1_gamma", &["d"]),
+            plain("p1_beta", &["d"]),
+            matrix("p2_w", &["d", "d"]),
+            plain("p2_source", &["d"]),
+            plain("p2_target", &["d"]),
+            plain("p2_gamma", &["d"]),
+            plain("p2_beta", &["d"]),
+            matrix("query_w", &["d", "d"]),
+            matrix("key_w", &["d", "d"]),
+            matrix("value_w", &["d", "d"]),
+            matrix("weigh_w", &["d", "d"]),
+            plain("weigh_b", &["d"]),
+            plain("score_w", &["d"]),
+            plain("score_b", &["1"]),
+            matrix("read_w", &["c", "d"]),
+            plain("read_b", &["c"]),
+        ],
+        settings: &[whole("heads", (1.0, 256.0), 2.0, None)],
+        outputs: &[
+            port("q", &["c"]),
+            port("weights", &["m+n"]),
+            port("attention", &["m+n", "m+n"]),
+        ],
+        macs: "n*d*e+m*d*e+n*n*e+2*n*d*d+2*m*d*d+2*n*n*d+2*m*m*d+4*n*d*d+4*m*d*d+2*n*n*d+4*n*m*d\
+            +2*m*m*d+c*d",
+        int8: Int8::No(
+            "150,000 weights; its memory bank holds what it reads off, and bytes would move that",
+        ),
+        when: "Words that mean something else beside their picture: sarcasm. The picture is given \
+            as words for what it shows, and may be missing.",
+        cost: "The two maps to d, and ten products of d² for each node.",
+        usual: NODES,
+        build: graph_matching::GraphMatching::build,
     },
     Entry {
         name: "MemoryBankFusion",

@@ -29,6 +29,9 @@ pub struct Manifest {
     pub summary: String,
     /// Terms of the weights.
     pub licence: String,
+    /// It answers only where it is asked for by name.
+    #[serde(default)]
+    pub on_request: bool,
     /// Class names in the order of the logits; none where all that is answered are picture words.
     pub labels: Vec<String>,
     /// The speech encoder, if heads read it.
@@ -152,6 +155,8 @@ pub struct Head {
     pub of: Vec<String>,
     /// Its file. Without one, what it reads are the logits already.
     pub file: Option<String>,
+    /// What it remembers, of kind `neighbours`.
+    pub bank: Option<String>,
     /// Calibration: p = softmax(logits / temperature).
     #[serde(default = "one")]
     pub temperature: f32,
@@ -548,6 +553,11 @@ impl Manifest {
                 return Err("without a `file` it can read the logits of one trunk alone".into());
             }
             None => {}
+        }
+        if let Some(bank) = &head.bank
+            && self.listed("bank", bank)?.precision != Precision::None
+        {
+            return Err(format!("file `{bank}`: a bank has precision none"));
         }
         if !head.labels.is_empty() {
             check_labels("labels", &head.labels)?;

@@ -92,8 +92,8 @@ pub enum FaceSearch {
 pub struct Options {
     /// A bundle, or a folder of bundles; the embedded ones when `None`.
     pub models: Option<PathBuf>,
-    /// Which tasks answer; when `None` every task whose own inputs are there: one that judges
-    /// images stays silent about words alone.
+    /// Which tasks answer; when `None` every task whose own inputs are there and that waits for
+    /// no request: one that judges images stays silent about words alone.
     pub tasks: Option<Tasks>,
     /// Half-life of smoothing in seconds; 0 is off.
     pub smooth: f64,
@@ -113,6 +113,8 @@ pub struct Options {
     pub evidence: bool,
     /// Every head answers, ablations too: what `eval` compares.
     pub every_head: bool,
+    /// A folder of memory banks instead of the bundles' own.
+    pub bank: Option<PathBuf>,
     /// Events carry the words that name something; without it they tell where these stand.
     pub entity_words: bool,
     /// Workers that share the large steps of a model, 1 to [`MAX_THREADS`](crate::kernels::MAX_THREADS).
@@ -133,6 +135,7 @@ impl Default for Options {
             faces: FaceSearch::Find,
             evidence: false,
             every_head: false,
+            bank: None,
             entity_words: false,
             threads: 1,
         }
@@ -231,8 +234,11 @@ impl Session {
 
     /// Names of the tasks that may answer, in the order of their bundles.
     pub fn tasks(&self) -> Vec<String> {
-        let asked = self.slots.iter().map(|s| &s.manifest().task);
-        asked.filter(|t| self.is_asked(t)).cloned().collect()
+        let asked = self.slots.iter().map(Slot::manifest);
+        asked
+            .filter(|m| self.is_asked(m))
+            .map(|m| m.task.clone())
+            .collect()
     }
 
     /// The bundle that answers a task.
@@ -266,13 +272,12 @@ impl Session {
     /// Whether any task that is asked for could answer about words or sound alone.
     pub fn listens(&self) -> bool {
         let observed = [Trunk::Speech, Trunk::Text];
-        let asked = self
+        let mut asked = self
             .slots
             .iter()
-            .filter(|s| self.is_asked(&s.manifest().task));
-        asked
             .map(Slot::manifest)
-            .any(|m| observed.iter().any(|t| m.reads(*t)))
+            .filter(|m| self.is_asked(m));
+        asked.any(|m| observed.iter().any(|t| m.reads(*t)))
     }
 
     /// Answers about an observation: events of those tasks that have what their heads read.
@@ -314,7 +319,7 @@ impl Session {
                 };
                 self.nearest.insert(manifest.task.clone(), nearest);
             }
-            if self.is_asked(&manifest.task) {
+            if self.is_asked(manifest) {
                 told.push((manifest.late.is_some(), answers.events));
             }
         }
@@ -374,21 +379,24 @@ impl Session {
         order
     }
 
-    fn is_asked(&self, task: &str) -> bool {
-        self.options.tasks.as_ref().is_none_or(|t| t.has(task))
+    fn is_asked(&self, manifest: &Manifest) -> bool {
+        match &self.options.tasks {
+            Some(tasks) => tasks.has(&manifest.task),
+            None => !manifest.on_request,
+        }
     }
 
     /// Whether an answer of `task` is read by a task that is asked for.
     pub(crate) fn is_read(&self, task: &str) -> bool {
         let readers = self.slots.iter().map(Slot::manifest);
         readers
-            .filter(|m| self.is_asked(&m.task))
+            .filter(|m| self.is_asked(m))
             .any(|m| m.late.as_ref().is_some_and(|l| l.task == task))
     }
 
     fn looks_at(&self, manifest: &Manifest, observed: &Observation<'_>) -> bool {
         let faces = observed.shows_faces() && manifest.reads(Trunk::Face);
-        if !self.is_asked(&manifest.task) {
+        if !self.is_asked(manifest) {
             return faces && self.is_read(&manifest.task);
         }
         if faces {

@@ -104,8 +104,12 @@ impl Task {
                 0 => manifest.labels.len(),
                 own => own,
             };
-            let threads = options.threads;
-            let loaded = heads::load(bundle, head, Size { classes, threads })?;
+            let size = Size {
+                classes,
+                threads: options.threads,
+                bank: options.bank.as_deref(),
+            };
+            let loaded = heads::load(bundle, head, size)?;
             if let Some(lacking) = head.explain.values().find(|o| !loaded.gives(o)) {
                 return Err(ModelError::Refused {
                     name: bundle.name(),
@@ -236,6 +240,7 @@ impl Task {
             latency: encoded.latency,
             face: late.map(|(_, face)| face),
             words,
+            neighbours: reply.map_or(Vec::new(), |r| r.neighbours),
             entities,
             gaps: utterance.map_or(Vec::new(), gaps),
             notes,

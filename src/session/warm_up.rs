@@ -37,7 +37,7 @@ impl Session {
     pub fn warm_up(&mut self, camera: bool) -> Result<(), Error> {
         for at in 0..self.slots.len() {
             let manifest = self.slots[at].manifest();
-            let needed = self.is_asked(&manifest.task) || self.is_read(&manifest.task);
+            let needed = self.is_asked(manifest) || self.is_read(&manifest.task);
             let looks = manifest.reads(Trunk::Image) || manifest.reads(Trunk::Face);
             let named = self.options.tasks.as_ref();
             let named = named.is_some_and(|t| t.has(&manifest.task)) && manifest.reads(Trunk::Text);

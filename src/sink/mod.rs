@@ -142,6 +142,20 @@ impl<W: Write> Writer<W> {
             event.modality.name(),
             event.latency.total()
         )?;
+        if !event.words.is_empty() {
+            let words = event.words.iter();
+            let words: Vec<String> = words
+                .map(|w| format!("{} {:.2}", w.word, w.score))
+                .collect();
+            writeln!(self.out, "{:>15}  shows: {}", "", words.join(", "))?;
+        }
+        for near in &event.neighbours {
+            let (share, distance) = (100.0 * near.share, near.distance);
+            let text = near.text.as_deref().map_or(String::new(), one_line);
+            let (id, label) = (near.id, &near.label);
+            let line = format!("{share:>4.0}%  {distance:.3}  {label:<14} {id}  {text}");
+            writeln!(self.out, "{:>15}  {}", "", line.trim_end())?;
+        }
         for entity in event.entities.iter().flatten() {
             let text = entity.text.as_deref().unwrap_or_default();
             // what is no sign moves no cursor
@@ -171,6 +185,12 @@ impl<W: Write> Writer<W> {
         }
         Ok(())
     }
+}
+
+/// A text as a line of a terminal may show it: no line breaks, no control characters.
+fn one_line(text: &str) -> String {
+    let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    text.take(100).collect()
 }
 
 /// When, or about what.

@@ -20,7 +20,7 @@ from registry import bodies, needed  # noqa: E402
 
 VERSION = "1.0.0"
 THRESHOLD = 0.5
-TOP = 8
+TOP = 5  # as sarcasm has it: both read the words once
 # precision and recall that the MNER-QG paper reports on Twitter2015's test part
 PUBLISHED = {
     "MNER-QG, text only": (0.7635, 0.6946),

@@ -19,15 +19,27 @@ LN_EPS = 1e-12
 OFF = -1e4
 
 
+class Plain(Layer):
+    """The layer, its attention in plain products: on a processor with bf16 tiles the fused one's
+    gradient costs as much as all the rest. No dropout inside: words are masked instead."""
+
+    def forward(self, x, bias):
+        split = lambda y: y.view(*y.shape[:2], self.heads, -1).transpose(1, 2)
+        q, k, v = split(self.q(x)), split(self.k(x)), split(self.v(x))
+        weights = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + bias).softmax(-1).to(v.dtype)
+        x = self.norm1(x + self.o((weights @ v).transpose(1, 2).flatten(2)))
+        return self.norm2(x + self.down(F.gelu(self.up(x))))
+
+
 class Trunk(nn.Module):
     """ids, kinds [B, N] to tokens [B, N, 384]."""
 
-    def __init__(self, dropout: float = 0.1):
+    def __init__(self):
         super().__init__()
         self.words, self.places = nn.Embedding(VOCABULARY, DIM), nn.Embedding(MAX_TOKENS, DIM)
         self.kinds = nn.Embedding(KINDS, DIM)
         self.norm = nn.LayerNorm(DIM, LN_EPS)
-        self.layers = nn.ModuleList(Layer(DIM, HEADS, FFN, LN_EPS, dropout) for _ in range(LAYERS))
+        self.layers = nn.ModuleList(Plain(DIM, HEADS, FFN, LN_EPS) for _ in range(LAYERS))
 
     def load_minilm(self, path) -> None:
         weights = load_file(path)
@@ -48,7 +60,7 @@ class Trunk(nn.Module):
         x = self.norm(self.words(ids) + self.places.weight[: ids.shape[1]] + self.kinds(kinds))
         bias = padding_bias(mask).to(x.dtype)
         for layer in self.layers:
-            x = layer(F.dropout(x, 0.0, self.training), bias)
+            x = layer(x, bias)
         return x
 
 

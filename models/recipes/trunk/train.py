@@ -21,6 +21,7 @@ BATCH_TOKENS = 1400
 TRUNK_RATE, HEAD_RATE, WARM_UP, DECAY = 1.5e-4, 6e-4, 0.06, 0.01
 CONTRAST = 0.2
 SAVE_EVERY = 300  # steps
+MASK, MASKED = 103, 0.06  # share of word pieces that the trunk does not see while it learns
 NO_WORDS = 0.1  # share of pictures that a head does not see while it learns
 
 # Classes of the tasks that are a label a text.
@@ -32,10 +33,10 @@ def plan(data: Path, root: Path) -> list[tuple[list[td.Item], float]]:
     held = td.mmsd2(data, root, "valid") + td.hfm(data, root, "valid2")
     found = td.entities(data, root)
     return [
-        (td.apart(td.mmsd2(data, root, "train"), held), 2.5),
+        (td.apart(td.mmsd2(data, root, "train"), held), 3),
         (td.apart(td.hfm(data, root, "train"), held), 1),
         (td.apart(td.irony(root) + td.mustard(root), held), 1),
-        (found["twitter"], 4),
+        (found["twitter"], 5),
         (found["gmner"], 2),
         (found["btc"], 1),
         (found["wnut17"], 1.5),
@@ -48,9 +49,9 @@ def plan(data: Path, root: Path) -> list[tuple[list[td.Item], float]]:
 
 
 class Everything(nn.Module):
-    def __init__(self, dropout: float = 0.1):
+    def __init__(self):
         super().__init__()
-        self.trunk = tm.Trunk(dropout)
+        self.trunk = tm.Trunk()
         self.fgm = nn.ModuleDict({name: tm.Fgm() for name in ("sarcasm", "hfm")})
         self.alone = nn.ModuleDict({name: nn.Linear(tm.DIM, 2) for name in ("sarcasm", "hfm")})
         self.reader = tm.Reader()
@@ -162,6 +163,7 @@ def span_loss(outputs, group, words, types: int):
 def loss_of(model: Everything, group, words: Words, rng: random.Random):
     task = group[0][0].task
     ids, kinds, real, word = collate([encoded for _, encoded in group])
+    ids = torch.where((torch.rand(ids.shape) < MASKED) & (word >= 0), MASK, ids)
     with torch.autocast("cpu", torch.bfloat16):
         tokens = model.trunk(ids, kinds, real)
         if task in ("entities", "three-types"):
@@ -190,7 +192,7 @@ def optimiser(model: Everything):
         matrices = [p for p in part.parameters() if p.ndim > 1]
         others = [p for p in part.parameters() if p.ndim < 2]
         groups += [{"params": matrices, "lr": rate, "weight_decay": DECAY}, {"params": others, "lr": rate, "weight_decay": 0}]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
 
 
 def train(data: Path, work: Path, seed: int = 0) -> Path:

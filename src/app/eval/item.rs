@@ -14,6 +14,8 @@ pub(super) struct Columns {
     audio: bool,
     image: bool,
     text: bool,
+    /// Words for what an image shows.
+    seen: bool,
     /// Class names, in the order of the logits.
     labels: Vec<String>,
 }
@@ -25,6 +27,7 @@ impl Columns {
             audio: manifest.reads(Trunk::Speech),
             image: manifest.reads(Trunk::Image) || manifest.reads(Trunk::Face),
             text: manifest.reads(Trunk::Text),
+            seen: manifest.reads(Trunk::Seen),
             labels: manifest.labels.clone(),
         }
     }
@@ -101,6 +104,10 @@ impl Columns {
             audio: cells.path("audio").filter(|_| self.audio),
             image: cells.path("image").filter(|_| self.image),
             text: cells.text("text").filter(|_| self.text),
+            seen: match cells.text("attributes").filter(|_| self.seen) {
+                Some(words) => self::words(&words),
+                None => Vec::new(),
+            },
             history: cells.text("history").map_or(Vec::new(), |h| history(&h)),
             clear: votes.map(|v| is_clear(&v)),
         }
@@ -144,6 +151,8 @@ pub(super) struct Item {
     pub audio: Option<PathBuf>,
     pub image: Option<PathBuf>,
     pub text: Option<String>,
+    /// What somebody else saw in the image.
+    pub seen: Vec<String>,
     /// Earlier utterances, oldest first.
     pub history: Vec<String>,
     /// Where there are votes: more than half of the taggers agree.
@@ -156,6 +165,12 @@ fn is_clear(votes: &[f32]) -> bool {
     let heard = votes.iter().map(|v| if *v > 1.0 { *v } else { 0.0 });
     let most = heard.clone().fold(0.0, f32::max);
     most > 0.5 * heard.sum::<f32>()
+}
+
+/// Words parted by white space or commas.
+fn words(cell: &str) -> Vec<String> {
+    let words = cell.split(|c: char| c == ',' || c.is_whitespace());
+    words.filter(|w| !w.is_empty()).map(String::from).collect()
 }
 
 /// A JSON list of strings, or utterances parted by a line break, a tab, `[SEP]` or ` | `.
@@ -185,6 +200,7 @@ mod tests {
             audio: false,
             image: true,
             text: false,
+            seen: false,
             labels: labels.map(String::from).to_vec(),
         }
     }

@@ -113,6 +113,7 @@ impl Judge {
                     false => FaceSearch::Whole,
                 },
                 every_head: true,
+                bank: options.bank.clone(),
                 ..session::Options::default()
             },
         )?;
@@ -150,7 +151,7 @@ impl Judge {
                 image,
                 decode: None,
             }),
-            seen: &[],
+            seen: &item.seen,
         };
         let events = self.session.observe(&observed).map_err(Unjudged::Model)?;
         // of several faces the most certain one is judged

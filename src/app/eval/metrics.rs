@@ -40,6 +40,12 @@ pub struct Metrics {
     pub macro_f1: f64,
     /// F1 weighted by how often each class occurs.
     pub weighted_f1: f64,
+    /// Of two classes: the share of right answers among those that say the second.
+    pub precision: f64,
+    /// Of two classes: the share of the second that is found.
+    pub recall: f64,
+    /// Of two classes: F1 of the second.
+    pub f1: f64,
     /// Expected calibration error: mean gap between confidence and accuracy, 15 bins.
     pub ece: f64,
 }
@@ -55,16 +61,38 @@ pub enum Figure {
     MacroF1,
     /// F1 weighted by how often each class occurs.
     WeightedF1,
+    /// Of two classes: the share of right answers among those that say the second.
+    Precision,
+    /// Of two classes: the share of the second that is found.
+    Recall,
+    /// Of two classes: F1 of the second.
+    F1,
 }
+
+/// How many figures there are.
+const FIGURES: usize = 7;
 
 impl Figure {
     /// In the order of [`intervals`].
-    const ALL: [Figure; 4] = [
+    const ALL: [Figure; FIGURES] = [
         Figure::Accuracy,
         Figure::Ua,
         Figure::MacroF1,
         Figure::WeightedF1,
+        Figure::Precision,
+        Figure::Recall,
+        Figure::F1,
     ];
+
+    /// Those that mean something where there are `classes`.
+    fn of_classes(classes: usize) -> impl Iterator<Item = Figure> {
+        let all = Figure::ALL.into_iter();
+        all.filter(move |figure| classes == 2 || !figure.is_of_the_second())
+    }
+
+    fn is_of_the_second(self) -> bool {
+        matches!(self, Figure::Precision | Figure::Recall | Figure::F1)
+    }
 
     /// The figure of this key.
     pub fn parse(key: &str) -> Option<Figure> {
@@ -78,6 +106,9 @@ impl Figure {
             Figure::Ua => "UA [95%]",
             Figure::MacroF1 => "macro F1 [95%]",
             Figure::WeightedF1 => "weighted F1 [95%]",
+            Figure::Precision => "precision [95%]",
+            Figure::Recall => "recall [95%]",
+            Figure::F1 => "F1 [95%]",
         }
     }
 
@@ -88,6 +119,9 @@ impl Figure {
             Figure::Ua => "ua",
             Figure::MacroF1 => "macro_f1",
             Figure::WeightedF1 => "weighted_f1",
+            Figure::Precision => "precision",
+            Figure::Recall => "recall",
+            Figure::F1 => "f1",
         }
     }
 
@@ -98,11 +132,14 @@ impl Figure {
             Figure::Ua => metrics.ua,
             Figure::MacroF1 => metrics.macro_f1,
             Figure::WeightedF1 => metrics.weighted_f1,
+            Figure::Precision => metrics.precision,
+            Figure::Recall => metrics.recall,
+            Figure::F1 => metrics.f1,
         }
     }
 
     /// Its interval among `intervals`.
-    pub fn interval(self, intervals: &[Interval; 4]) -> Interval {
+    pub fn interval(self, intervals: &[Interval; FIGURES]) -> Interval {
         intervals[self as usize]
     }
 }
@@ -124,19 +161,23 @@ pub fn confusion(items: &[Item], classes: usize) -> Confusion {
 
 /// Every figure of `items`.
 pub fn metrics(items: &[Item], classes: usize) -> Metrics {
-    let [accuracy, ua, macro_f1, weighted_f1] = from_confusion(&confusion(items, classes));
+    let figures = from_confusion(&confusion(items, classes));
+    let [accuracy, ua, macro_f1, weighted_f1, precision, recall, f1] = figures;
     Metrics {
         accuracy,
         ua,
         macro_f1,
         weighted_f1,
+        precision,
+        recall,
+        f1,
         ece: ece(items),
     }
 }
 
-/// Accuracy, UA, macro-F1 and weighted F1. Classes that never occur as truth are left out
+/// Every figure, in the order of [`Figure::ALL`]. Classes that never occur as truth are left out
 /// of the means: a set without them says nothing about them.
-fn from_confusion(counts: &Confusion) -> [f64; 4] {
+fn from_confusion(counts: &Confusion) -> [f64; FIGURES] {
     let total: usize = counts.iter().flatten().sum();
     let right: usize = (0..counts.len()).map(|c| counts[c][c]).sum();
     let (mut recalls, mut f1s, mut weighted, mut present) = (0.0, 0.0, 0.0, 0.0);
@@ -154,11 +195,25 @@ fn from_confusion(counts: &Confusion) -> [f64; 4] {
     }
     let mean = |sum: f64, n: f64| if n > 0.0 { sum / n } else { 0.0 };
     let total = total as f64;
+    let [precision, recall, f1] = match counts.as_slice() {
+        [a, b] => {
+            let (hit, said, there) = (b[1] as f64, (a[1] + b[1]) as f64, (b[0] + b[1]) as f64);
+            [
+                mean(hit, said),
+                mean(hit, there),
+                mean(2.0 * hit, said + there),
+            ]
+        }
+        _ => [0.0; 3],
+    };
     [
         mean(right as f64, total),
         mean(recalls, present),
         mean(f1s, present),
         mean(weighted, total),
+        precision,
+        recall,
+        f1,
     ]
 }
 
@@ -179,11 +234,11 @@ fn ece(items: &[Item]) -> f64 {
     gap / items.len().max(1) as f64
 }
 
-/// 95% bootstrap intervals of accuracy, UA, macro-F1 and weighted F1.
-pub fn intervals(items: &[Item], classes: usize) -> [Interval; 4] {
+/// 95% bootstrap intervals, in the order of [`Figure::ALL`].
+pub fn intervals(items: &[Item], classes: usize) -> [Interval; FIGURES] {
     let pairs: Vec<(usize, usize)> = items.iter().map(|i| (i.truth, i.guess())).collect();
     let mut random = SplitMix(SEED);
-    let mut draws: [Vec<f64>; 4] = Default::default();
+    let mut draws: [Vec<f64>; FIGURES] = Default::default();
     for _ in 0..RESAMPLES {
         let mut counts = vec![vec![0; classes]; classes];
         for _ in 0..pairs.len() {
@@ -224,7 +279,7 @@ pub fn to_json(items: &[Item], classes: usize) -> Value {
     let (m, ends) = (metrics(items, classes), intervals(items, classes));
     let mut object = Map::new();
     object.insert("n".into(), json!(items.len()));
-    for figure in Figure::ALL {
+    for figure in Figure::of_classes(classes) {
         object.insert(figure.key().into(), json!(round4(figure.of(&m))));
     }
     object.insert("ece".into(), json!(round4(m.ece)));
@@ -236,7 +291,7 @@ pub fn to_json(items: &[Item], classes: usize) -> Value {
         let [low, high] = figure.interval(&ends);
         (figure.key().into(), json!([round4(low), round4(high)]))
     };
-    let ci: Map<String, Value> = Figure::ALL.into_iter().map(interval).collect();
+    let ci: Map<String, Value> = Figure::of_classes(classes).map(interval).collect();
     object.insert("ci95".into(), Value::Object(ci));
     Value::Object(object)
 }

@@ -65,6 +65,8 @@ pub struct Options {
     pub picture_words: Option<PathBuf>,
     /// Recordings that are mixed in where `degrade` wants noise.
     pub noise: Vec<PathBuf>,
+    /// A folder of memory banks instead of the bundle's own.
+    pub bank: Option<PathBuf>,
     /// Workers; all cores when `None`.
     pub threads: Option<usize>,
 }
@@ -87,6 +89,7 @@ impl Options {
             images: None,
             picture_words: None,
             noise: Vec::new(),
+            bank: None,
             threads: None,
         }
     }
@@ -202,6 +205,10 @@ fn fits(options: &Options, manifest: &Manifest) -> Result<(), Error> {
         ("--images", options.images.is_some() && !names),
         ("--picture-words", options.picture_words.is_some() && !names),
         ("--detect", options.detect && !reads(Trunk::Face)),
+        (
+            "--bank",
+            options.bank.is_some() && !manifest.heads.iter().any(|h| h.bank.is_some()),
+        ),
         ("--no-history", options.no_history && history == 0),
         (
             "--degrade dark and blur",
@@ -232,7 +239,7 @@ fn form(options: &Options, manifest: &Manifest) -> Result<Form, Error> {
         let figure = Figure::parse(name);
         figures.push(figure.ok_or_else(|| {
             Error::Usage(format!(
-                "the manifest of {} wants the figure `{name}`; known are accuracy, ua, macro_f1, weighted_f1",
+                "the manifest of {} wants the figure `{name}`; known are accuracy, ua, macro_f1, weighted_f1, precision, recall, f1",
                 manifest.id
             ))
         })?);

@@ -1,5 +1,6 @@
-//! The heads that ship: LE-MER's, MVCN's and MNER-QG's.
+//! The heads that ship: those of LE-MER, MVCN, G2SAM and MNER-QG.
 
+pub mod graph_matching;
 pub mod label_guided;
 pub mod queried_spans;
 pub mod text_guided;

@@ -88,7 +88,7 @@ fn shapes(out: &mut String, entry: &Entry) {
 
 fn section(out: &mut String, entry: &Entry) {
     let room = match entry.family {
-        "label_guided" => "heads",
+        "graph_matching" | "label_guided" => "heads",
         _ => "operators",
     };
     let _ = writeln!(

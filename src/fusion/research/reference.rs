@@ -34,6 +34,7 @@ pub(in crate::fusion) fn of(name: &str) -> Reference {
         "CrossAttentionEntmax15Fusion" => cross_entmax15,
         "CrossAttentionFusion" => label_cross,
         "LabelAttentionFusion" => label_label,
+        "GraphMatching" => graph_matching,
         "MemoryBankFusion" => memory,
         _ => |_, _| Err(FusionError::Unknown),
     }
@@ -428,6 +429,109 @@ fn label_label(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     labelled(given, inputs, |_, _, g_text, g_speech| {
         Ok(map(&product(g_text, g_speech), |s| s / temperature))
     })
+}
+
+/// A layer over a graph: `joined` says which nodes see each other.
+fn graph(
+    given: &Given<'_>,
+    x: &Matrix,
+    name: &str,
+    joined: &dyn Fn(usize, usize) -> bool,
+) -> Result<Matrix, FusionError> {
+    let of = |part: &str| plain(given, &format!("{name}_{part}"));
+    let (source, target) = (of("source")?, of("target")?);
+    let (gamma, beta) = (of("gamma")?, of("beta")?);
+    let h = linear(given, x, &format!("{name}_w"), None)?;
+    let (n, d) = (x.len(), gamma.len());
+    let width = d / given.setting("heads") as usize;
+    let mut y = x.clone();
+    for first in (0..d).step_by(width) {
+        let dot =
+            |i: usize, w: &[f64]| -> f64 { (first..first + width).map(|c| h[i][c] * w[c]).sum() };
+        for (i, y) in y.iter_mut().enumerate() {
+            let seen: Vec<usize> = (0..n).filter(|j| joined(i, *j)).collect();
+            let score = |j: &usize| {
+                let raw = dot(i, &target) + dot(*j, &source);
+                if raw > 0.0 { raw } else { 0.2 * raw }
+            };
+            let weights = softmax(&seen.iter().map(score).collect::<Vec<f64>>());
+            for c in first..first + width {
+                let pairs = seen.iter().zip(&weights);
+                y[c] += relu(pairs.map(|(j, w)| w * h[*j][c]).sum());
+            }
+        }
+    }
+    for row in &mut y {
+        let mean = row.iter().sum::<f64>() / d as f64;
+        let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / d as f64;
+        for (c, v) in row.iter_mut().enumerate() {
+            *v = (*v - mean) / (variance + 1e-5).sqrt() * gamma[c] + beta[c];
+        }
+    }
+    Ok(y)
+}
+
+/// `x/2·(1 + erf(x/√2))`, the error function by its series: what is beyond 6 is 0 or x.
+fn gelu(x: f64) -> f64 {
+    let z = x.abs() / std::f64::consts::SQRT_2;
+    let (mut term, mut erf) = (z, z);
+    for n in 1..200 {
+        term *= -z * z / f64::from(n);
+        erf += term / f64::from(2 * n + 1);
+    }
+    let erf = if z > 4.3 {
+        1.0
+    } else {
+        erf * std::f64::consts::FRAC_2_SQRT_PI
+    };
+    x / 2.0 * (1.0 + erf.copysign(x))
+}
+
+fn graph_matching(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+    let (tokens, picture) = (matrix(inputs[0]), matrix(inputs[1]));
+    let g = cosines(&tokens, &tokens);
+    let n = tokens.len();
+    let nearest: Vec<Vec<usize>> = (0..n)
+        .map(|i| {
+            let mut others: Vec<usize> = (0..n).filter(|j| *j != i).collect();
+            others.sort_by(|a, b| g[i][*b].total_cmp(&g[i][*a]));
+            others.truncate(4);
+            others
+        })
+        .collect();
+    let joined = |i: usize, j: usize| {
+        i.abs_diff(j) <= 2 || nearest[i].contains(&j) || nearest[j].contains(&i)
+    };
+    let mut t = linear(given, &tokens, "text_w", Some("text_b"))?;
+    let mut g = linear(given, &picture, "picture_w", Some("picture_b"))?;
+    for (text, words) in [("t1", "p1"), ("t2", "p2")] {
+        t = graph(given, &t, text, &joined)?;
+        g = graph(given, &g, words, &|_, _| true)?;
+    }
+    g.extend(t);
+    let root = (given.size('d') as f64).sqrt();
+    let query = linear(given, &g, "query_w", None)?;
+    let scores = product(&query, &linear(given, &g, "key_w", None)?);
+    let soft = |row: &Vec<f64>| softmax(&row.iter().map(|s| s / root).collect::<Vec<f64>>());
+    let attention: Matrix = scores.iter().map(soft).collect();
+    let value = linear(given, &g, "value_w", None)?;
+    for (row, weights) in g.iter_mut().zip(&attention) {
+        for (c, v) in row.iter_mut().enumerate() {
+            *v += weights
+                .iter()
+                .zip(&value)
+                .map(|(w, v)| w * v[c])
+                .sum::<f64>();
+        }
+    }
+    let weighed = map(&linear(given, &g, "weigh_w", Some("weigh_b"))?, gelu);
+    let (score, bias) = (plain(given, "score_w")?, plain(given, "score_b")?[0]);
+    let mark = |row: &Vec<f64>| row.iter().zip(&score).map(|(x, w)| x * w).sum::<f64>() + bias;
+    let weights = softmax(&weighed.iter().map(mark).collect::<Vec<f64>>());
+    let whole = |c: usize| g.iter().zip(&weights).map(|(row, w)| w * row[c]).sum();
+    let whole = vec![(0..given.size('d')).map(whole).collect::<Vec<f64>>()];
+    let q = map(&linear(given, &whole, "read_w", Some("read_b"))?, gelu);
+    Ok(vec![flat(q), weights, flat(attention)])
 }
 
 /// Brute force: every distance, sorted.

@@ -19,7 +19,7 @@ struct Classes {
 pub(super) fn load(
     bundle: &Bundle,
     head: &manifest::Head,
-    size: Size,
+    size: Size<'_>,
 ) -> Result<Box<dyn Head>, ModelError> {
     let mut model = None;
     if let Some(file) = &head.file {
@@ -50,7 +50,7 @@ impl Head for Classes {
             };
             return Ok(Reply {
                 scores: self.calibrate(logits)?,
-                outputs: Vec::new(),
+                ..Reply::default()
             });
         };
         let mut outputs: Vec<(String, Output)> = model
@@ -64,6 +64,7 @@ impl Head for Classes {
         Ok(Reply {
             scores: self.calibrate(&logits.values)?,
             outputs,
+            ..Reply::default()
         })
     }
 

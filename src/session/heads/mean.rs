@@ -11,7 +11,7 @@ struct Mean {
 pub(super) fn load(
     _: &Bundle,
     _: &manifest::Head,
-    size: Size,
+    size: Size<'_>,
 ) -> Result<Box<dyn Head>, ModelError> {
     Ok(Box::new(Mean {
         classes: size.classes,
@@ -29,7 +29,7 @@ impl Head for Mean {
         }
         Ok(Reply {
             scores,
-            outputs: Vec::new(),
+            ..Reply::default()
         })
     }
 

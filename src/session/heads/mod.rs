@@ -5,10 +5,13 @@
 
 mod classes;
 mod mean;
+mod neighbours;
 pub(super) mod spans;
 mod words;
 
+use crate::event::Neighbour;
 use crate::model::{Bundle, Input, ModelError, Output, manifest};
+use std::path::Path;
 
 /// A head, loaded.
 pub(super) trait Head: Send {
@@ -39,6 +42,8 @@ pub(super) struct Reply {
     pub scores: Vec<f32>,
     /// Everything else that its file gives, by name.
     pub outputs: Vec<(String, Output)>,
+    /// What is remembered that decided it, the nearest first.
+    pub neighbours: Vec<Neighbour>,
 }
 
 impl Reply {
@@ -55,15 +60,17 @@ pub(super) struct Kind {
     load: Load,
 }
 
-type Load = fn(&Bundle, &manifest::Head, Size) -> Result<Box<dyn Head>, ModelError>;
+type Load = fn(&Bundle, &manifest::Head, Size<'_>) -> Result<Box<dyn Head>, ModelError>;
 
 /// What a manifest does not say of a head itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Size {
+pub(super) struct Size<'a> {
     /// Classes that it tells apart.
     pub classes: usize,
     /// Workers that share the large steps of its model.
     pub threads: usize,
+    /// A folder of memory banks that are used instead of the bundle's own.
+    pub bank: Option<&'a Path>,
 }
 
 /// Every kind of this build.
@@ -75,6 +82,10 @@ pub(super) static KINDS: &[Kind] = &[
     Kind {
         name: "mean",
         load: mean::load,
+    },
+    Kind {
+        name: "neighbours",
+        load: neighbours::load,
     },
     Kind {
         name: "words",
@@ -98,7 +109,7 @@ pub(super) static KINDS: &[Kind] = &[
 pub(super) fn load(
     bundle: &Bundle,
     head: &manifest::Head,
-    size: Size,
+    size: Size<'_>,
 ) -> Result<Box<dyn Head>, ModelError> {
     let kind = KINDS.iter().find(|k| k.name == head.kind).ok_or_else(|| {
         let known: Vec<&str> = KINDS.iter().map(|k| k.name).collect();

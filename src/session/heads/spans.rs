@@ -21,7 +21,7 @@ struct Spans {
 pub(super) fn load(
     bundle: &Bundle,
     head: &manifest::Head,
-    size: Size,
+    size: Size<'_>,
 ) -> Result<Box<dyn Head>, ModelError> {
     let trunks: Vec<Trunk> = head.reads.iter().map(|r| r.trunk).collect();
     match (trunks.as_slice(), &head.file) {
@@ -56,8 +56,8 @@ impl Head for Spans {
         let outputs = self.model.run(&[(dims, *tokens), pictures])?;
         let outputs: Vec<_> = self.model.outputs().iter().cloned().zip(outputs).collect();
         let mut reply = Reply {
-            scores: Vec::new(),
             outputs,
+            ..Reply::default()
         };
         let t = self.types;
         for (name, wanted) in OUTPUTS.into_iter().zip([t, t * n, t * n, t * n * n]) {

@@ -9,7 +9,7 @@ struct Words;
 pub(super) fn load(
     bundle: &Bundle,
     head: &manifest::Head,
-    _: Size,
+    _: Size<'_>,
 ) -> Result<Box<dyn Head>, ModelError> {
     match (head.reads.as_slice(), &head.file) {
         ([read], None) if read.to_string() == "seen.scores" => Ok(Box::new(Words)),
@@ -31,7 +31,7 @@ impl Head for Words {
         };
         Ok(Reply {
             scores,
-            outputs: Vec::new(),
+            ..Reply::default()
         })
     }
 

@@ -1,0 +1,1 @@
+"""Sarcasm: G2SAM, words and picture words."""

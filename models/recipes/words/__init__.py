@@ -1,0 +1,1 @@
+"""Picture words: what an image shows, in words."""
