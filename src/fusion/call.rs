@@ -33,6 +33,11 @@ pub trait Call: fmt::Debug + Send + Sync {
     /// Multiply-accumulates of a run.
     fn macs(&self, inputs: &[[usize; 2]]) -> u64;
 
+    /// Whether it answers where an input has no rows; what it cannot do without it refuses itself.
+    fn takes_nothing(&self) -> bool {
+        false
+    }
+
     /// Bytes that it works in, where they may outgrow inputs and outputs.
     fn scratch(&self, _inputs: &[[usize; 2]]) -> usize {
         0

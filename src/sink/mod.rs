@@ -219,3 +219,34 @@ fn reason(salient: &Salient) -> String {
         Salient::Frame { at, similarity } => format!("{at:.2} s {similarity:.2}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Entity;
+
+    #[test]
+    fn people_read_names_with_their_type_and_characters() {
+        let name = |text: Option<&str>| Entity {
+            start: 4,
+            end: 9,
+            kind: "LOC".into(),
+            score: 0.875,
+            text: text.map(String::from),
+        };
+        let event = Event {
+            task: "entities".into(),
+            label: "LOC".into(),
+            entities: Some(vec![name(Some("Par\u{1b}is")), name(None)]),
+            ..Event::default()
+        };
+        let mut writer = Writer::new(Vec::new(), Format::Human);
+        assert!(writer.human(&event).is_ok());
+        let told = String::from_utf8_lossy(&writer.out).into_owned();
+        assert!(
+            told.contains("LOC   Par\u{FFFD}is  (characters 4-9, 0.88)"),
+            "{told}"
+        );
+        assert!(told.contains("LOC     (characters 4-9, 0.88)"), "{told}");
+    }
+}

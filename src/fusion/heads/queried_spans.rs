@@ -379,6 +379,10 @@ impl Call for QueriedSpans {
         true
     }
 
+    fn takes_nothing(&self) -> bool {
+        true
+    }
+
     fn macs(&self, inputs: &[[usize; 2]]) -> u64 {
         let ([wide, d, m], t) = (self.widths, self.types());
         let (n, w) = match inputs {

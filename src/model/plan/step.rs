@@ -168,6 +168,11 @@ pub(super) trait Step: Send + Sync + fmt::Debug {
         0
     }
 
+    /// Whether its inputs may hold no value at all: rows of which there are none.
+    fn takes_nothing(&self) -> bool {
+        false
+    }
+
     /// Whether the output is the first input in another shape: no code runs.
     fn is_view(&self) -> bool {
         false

@@ -141,6 +141,10 @@ impl Step for Call {
         self.call.macs(&sizes(inputs))
     }
 
+    fn takes_nothing(&self) -> bool {
+        self.call.takes_nothing()
+    }
+
     fn scratch(&self, inputs: &[&Fact]) -> usize {
         self.call.scratch(&sizes(inputs))
     }

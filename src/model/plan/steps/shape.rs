@@ -33,6 +33,10 @@ impl Step for ShapeOf {
         "shape"
     }
 
+    fn takes_nothing(&self) -> bool {
+        true
+    }
+
     fn makes(&self) -> Option<Kind> {
         Some(Kind::Int)
     }
