@@ -13,6 +13,7 @@ from trunk import data as td
 from trunk.train import Words
 
 YEARS = ("2015", "2017")
+SHIPPED_SEED = 0
 
 
 def parts(data: Path, work: Path, trunk: Path):

@@ -1,7 +1,9 @@
 """The entities bundle (MNER-QG): names in words, beside what a picture shows; reads the shared text trunk.
 
 Stages:
-  export    the reader that the trunk's training made, as the bundle, and a check against ONNX Runtime
+  ladder    the head gone on with on rows of the trunk as it ships, three seeds, and the ablations
+  export    the reader as the bundle, and a check against ONNX Runtime
+  card      manifest and card, from what `demeanor eval` measures on both valid parts
 
 `--work` is the folder where the trunk was trained (trunk-0.pt); `--models` holds the sarcasm
 bundle, whose text trunk and picture words this one borrows.
@@ -11,17 +13,22 @@ import numpy as np
 import torch
 
 from common.stages import Places
-from entities import bundle
+from entities import bundle, ladder
 from trunk import model as tm
 
+DATA = "folder with text.tar.xz and picture_words/"
 WORST = 0.05
 
 
-def reader(at: Places) -> tm.Reader:
+def joint(at: Places) -> dict:
+    """Weights of the head that was trained with the trunk."""
     state = torch.load(at.work / "trunk-0.pt", map_location="cpu")
-    made = tm.Reader()
-    made.load_state_dict({name.removeprefix("reader."): x for name, x in state.items() if name.startswith("reader.")})
-    return made.float().eval()
+    return {name.removeprefix("reader."): x for name, x in state.items() if name.startswith("reader.")}
+
+
+def run_ladder(at: Places) -> None:
+    if not (at.work / "entities-ladder.json").exists():
+        ladder.run(at.data, at.work, at.models / "sarcasm/text.onnx", joint(at))
 
 
 def drawn(count: int = 24) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -37,7 +44,7 @@ def drawn(count: int = 24) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def export(at: Places) -> None:
     at.out.mkdir(parents=True, exist_ok=True)
-    trained, path = reader(at), at.out / "reader.onnx"
+    trained, path = ladder.reader(at.work, ladder.SHIPPED_SEED, joint(at)), at.out / "reader.onnx"
     size = bundle.write_reader(trained, path)
     worst = bundle.check(trained, path, drawn())
     print(f"reader.onnx, {size / 1e3:.0f} kB: probabilities within {worst:.4f} of torch's", flush=True)
@@ -46,4 +53,4 @@ def export(at: Places) -> None:
     bundle.write_manifest(at.out, at.models)
 
 
-STAGES = {"export": export}
+STAGES = {"ladder": run_ladder, "export": export}
