@@ -172,6 +172,8 @@ fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             }
             Long("reference") => options.reference = Some(parser.value()?.into()),
             Long("fusion") => options.fusion = Some(parser.value()?.into()),
+            Long("images") => options.images = Some(parser.value()?.into()),
+            Long("picture-words") => options.picture_words = Some(parser.value()?.into()),
             Long("detect") => options.detect = true,
             Long("no-history") => options.no_history = true,
             Long("degrade") => {

@@ -119,6 +119,10 @@ modality is absent):
   expression         id,image,label; or, instead of label, the taggers' votes neutral,
                      happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF, of
                      which the one with most counts; the whole picture is the face
+  entities           id,image,text,entities: a JSON list of [start, end, type] in characters from
+                     0, a box [left, top, right, bottom] perhaps behind; or, of another ending
+                     than .csv, CoNLL: TOKEN tab TAG a line, an empty line behind each text,
+                     `IMGID:` before it
 
   --map A=B,C=D      renames labels before they are looked up
   --reference DIR    the recipe's fp32 bundle, evaluated beside the shipped one
@@ -127,6 +131,10 @@ modality is absent):
                      (sentiment, expression)
   --fusion DIR       every operator of the fusion catalogue on the same features; DIR holds
                      a head of each, from models/recipes/catalogue/train.py (sentiment)
+  --images DIR       where the pictures of texts lie that name none, ID.jpg each (entities)
+  --picture-words FILE.csv
+                     what others saw in the pictures, instead of these: imgid or id, and
+                     caption_blip2, words or caption (entities)
   --detect           finds the face first (expression)
   --no-history       leaves the history out (emotion)
   --degrade LIST     judges worse copies of each item beside it: dark:FACTOR, blur:PIXELS of

@@ -1,6 +1,7 @@
 //! What several tests need: the binary, folders that clean up, and sound made by formula.
 #![allow(dead_code)]
 
+pub mod entities;
 pub mod schema;
 
 use std::fs;

@@ -19,7 +19,7 @@ def parts(data: Path, work: Path, trunk: Path):
     """(train, {year: valid}, picture words), rows of `trunk`, a text.onnx."""
     root, tokenizer = td.unpack(data, work), text_data.tokenizer(work)
     found = td.entities(data, root)
-    train = found["twitter"] + found["gmner"] + found["wnut17"]
+    train = found["twitter"]
     valid = {year: td.twitter(data, root, year, "valid") for year in YEARS}
     words = Words(text_data.minilm(work), tokenizer, [item for items in (train, *valid.values()) for item in items])
     made = {year: rows.posts(items, work / f"twitter{year}-valid.npy", trunk, tokenizer) for year, items in valid.items()}
@@ -47,19 +47,25 @@ def judge(found: dict, name: str, head, valid: dict, words: Words) -> None:
             found.setdefault(f"Twitter{year}", {}).setdefault(row, []).append(figures)
 
 
-def run(data: Path, work: Path, trunk: Path, joint, seeds=et.SEEDS) -> dict:
-    """`joint`, the head that was trained with the trunk, and heads trained on its frozen rows."""
+def reader(work: Path, seed: int, joint: dict, train=None, words=None, blind: bool = False) -> et.tm.Reader:
+    """The head of the trunk's training, gone on with on rows of the trunk as it ships; `blind` ones
+    are shown no picture words. Trained now, if it is not there."""
+    path = work / f"reader-{'blind-' if blind else ''}{seed}.pt"
+    if not path.exists():
+        pictures = [()] * len(train.items) if blind else None
+        torch.save(et.train(train, words, seed, pictures, joint).state_dict(), path)
+    head = et.tm.Reader()
+    head.load_state_dict(torch.load(path))
+    return head.eval()
+
+
+def run(data: Path, work: Path, trunk: Path, joint: dict, seeds=et.SEEDS) -> dict:
+    """`joint` are the weights of the head that was trained with the trunk."""
     train, valid, words = parts(data, work, trunk)
     found: dict = {}
-    judge(found, "mner-qg", joint, valid, words)
-    print({year: round(each["mner-qg"][0]["f1"], 4) for year, each in found.items()}, flush=True)
     for seed in seeds:
-        for name, pictures in (("head alone", None), ("head alone, trained without picture words", [()] * len(train.items))):
-            path = work / f"reader-{name.replace(' ', '-').replace(',', '')}-{seed}.pt"
-            if not path.exists():
-                torch.save(et.train(train, words, seed, pictures).state_dict(), path)
-            head = et.tm.Reader()
-            head.load_state_dict(torch.load(path))
-            judge(found, name, head.eval(), valid, words)
+        for name, blind in (("mner-qg", False), ("trained without picture words", True)):
+            judge(found, name, reader(work, seed, joint, train, words, blind), valid, words)
+        print({year: {row: round(each[-1]["f1"], 4) for row, each in rows.items()} for year, rows in found.items()}, flush=True)
         (work / "entities-ladder.json").write_text(json.dumps(found, indent=1))
     return found

@@ -10,7 +10,7 @@ from trunk import model as tm
 from trunk.train import Words, edges_of_words, span_loss
 
 SEEDS = range(3)
-EPOCHS, RATE, BATCH, DECAY = 4, 1e-3, 32, 0.02
+EPOCHS, RATE, BATCH, DECAY = 2, 5e-4, 32, 0.02
 NO_WORDS = 0.1
 LONGEST = 12  # words of an entity
 

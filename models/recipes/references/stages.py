@@ -8,7 +8,9 @@ Stages:
   queried_spans     a tiny reader of spans, and what ONNX Runtime and torch say of it
   resize            crops resampled by Pillow
   text_guided_unit  a tiny unit with its weights, and ONNX Runtime's outputs
-  word_shapes       the same for the shapes of words, as the text trunk of entities reads them
+  toy_entities      a bundle that knows a few names
+  word_shapes       strings of our own and the shapes of their words, as the text trunk of entities reads them
+                    (`--work`: where emotion was prepared)
   wordpiece         strings of our own and the teacher's tokenizer's ids (`--work`: where emotion was prepared)
   wordpiece_sweep   every Unicode character by the teacher's tokenizer
 """
@@ -33,6 +35,7 @@ STAGES = {
     "queried_spans": writer("queried_spans"),
     "resize": writer("resize"),
     "text_guided_unit": writer("text_guided_unit"),
+    "toy_entities": writer("toy_entities"),
     "word_shapes": writer("word_shapes"),
     "wordpiece": writer("wordpiece"),
     "wordpiece_sweep": writer("wordpiece_sweep"),

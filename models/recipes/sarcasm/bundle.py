@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from catalogue.registry import bodies, needed
 from common import manifest
@@ -84,6 +84,10 @@ def write_bank(path: Path, made_by: list[Path], q: np.ndarray, labels, ids, k: i
     arrays = {"rows": rows, "scale": scale, "labels": np.asarray(labels, np.uint8), "ids": np.asarray(ids, np.uint64)}
     about = {"k": str(k), "tau": str(tau)} | {f"sha256:{file.name}": manifest.digest(file) for file in made_by}
     save_file(arrays, path, about)
+
+
+def bank_size(path: Path) -> int:
+    return len(load_file(path)["labels"])
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:

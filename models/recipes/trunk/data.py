@@ -24,6 +24,8 @@ STOP = set(
     "a an the of on in at to and with is are for by it its that this his her their there as from up out "
     "into over next front some two three has have be being who while very".split()
 )
+# Twitter2017 says MISC for what Twitter2015 calls OTHER
+TWITTER = {"MISC": "OTHER"}
 WNUT = {
     "person": "PER", "location": "LOC", "corporation": "ORG", "group": "ORG",
     "product": "OTHER", "creative-work": "OTHER",
@@ -161,7 +163,7 @@ def spans(tags: list[str], rename=None) -> tuple[tuple[int, int, str], ...]:
 def twitter(data: Path, root: Path, year: str, part: str) -> list[Item]:
     name = f"twitter{year}"
     seen = {image: words for (kind, image), words in captions(data).items() if kind == name}
-    return conll(root / f"mner_umt_text/data/{name}/{part}.txt", "entities", seen)
+    return conll(root / f"mner_umt_text/data/{name}/{part}.txt", "entities", seen, TWITTER)
 
 
 def entities(data: Path, root: Path) -> dict[str, list[Item]]:

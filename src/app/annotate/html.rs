@@ -1,9 +1,9 @@
 //! The page: one file, no script, nothing fetched.
 
-use super::palette::{self, DIMMED, LOOKED, TINTED};
+use super::palette::{self, Colour, DIMMED, LOOKED, TINTED};
 use super::png_bytes;
 use super::view::{Answer, FaceView, Gaze, View, shades};
-use crate::event::Event;
+use crate::event::{Entity, Event};
 use std::fmt::{self, Write};
 use std::io;
 
@@ -43,7 +43,9 @@ fn write_page(out: &mut String, view: &View, picture: &str) -> fmt::Result {
         "</style>\n</head>\n<body>\n<main>\n<header>\n<h1>{source}</h1>\n"
     )?;
     if let Some(words) = view.words {
-        writeln!(out, "<blockquote>{}</blockquote>", escaped(words))?;
+        out.write_str("<blockquote>")?;
+        write_words(out, words, &view.names)?;
+        out.write_str("</blockquote>\n")?;
     }
     out.write_str("</header>\n<div class=\"sides\">\n<section class=\"seen look\">\n")?;
     write_seen(out, view, picture)?;
@@ -52,6 +54,30 @@ fn write_page(out: &mut String, view: &View, picture: &str) -> fmt::Result {
     out.write_str("</section>\n</div>\n")?;
     write_footer(out, view)?;
     out.write_str("</main>\n</body>\n</html>\n")
+}
+
+/// The words, names among them underlined in the colour of their type.
+fn write_words(out: &mut String, words: &str, names: &[(&Entity, Colour)]) -> fmt::Result {
+    let mut characters = words.chars();
+    let mut at = 0;
+    // names are in the order of the words and do not overlap
+    for (name, colour) in names {
+        let before: String = characters
+            .by_ref()
+            .take(name.start.saturating_sub(at))
+            .collect();
+        let own: String = characters.by_ref().take(name.end - name.start).collect();
+        at = name.end;
+        let (hue, kind, score) = (palette::hex(*colour), escaped(&name.kind), name.score);
+        write!(
+            out,
+            "{}<mark style=\"--hue:{hue}\" title=\"{kind} {score:.2}\">{}</mark>",
+            escaped(&before),
+            escaped(&own)
+        )?;
+    }
+    let rest: String = characters.collect();
+    out.write_str(&escaped(rest.trim_end()))
 }
 
 /// Which map of patches is shown: the chosen one, or the one under the pointer.
@@ -278,6 +304,18 @@ fn write_answer(out: &mut String, answer: &Answer, most: usize) -> fmt::Result {
         writeln!(out, "<p class=\"note\">{shows}</p>")?;
     }
     write_neighbours(out, event)?;
+    for name in event.entities.iter().flatten() {
+        let (text, kind) = (name.text.as_deref().unwrap_or_default(), &name.kind);
+        writeln!(
+            out,
+            "<p class=\"note\">{} {}: characters {}-{}, {:.2}</p>",
+            escaped(kind),
+            escaped(text),
+            name.start,
+            name.end,
+            name.score
+        )?;
+    }
     for note in &event.notes {
         writeln!(out, "<p class=\"note\">{}</p>", escaped(note))?;
     }

@@ -3,7 +3,7 @@
 use super::Page;
 use super::palette::{self, Colour};
 use crate::decision::top;
-use crate::event::{Event, Face};
+use crate::event::{Entity, Event, Face};
 use crate::vision::Picture;
 use crate::vision::resize::{Crop, Resizer};
 
@@ -24,6 +24,8 @@ pub struct View<'a> {
     pub faces: Vec<FaceView<'a>>,
     /// Answers about the whole.
     pub answers: Vec<Answer<'a>>,
+    /// Names in the words, with their colours.
+    pub names: Vec<(&'a Entity, Colour)>,
     /// What the words looked at.
     pub gaze: Option<Gaze<'a>>,
     /// `id@version` of every bundle that answered, once.
@@ -89,10 +91,11 @@ impl<'a> View<'a> {
         let picture = page.picture;
         let mut view = View {
             source: page.events.first().map_or("picture", |e| &e.source),
-            words: Some(page.words.trim()).filter(|w| !w.is_empty()),
+            words: Some(page.words).filter(|w| !w.trim().is_empty()),
             picture: shown(picture),
             faces: Vec::new(),
             answers: Vec::new(),
+            names: names(page),
             gaze: Gaze::of(page),
             bundles: Vec::new(),
         };
@@ -195,6 +198,25 @@ fn spread(patches: &[f32]) -> f32 {
     let squares: f32 = patches.iter().map(|w| w * w).sum();
     let all = patches.len() as f32;
     (1.0 / squares.max(f32::MIN_POSITIVE)).clamp(1.0, all)
+}
+
+/// The names of the first answer that looks for some; a colour a type.
+fn names<'a>(page: &Page<'a>) -> Vec<(&'a Entity, Colour)> {
+    let mut told = page
+        .events
+        .iter()
+        .filter_map(|e| Some((e, e.entities.as_ref()?)));
+    let Some((event, entities)) = told.next() else {
+        return Vec::new();
+    };
+    let colour = |entity: &Entity| {
+        let kind = event
+            .scores
+            .iter()
+            .position(|(label, _)| *label == entity.kind);
+        palette::face(kind.unwrap_or_default())
+    };
+    entities.iter().map(|e| (e, colour(e))).collect()
 }
 
 /// How a patch is shaded against the even share, 1 / number of patches.

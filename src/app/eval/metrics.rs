@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 /// Bins of the expected calibration error.
 const ECE_BINS: usize = 15;
 /// Resamples of the bootstrap.
-const RESAMPLES: usize = 1000;
+pub(super) const RESAMPLES: usize = 1000;
 /// Seed of the bootstrap: the same file gives the same interval.
-const SEED: u64 = 0x6465_6d65_616e_6f72;
+pub(super) const SEED: u64 = 0x6465_6d65_616e_6f72;
 
 /// Least probability whose logarithm is taken, so that one sure mistake is not all.
 const LEAST: f64 = 1e-12;
@@ -302,7 +302,7 @@ pub fn round4(value: f64) -> f64 {
 }
 
 /// SplitMix64 (Steele et al. 2014): enough for resampling, and the same everywhere.
-struct SplitMix(u64);
+pub(super) struct SplitMix(pub u64);
 
 impl SplitMix {
     fn next(&mut self) -> u64 {
@@ -314,7 +314,7 @@ impl SplitMix {
     }
 
     /// Uniform in 0..n (multiply-shift; the bias is below n / 2^64).
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
 }

@@ -2,6 +2,7 @@
 
 mod degrade;
 mod duplicates;
+mod entities;
 mod item;
 mod judge;
 mod metrics;
@@ -57,6 +58,11 @@ pub struct Options {
     pub detect: bool,
     /// Worse copies of each item that are judged beside it.
     pub degrade: Vec<Degrade>,
+    /// Where the pictures of texts lie that name none, `IMGID.jpg` each: for tasks that look for
+    /// names.
+    pub images: Option<PathBuf>,
+    /// What others saw in pictures, instead of these: for tasks that look for names.
+    pub picture_words: Option<PathBuf>,
     /// Recordings that are mixed in where `degrade` wants noise.
     pub noise: Vec<PathBuf>,
     /// A folder of memory banks instead of the bundle's own.
@@ -80,6 +86,8 @@ impl Options {
             fusion: None,
             detect: false,
             degrade: Vec::new(),
+            images: None,
+            picture_words: None,
             noise: Vec::new(),
             bank: None,
             threads: None,
@@ -106,6 +114,9 @@ pub fn eval(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     let bundle = bundle(&options.task, &found)?;
     let manifest = &bundle.manifest;
     fits(options, manifest)?;
+    if names(manifest) {
+        return entities::eval(options, &found, bundle, out);
+    }
     let reference = match &options.reference {
         Some(dir) => Some(self::found(&options.task, Some(dir))?),
         None => None,
@@ -169,6 +180,12 @@ fn bundle<'a>(task: &str, found: &'a [Bundle]) -> Result<&'a Bundle, Error> {
     bundle.ok_or_else(|| ModelError::missing(task, None).into())
 }
 
+/// Whether a task looks for names.
+fn names(manifest: &Manifest) -> bool {
+    let mut answering = manifest.heads.iter().filter(|h| h.answers());
+    answering.any(|h| h.kind == "spans")
+}
+
 /// Refuses an option that the task would pass over.
 fn fits(options: &Options, manifest: &Manifest) -> Result<(), Error> {
     let reads = |trunk| manifest.reads(trunk);
@@ -180,9 +197,13 @@ fn fits(options: &Options, manifest: &Manifest) -> Result<(), Error> {
         let what = "--degrade snr needs --noise FILE, a recording that is mixed in";
         return Err(Error::Usage(what.into()));
     }
+    let names = names(manifest);
     let misplaced = [
-        ("--train", options.train.is_some() && !images),
-        ("--fusion", options.fusion.is_some() && !both),
+        ("--train", options.train.is_some() && (!images || names)),
+        ("--fusion", options.fusion.is_some() && (!both || names)),
+        ("--degrade", !options.degrade.is_empty() && names),
+        ("--images", options.images.is_some() && !names),
+        ("--picture-words", options.picture_words.is_some() && !names),
         ("--detect", options.detect && !reads(Trunk::Face)),
         (
             "--bank",

@@ -77,7 +77,8 @@ impl LabelMap {
             .map(LabelMap)
     }
 
-    fn apply(&self, label: &str) -> String {
+    /// A label in small letters, renamed.
+    pub(super) fn apply(&self, label: &str) -> String {
         let label = normal(label);
         self.0.get(&label).cloned().unwrap_or(label)
     }
@@ -155,6 +156,12 @@ impl Cells<'_> {
         (!cell.is_empty()).then(|| cell.to_owned())
     }
 
+    /// A cell as it is, space and all.
+    pub fn whole(&self, column: &str) -> Option<String> {
+        let cell = self.record.get(*self.header.0.get(column)?)?;
+        Some(cell.to_owned())
+    }
+
     /// A file; relative paths start at the table's folder.
     pub fn path(&self, column: &str) -> Option<PathBuf> {
         self.text(column).map(|file| self.folder.join(file))
@@ -205,7 +212,10 @@ pub(super) fn items(path: &Path, columns: &Columns) -> Result<Vec<Item>, Error> 
 }
 
 /// Hands on every row with its line, or why it cannot be one.
-fn each_row(
+///
+/// # Errors
+/// As [`Table::read`].
+pub(super) fn each_row(
     path: &Path,
     check: impl Fn(&Header) -> Result<(), String>,
     take: impl FnMut(Result<&Cells, &str>, u64),
@@ -302,7 +312,10 @@ fn each_row_of(
 const SURPLUS: &str = "more cells than columns";
 
 /// The bytes of a table.
-fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
+///
+/// # Errors
+/// A file that cannot be read, or is too long.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::File {
         path: path.into(),
         doing: "read",

@@ -1,0 +1,86 @@
+"""The sarcasm bundle (G2SAM): a post's words and what its picture shows, judged by remembered posts.
+
+Stages:
+  ladder    every row of the paper's table, five seeds, on frozen rows of the trunk as it ships
+  export    heads, banks and the manifest
+  card      manifest and card, from what `demeanor eval` measures on valid
+
+`--work` is the folder where `run.py trunk` trained; `--models` holds the bundles `words` and `sentiment`.
+"""
+
+import csv
+import json
+
+from common.stages import Places, fill
+from sarcasm import bundle, card, ladder
+from sarcasm import train as st
+from trunk import data as td
+from trunk import export as trunk
+
+DATA = "folder with text.tar.xz and picture_words/"
+K, TAU = 10, 0.1
+# ladder's head, its file, its bank
+SHIPPED = (("fgm", "fgm-plain.onnx", "bank-plain.safetensors"), ("fgm+lgcl", "fgm.onnx", "bank.safetensors"))
+
+
+def text_file(at: Places):
+    path = at.out / "text.onnx"
+    if not path.exists():
+        trunk.write(trunk.load(at.work).trunk, at.work, at.out, int8=True)
+    return path
+
+
+def run_ladder(at: Places) -> None:
+    if not (at.work / "ladder.json").exists():
+        ladder.run(at.data, at.work, text_file(at))
+
+
+def export(at: Places) -> None:
+    text = text_file(at)
+    train, _, words = ladder.parts(at.data, at.work, text)
+    alone = ladder.head(at.work, "text-only", ladder.SHIPPED_SEED).classify
+    bundle.export_text(alone, at.out / "text-head.onnx")
+    ids = [int(item.id) for item in train.items]
+    for name, file, bank in SHIPPED:
+        made = ladder.head(at.work, name, ladder.SHIPPED_SEED)
+        bundle.export_fgm(made, at.out / file)
+        print(f"{file}: within {bundle.check(made, alone, at.out, file):.1e} of torch", flush=True)
+        q = st.answer(made, train, words)[1]
+        bundle.write_bank(at.out / bank, [text, at.out / file], q, ladder.labels(train), ids, K, TAU)
+    bundle.write_manifest(at.out, at.models, {})
+
+
+def table(at: Places):
+    """MMSD2.0 valid as `demeanor eval` reads it."""
+    path = at.work / "mmsd2-valid.csv"
+    items = td.mmsd2(at.data, td.unpack(at.data, at.work), "valid")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "text", "label", "attributes"])
+        rows.writerows([item.id, item.text, bundle.LABELS[item.label], " ".join(item.picture)] for item in items)
+    return path
+
+
+def write_card(at: Places) -> None:
+    report = at.evaluate("sarcasm", at.out, table(at))
+    (at.work / "sarcasm-eval.json").write_text(json.dumps(report, indent=1))
+    shown, found = report["metrics"], json.loads((at.work / "ladder.json").read_text())
+    on = "MMSD2.0 valid, words given"
+    metrics = [
+        {"name": name, "on": on, "value": shown[name], "ci95": shown["ci95"][name], "n": shown["n"]}
+        for name in ("accuracy", "macro_f1")
+    ]
+    bundle.write_manifest(at.out, at.models, {}, metrics=metrics)
+    words = {
+        "version": bundle.VERSION,
+        "bank": f"{bundle.bank_size(at.out / 'bank.safetensors'):,}",
+        "dev": card.measured(report),
+        "seeds": str(len(found["rows"]["fgm"])),
+        "ladder": card.ladder(found["rows"]),
+        "sweep": card.sweep(found["sweep"], "fgm+lgcl", st.K, st.TAU),
+        "data": "\n".join(f"| {name} | {licence} |" for name, licence in bundle.DATA),
+    }
+    fill(at.models / "recipes/sarcasm/CARD.in.md", words, at.out / "CARD.md")
+
+
+STAGES = {"ladder": run_ladder, "export": export, "card": write_card}
