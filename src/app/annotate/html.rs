@@ -3,7 +3,7 @@
 use super::palette::{self, Colour, DIMMED, LOOKED, TINTED};
 use super::png_bytes;
 use super::view::{Answer, FaceView, Gaze, View, shades};
-use crate::event::Entity;
+use crate::event::{Entity, Event};
 use std::fmt::{self, Write};
 use std::io;
 
@@ -299,6 +299,11 @@ fn write_answer(out: &mut String, answer: &Answer, most: usize) -> fmt::Result {
         )?;
     }
     out.write_str("</dl>\n")?;
+    if !event.words.is_empty() {
+        let shows = escaped(&shows(event));
+        writeln!(out, "<p class=\"note\">{shows}</p>")?;
+    }
+    write_neighbours(out, event)?;
     for name in event.entities.iter().flatten() {
         let (text, kind) = (name.text.as_deref().unwrap_or_default(), &name.kind);
         writeln!(
@@ -315,6 +320,39 @@ fn write_answer(out: &mut String, answer: &Answer, most: usize) -> fmt::Result {
         writeln!(out, "<p class=\"note\">{}</p>", escaped(note))?;
     }
     out.write_str("</article>\n")
+}
+
+/// `The picture shows: dog 0.91, grass 0.70`
+pub fn shows(event: &Event) -> String {
+    let words = event.words.iter();
+    let words: Vec<String> = words
+        .map(|w| format!("{} {:.2}", w.word, w.score))
+        .collect();
+    format!("The picture shows: {}", words.join(", "))
+}
+
+/// What is remembered that decided, a line each.
+fn write_neighbours(out: &mut String, event: &Event) -> fmt::Result {
+    if event.neighbours.is_empty() {
+        return Ok(());
+    }
+    out.write_str(
+        "<table class=\"near\">\n<caption>Remembered posts that decided</caption>\n\
+         <tr><th>share</th><th>distance</th><th>label</th><th>post</th></tr>\n",
+    )?;
+    for near in &event.neighbours {
+        let text = near.text.as_deref().unwrap_or_default();
+        writeln!(
+            out,
+            "<tr><td>{:.0}%</td><td>{:.3}</td><td>{}</td><td>{} {}</td></tr>",
+            100.0 * near.share,
+            near.distance,
+            escaped(&near.label),
+            near.id,
+            escaped(text)
+        )?;
+    }
+    out.write_str("</table>\n")
 }
 
 /// `happiness 0.93`

@@ -1,7 +1,7 @@
 //! The same as a picture: what was seen on the left, the scores on the right.
 
 use super::canvas::{Area, Canvas, Hand};
-use super::html::{credit, headline};
+use super::html::{credit, headline, shows};
 use super::palette::{self, Colour, DIMMED, LOOKED, TINTED};
 use super::view::{Answer, FaceView, Gaze, View, shades};
 use crate::vision::Picture;
@@ -233,6 +233,20 @@ impl Pen {
         let column = column(list.iter().map(|(label, ..)| *label));
         for (label, p, top) in list {
             self.score((label, x), p, top, x + column);
+        }
+        if !event.words.is_empty() {
+            for line in SMALL.wrap(&shows(event), PANEL, 3) {
+                self.line(&line, x, SMALL);
+            }
+        }
+        for near in &event.neighbours {
+            let (share, distance) = (100.0 * near.share, near.distance);
+            let text = near.text.as_deref().unwrap_or_default();
+            let line = format!(
+                "{share:.0}%  {distance:.3}  {}  {}  {text}",
+                near.label, near.id
+            );
+            self.line(&SMALL.fit(line.trim_end(), PANEL), x, SMALL);
         }
         for note in &event.notes {
             for line in SMALL.wrap(note, PANEL, 3) {

@@ -103,7 +103,7 @@ impl Layer {
         &self,
         kernels: &Kernels,
         heads: usize,
-        x: &mut Vec<f32>,
+        x: &mut [f32],
         joined: Option<&[bool]>,
         [mapped, head, scores, mixed, sum]: [&mut Vec<f32>; 5],
         projection: &mut crate::fusion::ProjectionScratch,
