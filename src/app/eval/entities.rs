@@ -311,7 +311,7 @@ fn widened(place: Range0, tokens: &[Range<usize>]) -> Range0 {
     let Some(first) = touched.next() else {
         return place;
     };
-    let last = touched.last().unwrap_or(first);
+    let last = touched.next_back().unwrap_or(first);
     (first.start, last.end)
 }
 
