@@ -112,7 +112,7 @@ fn manifests_that_contradict_themselves_are_refused_by_name() {
     let folder = Folder::new();
     let cases: [(&str, &str, &str); 9] = [
         ("schema = 2", "schema = 1", "this build reads 2"),
-        ("\"classes\"", "\"spans\"", "this build knows classes"),
+        ("\"classes\"", "\"oracle\"", "this build knows classes"),
         ("text.hidden", "text.smell", "`text.smell`"),
         ("text.hidden", "speech.frames", "no section `speech`"),
         ("text.hidden", "hidden", "TRUNK.OUTPUT"),

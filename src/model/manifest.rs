@@ -363,6 +363,13 @@ struct Layout {
 }
 
 impl Manifest {
+    /// Whether its scores are of classes that exclude each other, and so sum to 1: those of names
+    /// found in words and of words for an image are each their own.
+    pub fn is_exclusive(&self) -> bool {
+        let mut answering = self.heads.iter().filter(|h| h.answers());
+        !answering.any(|h| matches!(h.kind.as_str(), "spans" | "words"))
+    }
+
     /// Parses and checks a manifest; the error names the field and says what is expected.
     ///
     /// # Errors

@@ -69,6 +69,9 @@ pub(super) fn spaced(text: &str) -> Vec<Range<usize>> {
     words
 }
 
+/// What says that something is somebody's: a word of its own.
+const OWNED: [&str; 4] = ["'s", "'S", "’s", "’S"];
+
 /// Byte ranges of the words of a text: what stands between white space, with the punctuation
 /// at both ends parted from it, each sign a word of its own. A `@` or `#` in front belongs to
 /// its word, and a final `'s` is a word.
@@ -83,6 +86,10 @@ pub fn words(text: &str) -> Vec<Range<usize>> {
     let mut words = Vec::new();
     for whole in spaced(text) {
         let word = &text[whole.clone()];
+        if OWNED.contains(&word) {
+            words.push(whole);
+            continue;
+        }
         let start = whole.start + word.len() - word.trim_start_matches(stands_in_front).len();
         let end = whole.start + word.trim_end_matches(is_punctuation).len();
         if start >= end {
@@ -92,8 +99,7 @@ pub fn words(text: &str) -> Vec<Range<usize>> {
         }
         words.extend(signs(text, whole.start..start));
         let core = &text[start..end];
-        let owned = ["'s", "'S", "’s", "’S"];
-        let ending = owned.iter().find(|s| core.ends_with(**s));
+        let ending = OWNED.iter().find(|s| core.ends_with(**s));
         let cut = end - ending.map_or(0, |s| s.len());
         words.extend([start..cut, cut..end].into_iter().filter(|w| !w.is_empty()));
         words.extend(signs(text, end..whole.end));

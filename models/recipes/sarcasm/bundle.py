@@ -144,7 +144,6 @@ def write_manifest(folder: Path, models: Path, temperature: dict, int8: bool = T
         "version": VERSION,
         "summary": "Sarcasm of a post with its picture: graphs of words and picture words, and remembered posts (G2SAM)",
         "licence": LICENCE,
-        "on_request": True,
         "labels": LABELS,
         "text": {"file": "text.onnx", "vocab": "vocab.txt", "max_tokens": td.MAX_TOKENS, "history": 0, "shapes": True},
         "image": {"file": "image.onnx", "side": SIDE},

@@ -58,6 +58,9 @@ pub(super) fn try_each<W: Write>(
         return Ok(None);
     };
     for task in session.tasks() {
+        let exclusive = session
+            .bundle(&task)
+            .is_none_or(|b| b.manifest.is_exclusive());
         let reads = |trunk| {
             session
                 .bundle(&task)
@@ -69,7 +72,7 @@ pub(super) fn try_each<W: Write>(
             (false, _) => Check::skipped(&task, "switched off by [decision] tasks"),
             (true, false) => Check::skipped(&task, "no camera is configured"),
             (true, true) => match session.try_task(&task) {
-                Ok(trial) => judged(&task, &trial),
+                Ok(trial) => judged(&task, &trial, exclusive),
                 Err(e) => Check::failed(&task, e),
             },
         })?;
@@ -85,10 +88,10 @@ pub(super) fn try_each<W: Write>(
 }
 
 /// Whether the scores are probabilities, and came in time.
-fn judged(name: &str, trial: &Trial) -> Check {
+fn judged(name: &str, trial: &Trial, exclusive: bool) -> Check {
     let sum: f32 = trial.scores.iter().sum();
     let each = trial.scores.iter().all(|p| (0.0..=1.0).contains(p));
-    if !each || (sum - 1.0).abs() > 1e-3 {
+    if !each || exclusive && (sum - 1.0).abs() > 1e-3 {
         let finding = format!(
             "{} gave {:?}, which are no probabilities; run again with DEMEANOR_ISA=scalar \
              and report both",
