@@ -448,3 +448,45 @@ fn eval_knows_the_columns_and_the_figures() {
     let args = ["eval", "--task", "emotion", "--data", &table, "--bank", "x"];
     demeanor(&args).is_error("--bank does nothing for --task emotion");
 }
+
+/// What the shipped bundle says of sentences that nobody labelled for it.
+#[test]
+fn what_is_meant_the_other_way_round_is_told_from_what_is_not() {
+    let meant_otherwise = [
+        "Oh great, another delay. I just love waiting.",
+        "Wow, my flight got cancelled again. Best day ever.",
+        "Nothing says relaxing like a screaming toddler on a ten hour flight",
+        "I just love it when my phone dies at 2 percent",
+        "Yeah, because working on Christmas is so much fun",
+        "So glad I washed my car right before the rain",
+        "What a lovely queue, only two hours to go",
+        "Thanks for parking across two spaces, very kind of you",
+        "Great, the printer is broken again, how wonderful",
+        "Sure, wake me at five on a Sunday, I adore that",
+        "Brilliant idea to dig up every road at once",
+    ];
+    let sincere = [
+        "We had a wonderful time at the lake today",
+        "Thank you all for the birthday wishes",
+        "The new library opens on Monday at nine",
+        "My sister just got her degree and we are so proud",
+        "Fresh bread from the bakery this morning",
+        "Looking forward to the concert with my best friend",
+        "The team played well and won three to one",
+        "Our dog learned to give his paw today",
+        "A quiet evening with a good book and tea",
+        "Snow is falling over the old town, it looks beautiful",
+    ];
+    let right = |texts: &[&str], label: &str| {
+        let said = texts.iter().map(|text| {
+            let ran = demeanor(&["analyze", "--tasks", "sarcasm", "--text", text]);
+            assert_eq!(ran.code, Some(0), "{}", ran.err);
+            let event = ran.events().remove(0);
+            println!("{}: {text}", event["label"]);
+            event["label"] == label
+        });
+        said.filter(|right| *right).count()
+    };
+    assert!(right(&meant_otherwise, "sarcastic") >= 9);
+    assert!(right(&sincere, "not sarcastic") >= 8);
+}

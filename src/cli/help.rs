@@ -32,8 +32,8 @@ TSV, CSV, JSON). A picture is looked at together with --text.
   --text TEXT        the words; without FILE they are judged alone
   --seen LIST        what the picture shows, in words: used instead of naming it (sarcasm)
   --bank DIR         a folder of memory banks instead of the bundle's own (sarcasm)
-  --tasks LIST       of emotion, sentiment, expression; default: emotion of recordings and
-                     words, all of pictures
+  --tasks LIST       of emotion, sentiment, expression, sarcasm, entities, words; default:
+                     emotion of recordings and words, all but `words` of pictures
   --expressions-only the same as --tasks expression: what faces show, no emotion inferred
   --annotate FILE    draws what was seen in the one picture, as .html or .png
   --words FILE       the words, from a file
@@ -59,7 +59,8 @@ usage: demeanor run --config FILE [OPTIONS]
   --text-stdin       lines on standard input are words: `text` (said just now), or with
                      seconds of the stream `START END text`; whisper's and vosk's lines and
                      subtitles as well. What is none of these is passed over and told
-  --tasks LIST       of emotion, sentiment, expression; default: all that have an input
+  --tasks LIST       of emotion, sentiment, expression, sarcasm, entities, words; default: all
+                     but `words` that have an input
   --expressions-only the same as --tasks expression: what faces show, no emotion inferred
   --board NAME       board profile; default: the one that the device tree names, else host
   --explain          adds the tokens and frames that speak for the answer

@@ -9,11 +9,16 @@ Stages:
 bundle, whose text trunk and picture words this one borrows.
 """
 
+import csv
+import json
+import lzma
+
 import numpy as np
 import torch
 
-from common.stages import Places
-from entities import bundle, ladder
+from common.stages import Places, fill
+from entities import bundle, card, ladder
+from trunk import data as td
 from trunk import model as tm
 
 DATA = "folder with text.tar.xz and picture_words/"
@@ -53,4 +58,36 @@ def export(at: Places) -> None:
     bundle.write_manifest(at.out, at.models)
 
 
-STAGES = {"ladder": run_ladder, "export": export}
+def write_card(at: Places) -> None:
+    root, reports = td.unpack(at.data, at.work), {}
+    with lzma.open(at.data / "picture_words/twitter_mner.csv.xz", "rt", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for year in ladder.YEARS:
+        captions = at.work / f"captions-{year}.csv"
+        with captions.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["imgid", "caption_blip2"])
+            table.writerows([r["imgid"], r["caption_blip2"]] for r in rows if r["set"] == f"twitter{year}")
+        valid = root / f"mner_umt_text/data/twitter{year}/valid.txt"
+        reports[f"Twitter{year}"] = at.evaluate("entities", at.out, valid, None, "--picture-words", str(captions))
+    (at.work / "entities-eval.json").write_text(json.dumps(reports, indent=1))
+    found = json.loads((at.work / "entities-ladder.json").read_text())
+    metrics = []
+    for name, report in reports.items():
+        of = report["metrics"]
+        metrics.append({"name": "f1", "on": f"{name} valid, words given", "value": of["f1"], "ci95": of["ci95"]["f1"], "n": of["n"]})
+    bundle.write_manifest(at.out, at.models, metrics)
+    kinds = [[name, *(f"{report['types'][kind]['f1']:.3f}" for kind in bundle.TYPES)] for name, report in reports.items()]
+    words = {
+        "version": bundle.VERSION,
+        "dev": card.measured(reports),
+        "types": " | ".join(bundle.TYPES) + " |\n" + "|---" * (1 + len(bundle.TYPES)) + "|",
+        "perkind": "\n".join("| " + " | ".join(row) + " |" for row in kinds),
+        "seeds": str(len(found["Twitter2015"]["mner-qg"])),
+        "ladder": card.ladder(found),
+        "data": "\n".join(f"| {name} | {licence} |" for name, licence in bundle.DATA),
+    }
+    fill(at.models / "recipes/entities/CARD.in.md", words, at.out / "CARD.md")
+
+
+STAGES = {"ladder": run_ladder, "export": export, "card": write_card}

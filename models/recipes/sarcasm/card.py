@@ -16,9 +16,11 @@ def measured(report: dict) -> str:
 
 
 def ladder(rows: dict[str, list[dict]]) -> str:
+    """Mean over the seeds, and with several their standard deviation."""
     lines = ["| system | seeds | " + " | ".join(FIGURES.values()) + " |", "|---" * (2 + len(FIGURES)) + "|"]
     for name, seeds in rows.items():
-        cells = (f"{np.mean([s[f] for s in seeds]):.3f} ± {np.std([s[f] for s in seeds]):.3f}" for f in FIGURES)
+        spread = lambda figure: f" ± {np.std([s[figure] for s in seeds]):.3f}" if len(seeds) > 1 else ""
+        cells = (f"{np.mean([s[f] for s in seeds]):.3f}{spread(f)}" for f in FIGURES)
         lines.append(f"| {name} | {len(seeds)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

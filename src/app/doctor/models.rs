@@ -125,12 +125,15 @@ mod tests {
 
     #[test]
     fn only_probabilities_are_well() {
-        let verdict = |scores: &[f32]| judged("emotion", &tried(scores, 1.0)).verdict;
+        let verdict = |scores: &[f32]| judged("emotion", &tried(scores, 1.0), true).verdict;
         assert_eq!(verdict(&[0.25, 0.75]), Verdict::Ok);
         for wrong in [&[][..], &[0.5], &[f32::NAN, 1.0], &[-0.5, 1.5], &[1.0, 1.0]] {
             assert_eq!(verdict(wrong), Verdict::Failed, "{wrong:?}");
         }
-        let slow = judged("emotion", &tried(&[1.0], 5000.0));
+        let slow = judged("emotion", &tried(&[1.0], 5000.0), true);
+        // names in words have scores each
+        let own = judged("entities", &tried(&[0.2, 0.1], 1.0), false);
+        assert_eq!(own.verdict, Verdict::Ok);
         assert_eq!(slow.verdict, Verdict::Warning);
     }
 }

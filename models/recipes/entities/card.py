@@ -1,0 +1,23 @@
+"""Figures of the entities bundle: from `demeanor eval`, and the ladder over seeds."""
+
+import numpy as np
+
+FIGURES = {"precision": "P", "recall": "R", "f1": "F1"}
+
+
+def measured(reports: dict[str, dict]) -> str:
+    lines = ["| valid part | row | n | " + " | ".join(FIGURES.values()) + " |", "|---" * (3 + len(FIGURES)) + "|"]
+    for name, report in reports.items():
+        for row in [{"name": "ships", "metrics": report["metrics"]}, *report["rows"]]:
+            of = row["metrics"]
+            cells = ("{:.3f} [{:.3f}, {:.3f}]".format(of[f], *of["ci95"][f]) for f in FIGURES)
+            lines.append(f"| {name} | {row['name']} | {of['n']} | " + " | ".join(cells) + " |")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def ladder(found: dict[str, dict[str, list[dict]]]) -> str:
+    lines = []
+    for row in next(iter(found.values())):
+        seeds = [[s["f1"] for s in rows[row]] for rows in found.values()]
+        lines.append(f"| {row} | " + " | ".join(f"{np.mean(s):.4f} ± {np.std(s):.4f}" for s in seeds) + " |")
+    return "\n".join(lines)
