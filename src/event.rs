@@ -355,8 +355,8 @@ pub struct Event {
     /// The chosen class, or `unsure`; where names are looked for, the kinds that were found, or
     /// `none`.
     pub label: String,
-    /// Calibrated probability of every class, in the bundle's order; sums to 1, but for kinds of names, which do not exclude each other. Empty where
-    /// there are no classes to tell apart.
+    /// Calibrated probability of every class, in the bundle's order; sums to 1, but for kinds of
+    /// names, which do not exclude each other. Empty where there are no classes to tell apart.
     pub scores: Vec<(String, f32)>,
     /// The same after temporal smoothing, when it is on; the label then rests on these.
     pub smoothed: Option<Vec<(String, f32)>>,

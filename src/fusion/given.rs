@@ -47,6 +47,49 @@ pub struct Tensor<'a> {
     pub data: Data<'a>,
 }
 
+/// The weights of a function whose tensors have no names: taken one after the other.
+pub(super) struct InOrder<'w, 'a>(std::slice::Iter<'w, Tensor<'a>>);
+
+impl<'w, 'a> InOrder<'w, 'a> {
+    pub(super) fn of(weights: &'w [Tensor<'a>]) -> InOrder<'w, 'a> {
+        InOrder(weights.iter())
+    }
+
+    pub(super) fn floats(&mut self, name: &'static str) -> Result<&'a [f32], FusionError> {
+        match self.next(name)? {
+            Data::F32(x) if all_finite(x) => Ok(x),
+            Data::F32(_) => Err(FusionError::WeightNotFinite { name }),
+            _ => Err(FusionError::Element {
+                name,
+                wanted: "float",
+            }),
+        }
+    }
+
+    pub(super) fn codes(&mut self, name: &'static str) -> Result<&'a [i8], FusionError> {
+        match self.next(name)? {
+            Data::I8(codes) => Ok(codes),
+            _ => Err(FusionError::Element {
+                name,
+                wanted: "int8",
+            }),
+        }
+    }
+
+    /// Refuses weights that nobody took.
+    pub(super) fn end(mut self, name: &'static str) -> Result<(), FusionError> {
+        match self.0.next() {
+            Some(_) => Err(FusionError::TooMany { name }),
+            None => Ok(()),
+        }
+    }
+
+    fn next(&mut self, name: &'static str) -> Result<Data<'a>, FusionError> {
+        let tensor = self.0.next().ok_or(FusionError::Missing { name })?;
+        Ok(tensor.data)
+    }
+}
+
 /// The weights and settings of one operator, shapes and types checked.
 #[derive(Debug)]
 pub struct Given<'a> {

@@ -12,7 +12,7 @@ from trunk.train import Words, edges_of_words, span_loss
 SEEDS = range(3)
 EPOCHS, RATE, BATCH, DECAY = 2, 5e-4, 32, 0.02
 NO_WORDS = 0.1
-LONGEST = 12  # words of an entity
+LONGEST = 12  # words that an entity goes on for after its first
 
 
 def train(posts: Posts, words: Words, seed: int, pictures=None, start: dict | None = None, epochs: int = EPOCHS) -> tm.Reader:
@@ -48,7 +48,7 @@ def decode(exist, start, end, match, word, threshold: float = 0.5):
         ends = np.flatnonzero((end[kind] > 0.5) & last)
         for s in np.flatnonzero((start[kind] > 0.5) & first):
             after = ends[ends >= s]
-            if len(after) and match[kind, s, after[0]] > 0.5 and word[after[0]] - word[s] < LONGEST:
+            if len(after) and match[kind, s, after[0]] > 0.5 and word[after[0]] - word[s] <= LONGEST:
                 score = float(exist[kind] * match[kind, s, after[0]])
                 found.append((score, int(word[s]), int(word[after[0]]) + 1, td.TYPES[kind]))
     kept = []

@@ -1,6 +1,7 @@
 """The sarcasm bundle (G2SAM): a post's words and what its picture shows, judged by remembered posts.
 
 Stages:
+  baseline  MiniLM fine-tuned on these posts alone, picture words appended: what the ladder must beat
   ladder    every row of the paper's table, five seeds, on frozen rows of the trunk as it ships
   export    heads, banks and the manifest
   card      manifest and card, from what `demeanor eval` measures on valid
@@ -12,7 +13,7 @@ import csv
 import json
 
 from common.stages import Places, fill
-from sarcasm import bundle, card, ladder
+from sarcasm import baseline, bundle, card, ladder
 from sarcasm import train as st
 from trunk import data as td
 from trunk import export as trunk
@@ -28,6 +29,13 @@ def text_file(at: Places):
     if not path.exists():
         trunk.write(trunk.load(at.work).trunk, at.work, at.out, int8=True)
     return path
+
+
+def run_baseline(at: Places) -> None:
+    path = at.work / "sarcasm-baseline.json"
+    if not path.exists():
+        path.write_text(json.dumps(baseline.run(at.data, at.work)))
+    print(path.read_text(), flush=True)
 
 
 def run_ladder(at: Places) -> None:
@@ -83,4 +91,4 @@ def write_card(at: Places) -> None:
     fill(at.models / "recipes/sarcasm/CARD.in.md", words, at.out / "CARD.md")
 
 
-STAGES = {"ladder": run_ladder, "export": export, "card": write_card}
+STAGES = {"baseline": run_baseline, "ladder": run_ladder, "export": export, "card": write_card}

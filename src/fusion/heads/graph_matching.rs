@@ -21,7 +21,7 @@
 use crate::fusion::given::Given;
 use crate::fusion::operator::{Operator, Scratch};
 use crate::fusion::projection::Projection;
-use crate::fusion::{FusionError, Rows};
+use crate::fusion::{FusionError, ProjectionScratch, Rows};
 use crate::kernels::{Kernels, unit_rows};
 
 /// Tokens at most this far apart are joined.
@@ -67,13 +67,23 @@ pub struct Workspace {
     cosines: Vec<f32>,
     text: Vec<f32>,
     both: Vec<f32>,
+    layer: LayerWork,
+    /// Nodes after joint attention, what weighs them, and their weighted mean.
+    matched: Vec<f32>,
+    weighed: Vec<f32>,
+    pooled: Vec<f32>,
+    joint: [Vec<f32>; 3],
+}
+
+/// Memory that a layer works in.
+#[derive(Debug, Default)]
+struct LayerWork {
     mapped: Vec<f32>,
     /// One head of `mapped`.
     head: Vec<f32>,
     scores: Vec<f32>,
     mixed: Vec<f32>,
     sum: Vec<f32>,
-    joint: [Vec<f32>; 3],
 }
 
 /// A graph attention layer; every weight but the map is `[d]`, a head after the other.
@@ -105,9 +115,16 @@ impl Layer {
         heads: usize,
         x: &mut [f32],
         joined: Option<&[bool]>,
-        [mapped, head, scores, mixed, sum]: [&mut Vec<f32>; 5],
-        projection: &mut crate::fusion::ProjectionScratch,
+        work: &mut LayerWork,
+        projection: &mut ProjectionScratch,
     ) {
+        let LayerWork {
+            mapped,
+            head,
+            scores,
+            mixed,
+            sum,
+        } = work;
         let d = self.gamma.len();
         let (n, width) = (x.len() / d, d / heads);
         if n == 0 {
@@ -232,27 +249,27 @@ impl Operator for GraphMatching {
             self.picture.run(kernels, picture, projection, &mut w.both);
         }
         for layer in &self.picture_layers {
-            let memory = [
-                &mut w.mapped,
-                &mut w.head,
-                &mut w.scores,
-                &mut w.mixed,
-                &mut w.sum,
-            ];
-            layer.run(kernels, self.heads, &mut w.both, None, memory, projection);
+            layer.run(
+                kernels,
+                self.heads,
+                &mut w.both,
+                None,
+                &mut w.layer,
+                projection,
+            );
         }
         self.text.run(kernels, tokens, projection, &mut w.text);
         join(kernels, tokens, &mut w.cosines, &mut w.joined);
         for layer in &self.text_layers {
-            let memory = [
-                &mut w.mapped,
-                &mut w.head,
-                &mut w.scores,
-                &mut w.mixed,
-                &mut w.sum,
-            ];
             let joined = Some(w.joined.as_slice());
-            layer.run(kernels, self.heads, &mut w.text, joined, memory, projection);
+            layer.run(
+                kernels,
+                self.heads,
+                &mut w.text,
+                joined,
+                &mut w.layer,
+                projection,
+            );
         }
         w.both.extend_from_slice(&w.text);
 
@@ -269,26 +286,26 @@ impl Operator for GraphMatching {
         attention.resize(nodes * nodes, 0.0);
         kernels.gemm_bt(Rows::of_whole(query, d), Rows::of_whole(key, d), attention);
         kernels.row_softmax(attention, nodes);
-        w.sum.resize(nodes * d, 0.0);
+        w.matched.resize(nodes * d, 0.0);
         kernels.gemm(
             Rows::of_whole(attention, nodes),
             Rows::of_whole(value, d),
-            &mut w.sum,
+            &mut w.matched,
         );
-        let pairs = w.sum.iter_mut().zip(&w.both);
+        let pairs = w.matched.iter_mut().zip(&w.both);
         pairs.for_each(|(g, before)| *g += before);
 
-        let g = Rows::of_whole(&w.sum, d);
-        self.weigh.run(kernels, g, projection, &mut w.mapped);
-        kernels.gelu(&mut w.mapped);
+        let g = Rows::of_whole(&w.matched, d);
+        self.weigh.run(kernels, g, projection, &mut w.weighed);
+        kernels.gelu(&mut w.weighed);
         weights.clear();
-        let rows = w.mapped.chunks_exact(d);
+        let rows = w.weighed.chunks_exact(d);
         weights.extend(rows.map(|row| kernels.dot(row, &self.score) + self.score_bias));
         kernels.row_softmax(weights, nodes);
-        w.mixed.resize(d, 0.0);
-        kernels.gemm(Rows::of_whole(weights, nodes), g, &mut w.mixed);
+        w.pooled.resize(d, 0.0);
+        kernels.gemm(Rows::of_whole(weights, nodes), g, &mut w.pooled);
         self.read
-            .run(kernels, Rows::of_whole(&w.mixed, d), projection, q);
+            .run(kernels, Rows::of_whole(&w.pooled, d), projection, q);
         kernels.gelu(q);
         Ok(())
     }

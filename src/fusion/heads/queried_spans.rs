@@ -22,7 +22,7 @@
 //! they have at run time. Scores, norms and marks are f32.
 
 use crate::fusion::call::Call;
-use crate::fusion::given::{Data, Tensor};
+use crate::fusion::given::{InOrder, Tensor};
 use crate::fusion::{FusionError, Projection, ProjectionScratch, Rows, Scratch};
 use crate::kernels::{self, Kernels, all_finite};
 
@@ -133,7 +133,7 @@ impl QueriedSpans {
         }
         let kernels = *kernels::active();
         let mut given = Weights {
-            left: weights.iter(),
+            left: InOrder::of(weights),
             kernels,
         };
         let text = given.map(["w_text", "w_text_scale", "b_text"], wide, d)?;
@@ -141,7 +141,7 @@ impl QueriedSpans {
         let look = given.product(["w_look", "w_look_scale"], d, d)?;
         let view = given.product(["w_view", "w_view_scale"], d, d)?;
         let mixed = given.norm(["gamma", "beta"], d)?;
-        let gain = given.floats("gain")?.to_vec();
+        let gain = given.left.floats("gain")?.to_vec();
         let types = gain.len() / d;
         check_len("gain", gain.len(), types.max(1) * d)?;
         let shift = given.exactly("shift", types * d)?;
@@ -164,11 +164,7 @@ impl QueriedSpans {
         )?;
         check_len("w_last", end.pair.out(), m)?;
         let joint = given.mark(["w_match", "b_match"], m)?;
-        if given.left.next().is_some() {
-            return Err(FusionError::TooMany {
-                name: "QueriedSpans",
-            });
-        }
+        given.left.end("QueriedSpans")?;
         Ok(QueriedSpans {
             kernels,
             widths: [wide, d, m],
@@ -440,29 +436,13 @@ impl Mark {
 
 /// The weights of the function, taken one after the other.
 struct Weights<'w, 'a> {
-    left: std::slice::Iter<'w, Tensor<'a>>,
+    left: InOrder<'w, 'a>,
     kernels: Kernels,
 }
 
 impl<'a> Weights<'_, 'a> {
-    fn next(&mut self, name: &'static str) -> Result<Data<'a>, FusionError> {
-        let tensor = self.left.next().ok_or(FusionError::Missing { name })?;
-        Ok(tensor.data)
-    }
-
-    fn floats(&mut self, name: &'static str) -> Result<&'a [f32], FusionError> {
-        match self.next(name)? {
-            Data::F32(x) if all_finite(x) => Ok(x),
-            Data::F32(_) => Err(FusionError::WeightNotFinite { name }),
-            _ => Err(FusionError::Element {
-                name,
-                wanted: "float",
-            }),
-        }
-    }
-
     fn exactly(&mut self, name: &'static str, wanted: usize) -> Result<Vec<f32>, FusionError> {
-        let values = self.floats(name)?;
+        let values = self.left.floats(name)?;
         check_len(name, values.len(), wanted)?;
         Ok(values.to_vec())
     }
@@ -487,7 +467,7 @@ impl<'a> Weights<'_, 'a> {
         k: usize,
         n: usize,
     ) -> Result<Projection, FusionError> {
-        let codes = self.codes(name)?;
+        let codes = self.left.codes(name)?;
         let scale = self.exactly(scale, n)?;
         self.projection(name, codes, k, &scale, None)
     }
@@ -499,7 +479,7 @@ impl<'a> Weights<'_, 'a> {
         k: usize,
         n: usize,
     ) -> Result<Projection, FusionError> {
-        let codes = self.codes(name)?;
+        let codes = self.left.codes(name)?;
         let scale = self.exactly(scale, n)?;
         let bias = self.exactly(bias, n)?;
         self.projection(name, codes, k, &scale, Some(&bias))
@@ -513,21 +493,11 @@ impl<'a> Weights<'_, 'a> {
     ) -> Result<End, FusionError> {
         let norm = self.norm([gamma, beta], d)?;
         let mark = self.mark([w, b], d)?;
-        let codes = self.codes(name)?;
-        let scale = self.floats(scale)?;
+        let codes = self.left.codes(name)?;
+        let scale = self.left.floats(scale)?;
         let bias = self.exactly(bias, scale.len())?;
         let pair = self.projection(name, codes, d, scale, Some(&bias))?;
         Ok(End { norm, mark, pair })
-    }
-
-    fn codes(&mut self, name: &'static str) -> Result<&'a [i8], FusionError> {
-        match self.next(name)? {
-            Data::I8(codes) => Ok(codes),
-            _ => Err(FusionError::Element {
-                name,
-                wanted: "int8",
-            }),
-        }
     }
 
     fn projection(

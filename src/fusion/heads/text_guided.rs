@@ -19,12 +19,12 @@
 
 use crate::fusion::call::Call;
 use crate::fusion::catalogue::Setting;
-use crate::fusion::given::{Data, Tensor};
+use crate::fusion::given::{InOrder, Tensor};
 use crate::fusion::{FusionError, Rows, Scratch, Simplex};
 use crate::kernels::int8::{
     Activation, COLUMNS, Codes, Columns, PackedWeights, Quant, padded_depth,
 };
-use crate::kernels::{self, Kernels, all_finite};
+use crate::kernels::{self, Kernels};
 use std::borrow::Cow;
 
 /// ε of every layer norm.
@@ -103,7 +103,7 @@ impl Unit {
         let first = weights.first().and_then(|w| w.dims.first());
         let kernels = *kernels::active();
         let mut weights = Weights {
-            left: weights.iter(),
+            left: InOrder::of(weights),
             kernels,
             heads,
             d: first.copied().unwrap_or(0),
@@ -128,10 +128,8 @@ impl Unit {
             norm: weights.norm()?,
             kernels,
         };
-        match weights.left.next() {
-            Some(_) => Err(FusionError::TooMany { name: "the unit" }),
-            None => Ok(unit),
-        }
+        weights.left.end("the unit")?;
+        Ok(unit)
     }
 
     /// Checks the sizes of the inputs: tokens, and patches if it reads some.
@@ -234,7 +232,7 @@ impl Call for Unit {
 
 /// The weights of a function, taken one after the other.
 struct Weights<'w, 'a> {
-    left: std::slice::Iter<'w, Tensor<'a>>,
+    left: InOrder<'w, 'a>,
     kernels: Kernels,
     heads: usize,
     d: usize,
@@ -249,39 +247,17 @@ struct Map<'a> {
 }
 
 impl<'a> Weights<'_, 'a> {
-    fn next(&mut self, name: &'static str) -> Result<Data<'a>, FusionError> {
-        let tensor = self.left.next().ok_or(FusionError::Missing { name })?;
-        Ok(tensor.data)
-    }
-
-    fn floats(&mut self, name: &'static str) -> Result<&'a [f32], FusionError> {
-        match self.next(name)? {
-            Data::F32(x) if all_finite(x) => Ok(x),
-            Data::F32(_) => Err(FusionError::WeightNotFinite { name }),
-            _ => Err(FusionError::Element {
-                name,
-                wanted: "float",
-            }),
-        }
-    }
-
     fn map(&mut self, name: &'static str) -> Result<Map<'a>, FusionError> {
-        let Data::I8(weights) = self.next(name)? else {
-            return Err(FusionError::Element {
-                name,
-                wanted: "int8",
-            });
-        };
         Ok(Map {
             name,
-            weights: Cow::Borrowed(weights),
-            scale: self.floats(name)?,
-            bias: self.floats(name)?,
+            weights: Cow::Borrowed(self.left.codes(name)?),
+            scale: self.left.floats(name)?,
+            bias: self.left.floats(name)?,
         })
     }
 
     fn norm(&mut self) -> Result<Affine, FusionError> {
-        let (gamma, beta) = (self.floats("gamma")?, self.floats("beta")?);
+        let (gamma, beta) = (self.left.floats("gamma")?, self.left.floats("beta")?);
         check_len("gamma", gamma.len(), self.d)?;
         check_len("beta", beta.len(), self.d)?;
         Ok(Affine {
