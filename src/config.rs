@@ -34,6 +34,9 @@ pub struct Config {
     /// What is told of names in words.
     #[serde(default)]
     pub entities: Entities,
+    /// What sarcasm remembers.
+    #[serde(default)]
+    pub sarcasm: Sarcasm,
     /// How answers become decisions.
     #[serde(default)]
     pub decision: Decision,
@@ -125,6 +128,15 @@ pub struct Entities {
     /// Events carry the words themselves: words that people said. Without it they tell where in
     /// an utterance a name stands, and of what kind it is.
     pub words: bool,
+}
+
+/// What sarcasm remembers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sarcasm {
+    /// A folder with a memory bank, and with the texts of its items where their licence allows,
+    /// instead of the bundle's own.
+    pub bank: Option<PathBuf>,
 }
 
 /// Where sound comes from.

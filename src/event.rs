@@ -204,7 +204,8 @@ pub struct Neighbour {
 impl Neighbour {
     fn to_json(&self) -> Value {
         let mut neighbour = Map::new();
-        neighbour.insert("id".into(), json!(self.id));
+        // as text: many a reader of JSON keeps no more than 53 bits of a number
+        neighbour.insert("id".into(), json!(self.id.to_string()));
         neighbour.insert("label".into(), json!(self.label));
         let distance = decimals(f64::from(self.distance), 4);
         neighbour.insert("distance".into(), json!(distance));

@@ -241,9 +241,9 @@ fn neighbours_decide_and_are_shown() {
     let models = bundle(&folder, &usual());
     folder.file(
         "evidence.jsonl",
-        "{\"id\": 703, \"text\": \"so much for the picnic\"}\n",
+        "{\"id\": \"703\", \"text\": \"so much for the picnic\"}\n",
     );
-    for (word, label, first) in [("rain", "sarcastic", 703), ("dog", "not sarcastic", 700)] {
+    for (word, label, first) in [("rain", "sarcastic", "703"), ("dog", "not sarcastic", "700")] {
         let event = answer(&models, &["--text", LOVELY, "--seen", word]);
         assert_eq!(event["label"], label);
         assert_eq!(event["modality"], "image+text");

@@ -102,6 +102,7 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
             voice: config.notice.setting.allows_biometrics(),
             all_sounds: options.all_sounds,
             entity_words: config.entities.words,
+            bank: config.sarcasm.bank.clone(),
             threads: options.threads.unwrap_or(1),
             ..session::Options::default()
         },

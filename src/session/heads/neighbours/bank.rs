@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-/// What an operator may put beside a bank: the text of its items, one `{"id": …, "text": …}` a line.
+/// What an operator may put beside a bank: the text of its items, one `{"id": "…", "text": "…"}` a
+/// line, with ids as events show them or as numbers.
 const EVIDENCE: &str = "evidence.jsonl";
 /// A longer header is none.
 const MOST_HEADER: usize = 1 << 20;
@@ -40,8 +41,15 @@ struct Entry {
 
 #[derive(Deserialize)]
 struct Line {
-    id: u64,
+    id: Id,
     text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Number(u64),
+    Text(String),
 }
 
 impl Bank {
@@ -201,9 +209,14 @@ fn evidence(text: &str) -> Result<HashMap<u64, String>, String> {
         .enumerate()
         .filter(|(_, l)| !l.trim().is_empty());
     let read = lines.map(|(at, line)| {
-        let line: Line = serde_json::from_str(line)
-            .map_err(|_| format!("line {} is not {{\"id\": NUMBER, \"text\": TEXT}}", at + 1))?;
-        Ok((line.id, line.text))
+        let read = serde_json::from_str::<Line>(line).ok().and_then(|line| {
+            let id = match line.id {
+                Id::Number(id) => id,
+                Id::Text(id) => id.parse().ok()?,
+            };
+            Some((id, line.text))
+        });
+        read.ok_or_else(|| format!("line {} is not {{\"id\": \"NUMBER\", \"text\": \"TEXT\"}}", at + 1))
     });
     read.collect()
 }
