@@ -327,6 +327,17 @@ pub struct Attention {
     pub side: usize,
 }
 
+/// What a word and a word for what the image shows have to do with an answer together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edge {
+    /// A word of the text, in lower case.
+    pub word: String,
+    /// What the image shows.
+    pub shown: String,
+    /// The part of the answer that passes between the two, 0..1.
+    pub share: f32,
+}
+
 /// What an answer was made from: for pages and reports, never written out.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Evidence {
@@ -334,6 +345,8 @@ pub struct Evidence {
     pub tokens: Vec<String>,
     /// Where the tokens looked.
     pub attention: Option<Attention>,
+    /// The edges between words and picture words that weighed most, the heaviest first.
+    pub edges: Vec<Edge>,
     /// Scores of every head that could answer, by its name.
     pub heads: Vec<(String, Vec<f32>)>,
     /// Names that every head found which could answer, by its name.

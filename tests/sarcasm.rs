@@ -42,11 +42,11 @@ fn reader() -> Vec<u8> {
         .finish_all(&["q", "mean"])
 }
 
-/// Never sure: both logits are the same.
-fn text_head() -> Vec<u8> {
+/// Logits of the tokens' mean; never sure where all `weights` are 0.
+fn text_head(weights: &[f32; 2 * WIDTH]) -> Vec<u8> {
     Writer::default()
         .input("tokens", &[0, WIDTH])
-        .floats("weights", &[WIDTH, 2], &[0.0; 2 * WIDTH])
+        .floats("weights", &[WIDTH, 2], weights)
         .longs("flat", &[-1])
         .node(
             "ReduceMean",
@@ -172,7 +172,7 @@ fn usual() -> Bank {
 fn bundle(folder: &Folder, bank: &Bank) -> String {
     let own = [
         ("reader.onnx", "f32", reader()),
-        ("text-head.onnx", "f32", text_head()),
+        ("text-head.onnx", "f32", text_head(&[0.0; 2 * WIDTH])),
         ("bank.safetensors", "none", bank.bytes()),
     ];
     let mut files = String::new();
@@ -243,7 +243,10 @@ fn neighbours_decide_and_are_shown() {
         "evidence.jsonl",
         "{\"id\": \"703\", \"text\": \"so much for the picnic\"}\n",
     );
-    for (word, label, first) in [("rain", "sarcastic", "703"), ("dog", "not sarcastic", "700")] {
+    for (word, label, first) in [
+        ("rain", "sarcastic", "703"),
+        ("dog", "not sarcastic", "700"),
+    ] {
         let event = answer(&models, &["--text", LOVELY, "--seen", word]);
         assert_eq!(event["label"], label);
         assert_eq!(event["modality"], "image+text");
@@ -295,6 +298,46 @@ fn a_picture_is_named_and_a_missing_one_is_told() {
             .as_str()
             .is_some_and(|n| n.contains("`zyx`"))
     );
+}
+
+/// A head of `beside` hears of the picture through the words alone: they are read beside its words.
+#[test]
+fn words_are_read_beside_what_the_picture_shows() {
+    let folder = Folder::new();
+    let models = bundle(&folder, &usual());
+    let head = text_head(&std::array::from_fn(|at| (at % 7) as f32 / 7.0 - 0.4));
+    folder.file("beside-head.onnx", head.clone());
+    let manifest = Path::new(&models).join("manifest.toml");
+    let made = fs::read_to_string(&manifest).expect("a manifest");
+    let (before, after) = made
+        .split_once("[[head]]\nname = \"g2sam\"")
+        .expect("heads");
+    let (_, after) = after.split_once("[decision]").expect("a decision");
+    let made = format!(
+        "{before}[[head]]\nname = \"both\"\nkind = \"classes\"\nreads = [\"beside.hidden\"]\n\
+         file = \"beside-head.onnx\"\n[decision]{after}[[file]]\nname = \"beside-head.onnx\"\n\
+         precision = \"f32\"\nsha256 = \"{}\"\n",
+        hex(&head)
+    );
+    fs::write(&manifest, &made).expect("written");
+    let score = |args: &[&str]| {
+        let event = answer(&models, args);
+        (
+            event["modality"].clone(),
+            event["scores"]["sarcastic"].as_f64(),
+        )
+    };
+    let rain = score(&["--text", LOVELY, "--seen", "rain"]);
+    let dog = score(&["--text", LOVELY, "--seen", "dog"]);
+    assert_eq!(
+        (&rain.0, &dog.0),
+        (&"image+text".into(), &"image+text".into())
+    );
+    assert!(rain.1 != dog.1 && rain.1 != Some(0.5), "{rain:?} {dog:?}");
+    assert_eq!(score(&["--text", LOVELY]), ("text".into(), Some(0.5)));
+    let blind = made.replace("[seen]", "[unseen]");
+    fs::write(&manifest, blind).expect("written");
+    analyze(&models, &["--text", LOVELY]).is_error("unseen");
 }
 
 #[test]

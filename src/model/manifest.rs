@@ -76,17 +76,21 @@ pub enum Trunk {
     Image,
     /// Patches to words for what the image shows.
     Seen,
+    /// Words to rows, read beside the words for what the image shows: the text trunk's model. Where
+    /// it is, `text` is there for comparisons alone.
+    Beside,
     /// An image to crops of faces.
     Face,
 }
 
 impl Trunk {
     /// Every trunk.
-    pub const ALL: [Trunk; 5] = [
+    pub const ALL: [Trunk; 6] = [
         Trunk::Speech,
         Trunk::Text,
         Trunk::Image,
         Trunk::Seen,
+        Trunk::Beside,
         Trunk::Face,
     ];
 
@@ -97,6 +101,7 @@ impl Trunk {
             Trunk::Text => "text",
             Trunk::Image => "image",
             Trunk::Seen => "seen",
+            Trunk::Beside => "beside",
             Trunk::Face => "face",
         }
     }
@@ -221,7 +226,8 @@ pub struct Published {
     pub on: String,
     /// How many items.
     pub n: usize,
-    /// System, accuracy, weighted F1; of names in words precision and recall.
+    /// System, accuracy and F1 (weighted, or of the second class where the report has that); of
+    /// names in words precision and recall.
     pub rows: Vec<(String, f64, f64)>,
 }
 
@@ -406,13 +412,15 @@ impl Manifest {
             .collect()
     }
 
-    /// Whether any head reads this trunk, or words that are named upon it.
+    /// Whether any head reads this trunk, or another that is built upon it.
     pub fn reads(&self, trunk: Trunk) -> bool {
-        let reads = |trunk| {
-            let mut reads = self.heads.iter().flat_map(|h| &h.reads);
-            reads.any(|r| r.trunk == trunk)
+        let above: &[Trunk] = match trunk {
+            Trunk::Text | Trunk::Seen => &[Trunk::Beside],
+            Trunk::Image => &[Trunk::Seen, Trunk::Beside],
+            Trunk::Speech | Trunk::Beside | Trunk::Face => &[],
         };
-        reads(trunk) || (trunk == Trunk::Image && reads(Trunk::Seen))
+        let mut reads = self.heads.iter().flat_map(|h| &h.reads);
+        reads.any(|r| r.trunk == trunk || above.contains(&r.trunk))
     }
 
     fn check(&self) -> Result<(), String> {
@@ -502,6 +510,7 @@ impl Manifest {
             Trunk::Text => self.text.is_some(),
             Trunk::Image => self.image.is_some(),
             Trunk::Seen => self.seen.is_some(),
+            Trunk::Beside => self.text.is_some() && self.seen.is_some(),
             Trunk::Face => self.face.is_some(),
         }
     }

@@ -63,6 +63,14 @@ struct Encoded {
     blank: bool,
 }
 
+impl Encoded {
+    /// The words for what the image shows, as the text trunk reads them.
+    fn shown(&self) -> Option<String> {
+        let words = self.by.get(&Trunk::Seen)?.words.iter();
+        Some(words.map(|w| w.word.as_str()).collect::<Vec<_>>().join(" "))
+    }
+}
+
 impl Task {
     /// Loads the heads of a bundle, and the trunks that they read.
     ///
@@ -80,7 +88,9 @@ impl Task {
             handles.insert(Trunk::Speech, trunks.load_speech(bundle, speech)?);
         }
         if let Some(text) = &manifest.text {
-            handles.insert(Trunk::Text, trunks.load_text(bundle, text)?);
+            let handle = trunks.load_text(bundle, text)?;
+            handles.insert(Trunk::Text, handle);
+            handles.insert(Trunk::Beside, handle);
         }
         if let Some(image) = &manifest.image {
             handles.insert(Trunk::Image, trunks.load_image(bundle, image)?);
@@ -299,26 +309,60 @@ impl Task {
             encoded.by.insert(Trunk::Speech, rows);
             self.gate(&mut encoded, context.options)?;
         }
-        if let (Some(at), Some(words)) = (self.handles.get(&Trunk::Text), observed.words)
-            && let Some(wanted) = &self.manifest.text
-            && !words.trim().is_empty()
-        {
+        self.see(observed, context, &mut encoded)?;
+        self.read(observed, context, &mut encoded)?;
+        Ok(encoded)
+    }
+
+    /// Runs the text trunk: on words beside those for what the image shows where a head wants
+    /// them so, else, and where all heads are asked, on words after what was said before.
+    fn read(
+        &self,
+        observed: &Observation<'_>,
+        context: &mut Context<'_>,
+        encoded: &mut Encoded,
+    ) -> Result<(), ModelError> {
+        let (Some(at), Some(words)) = (self.handles.get(&Trunk::Text), observed.words) else {
+            return Ok(());
+        };
+        let Some(wanted) = self
+            .manifest
+            .text
+            .as_ref()
+            .filter(|_| !words.trim().is_empty())
+        else {
+            return Ok(());
+        };
+        let shown = encoded.shown();
+        let shown = shown.filter(|_| self.manifest.reads(Trunk::Beside));
+        let mut readings: Vec<(Trunk, Vec<&str>)> = Vec::new();
+        if let Some(shown) = &shown {
+            readings.push((Trunk::Beside, vec![shown]));
+        }
+        if shown.is_none() || context.options.every_head {
+            let left_out = context.history.len().saturating_sub(wanted.history);
+            let recent = context.history[left_out..].iter().map(String::as_str);
+            readings.push((Trunk::Text, recent.collect()));
+        }
+        let mut notes = BTreeSet::new();
+        for (reading, beside) in readings {
             let trunk = context.trunks.text(*at);
-            match trunk.encode(words, context.history, wanted, &mut encoded.latency)? {
+            match trunk.encode(words, &beside, wanted, &mut encoded.latency)? {
                 Some(rows) => {
                     if rows.truncated {
-                        let note = "text is longer than the model takes: its beginning was judged";
-                        encoded.notes.push(note.into());
+                        notes.insert(
+                            "text is longer than the model takes: its beginning was judged",
+                        );
                     }
-                    encoded.by.insert(Trunk::Text, rows);
+                    encoded.by.insert(reading, rows);
                 }
-                None => encoded
-                    .notes
-                    .push("the text holds no word that the model knows".into()),
+                None => {
+                    notes.insert("the text holds no word that the model knows");
+                }
             }
         }
-        self.see(observed, context, &mut encoded)?;
-        Ok(encoded)
+        encoded.notes.extend(notes.into_iter().map(str::to_owned));
+        Ok(())
     }
 
     /// Runs the image trunk, and what names its content: unless that is given.
@@ -518,7 +562,7 @@ impl Task {
             let Some(rows) = reply.and_then(|r| r.output(name)) else {
                 continue;
             };
-            if let (true, Some(text)) = (modality == "text", by.get(&Trunk::Text)) {
+            if let (true, Some(text)) = (modality == "text", words_of(by)) {
                 explanation.tokens = explain::tokens(&rows.values, classes, class, &text.tokens);
             }
             if modality == "speech" && by.contains_key(&Trunk::Speech) {
@@ -539,7 +583,7 @@ impl Task {
         options: &Options,
     ) -> Result<Evidence, ModelError> {
         let mut evidence = Evidence::default();
-        if let Some(text) = by.get(&Trunk::Text) {
+        if let Some(text) = words_of(by) {
             evidence.tokens.clone_from(&text.tokens);
         }
         let read = |h: &manifest::Head| h.reads.iter().find(|r| r.trunk == Trunk::Image).cloned();
@@ -554,6 +598,13 @@ impl Task {
                 weights: weights.values.clone(),
                 side: patches.isqrt(),
             });
+        }
+        let output = |name| Some(reply?.output(name)?.values.as_slice());
+        if let (Some(weights), Some(attention), Some(seen)) =
+            (output("weights"), output("attention"), by.get(&Trunk::Seen))
+        {
+            let shown: Vec<String> = seen.words.iter().map(|w| w.word.clone()).collect();
+            evidence.edges = explain::edges(weights, attention, &evidence.tokens, &shown);
         }
         if !options.every_head {
             return Ok(evidence);
@@ -696,7 +747,7 @@ impl Task {
         options: &Options,
     ) -> Option<Vec<Entity>> {
         let head = &self.manifest.heads[at];
-        let (words, text) = (observed.words?, by.get(&Trunk::Text)?);
+        let (words, text) = (observed.words?, words_of(by)?);
         let decides = (
             self.manifest.labels.as_slice(),
             head.threshold.unwrap_or(0.5),
@@ -744,7 +795,7 @@ fn check_read(
     };
     let model: &Model = match read.trunk {
         Trunk::Speech => trunks.speech(handle).model(),
-        Trunk::Text => trunks.text(handle).model(),
+        Trunk::Text | Trunk::Beside => trunks.text(handle).model(),
         Trunk::Image => trunks.image(handle).model(),
         Trunk::Seen => {
             let lacks = trunks.seen(handle).lacks(&read.output);
@@ -786,12 +837,18 @@ fn face_alone(face: &[f32]) -> Option<Vec<f32>> {
     (sum >= 0.5).then(|| face.iter().map(|p| p / sum).collect())
 }
 
+/// Rows of the words themselves, however they were read.
+fn words_of(by: &BTreeMap<Trunk, Arc<Encoding>>) -> Option<&Arc<Encoding>> {
+    by.get(&Trunk::Beside).or_else(|| by.get(&Trunk::Text))
+}
+
 fn modality_of(trunks: &BTreeSet<Trunk>) -> Modality {
+    let has = |any: &[Trunk]| any.iter().any(|t| trunks.contains(t));
     Modality {
-        speech: trunks.contains(&Trunk::Speech),
-        text: trunks.contains(&Trunk::Text),
-        image: trunks.contains(&Trunk::Image) || trunks.contains(&Trunk::Seen),
-        face: trunks.contains(&Trunk::Face),
+        speech: has(&[Trunk::Speech]),
+        text: has(&[Trunk::Text, Trunk::Beside]),
+        image: has(&[Trunk::Image, Trunk::Seen, Trunk::Beside]),
+        face: has(&[Trunk::Face]),
     }
 }
 

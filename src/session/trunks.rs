@@ -340,7 +340,8 @@ pub(super) struct TextTrunk {
     last: Option<(Ids, Arc<Encoding>)>,
 }
 
-/// What the encoder reads of words with their history, and where the tokens stand in the words.
+/// What the encoder reads of words and of what stands beside them, and where the tokens stand in
+/// the words.
 #[derive(PartialEq)]
 struct Ids {
     ids: Vec<i64>,
@@ -353,15 +354,15 @@ impl TextTrunk {
         &self.model
     }
 
-    /// Rows of `words`, read after as much of `history` (oldest first) as `wanted` says; no row
-    /// of the history itself. `None` without a word that the vocabulary knows.
+    /// Rows of `words`, read beside other texts: what was said before, oldest first, or what an
+    /// image shows. No row of those. `None` without a word that the vocabulary knows.
     ///
     /// # Errors
     /// A model that fails.
     pub fn encode(
         &mut self,
         words: &str,
-        history: &[String],
+        beside: &[&str],
         wanted: &manifest::Text,
         latency: &mut Latency,
     ) -> Result<Option<Arc<Encoding>>, ModelError> {
@@ -369,10 +370,8 @@ impl TextTrunk {
             true => without_links(words),
             false => Cow::Borrowed(words),
         };
-        let recent = history.len().saturating_sub(wanted.history);
-        let history: Vec<&str> = history[recent..].iter().map(String::as_str).collect();
         let tokens = timed(&mut latency.tokens, || {
-            let tokens = self.tokenizer.encode(&words, &history, wanted.max_tokens);
+            let tokens = self.tokenizer.encode(&words, beside, wanted.max_tokens);
             match self.shapes {
                 true => tokens.with_shapes(&words),
                 false => tokens,

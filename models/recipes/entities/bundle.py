@@ -154,7 +154,7 @@ def write_manifest(folder: Path, models: Path, metrics=(), data=DATA, int8: bool
         "text": {"file": "text.onnx", "vocab": "vocab.txt", "max_tokens": MAX_TOKENS, "history": 0, "shapes": True},
         "image": image,
         "seen": seen,
-        "head": [head("text-only", ["text.tokens"]), head("mner-qg", ["text.tokens", "seen.rows"])],
+        "head": [head("text-only", ["text.tokens"]), head("mner-qg", ["beside.tokens", "seen.rows"])],
         "decision": {"unsure_below": 0.0, "smooth": False},
         "eval": {"published": {"on": "Twitter2015, the test part, full-size models", "n": 3257, "rows": published}},
     }

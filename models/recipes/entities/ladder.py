@@ -2,8 +2,8 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from emotion import text_data
@@ -16,45 +16,52 @@ YEARS = ("2015", "2017")
 SHIPPED_SEED = 0
 
 
-def parts(data: Path, work: Path, trunk: Path):
+class Views(NamedTuple):
+    """The same posts beside their own picture's words, beside none, and beside another's."""
+
+    own: rows.Posts
+    blind: rows.Posts
+    shuffled: rows.Posts
+
+
+def views(items: list[td.Item], cache: str, work: Path, trunk: Path, tokenizer) -> Views:
+    shown = {"own": items, "blind": rows.blind(items), "shuffled": rows.shuffled(items)}
+    return Views(**{name: rows.posts(each, work / f"{cache}-{name}.npy", trunk, tokenizer) for name, each in shown.items()})
+
+
+def parts(data: Path, work: Path, trunk: Path) -> tuple[Views, dict[str, Views], Words]:
     """(train, {year: valid}, picture words), rows of `trunk`, a text.onnx."""
     root, tokenizer = td.unpack(data, work), text_data.tokenizer(work)
     found = td.entities(data, root)
     train = found["twitter"]
     valid = {year: td.twitter(data, root, year, "valid") for year in YEARS}
     words = Words(text_data.minilm(work), tokenizer, [item for items in (train, *valid.values()) for item in items])
-    made = {year: rows.posts(items, work / f"twitter{year}-valid.npy", trunk, tokenizer) for year, items in valid.items()}
-    return rows.posts(train, work / "entities-train.npy", trunk, tokenizer), made, words
+    made = {year: views(items, f"twitter{year}-valid", work, trunk, tokenizer) for year, items in valid.items()}
+    return views(train, "entities-train", work, trunk, tokenizer), made, words
 
 
-def shuffled(posts: rows.Posts, seed: int = 0) -> list[tuple[str, ...]]:
-    """Every post with the picture words of another."""
-    order = np.random.default_rng(seed).permutation(len(posts.items))
-    return [posts.items[i].picture for i in order]
-
-
-def judge(found: dict, name: str, head, valid: dict, words: Words) -> None:
+def judge(found: dict, name: str, head, valid: dict[str, Views], words: Words) -> None:
     """Figures of a head as it is, without its picture words, with another's, and without the
     question whether there is an entity of a type at all."""
-    for year, posts in valid.items():
+    for year, views in valid.items():
         shown = {
-            name: {},
-            f"{name}, no picture words": {"pictures": [()] * len(posts.items)},
-            f"{name}, shuffled picture words": {"pictures": shuffled(posts)},
-            f"{name}, existence not asked": {"threshold": 0.0},
+            name: (views.own, 0.5),
+            f"{name}, no picture words": (views.blind, 0.5),
+            f"{name}, shuffled picture words": (views.shuffled, 0.5),
+            f"{name}, existence not asked": (views.own, 0.0),
         }
-        for row, options in shown.items():
-            figures = et.measure(et.answer(head, posts, words, **options), posts.items)
+        for row, (posts, threshold) in shown.items():
+            figures = et.measure(et.answer(head, posts, words, threshold), posts.items)
             found.setdefault(f"Twitter{year}", {}).setdefault(row, []).append(figures)
 
 
-def reader(work: Path, seed: int, joint: dict, train=None, words=None, blind: bool = False) -> et.tm.Reader:
+def reader(work: Path, seed: int, joint: dict, train: Views | None = None, words=None, blind: bool = False) -> et.tm.Reader:
     """The head of the trunk's training, gone on with on rows of the trunk as it ships; `blind` ones
     are shown no picture words. Trained now, if it is not there."""
     path = work / f"reader-{'blind-' if blind else ''}{seed}.pt"
     if not path.exists():
-        pictures = [()] * len(train.items) if blind else None
-        torch.save(et.train(train, words, seed, pictures, joint).state_dict(), path)
+        posts = train.blind if blind else train.own
+        torch.save(et.train(posts, train.blind, words, seed, joint).state_dict(), path)
     head = et.tm.Reader()
     head.load_state_dict(torch.load(path))
     return head.eval()

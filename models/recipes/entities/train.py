@@ -11,12 +11,12 @@ from trunk.train import Words, edges_of_words, span_loss
 
 SEEDS = range(3)
 EPOCHS, RATE, BATCH, DECAY = 2, 5e-4, 32, 0.02
-NO_WORDS = 0.1
+BLIND = 0.15  # share of batches whose pictures nobody sees
 LONGEST = 12  # words that an entity goes on for after its first
 
 
-def train(posts: Posts, words: Words, seed: int, pictures=None, start: dict | None = None, epochs: int = EPOCHS) -> tm.Reader:
-    """`pictures` in place of the items' own; `start` are weights to go on from."""
+def train(posts: Posts, blind: Posts, words: Words, seed: int, start: dict | None = None, epochs: int = EPOCHS) -> tm.Reader:
+    """`blind` are the same posts without pictures; `start` are weights to go on from."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     head = tm.Reader().train()
@@ -27,10 +27,8 @@ def train(posts: Posts, words: Words, seed: int, pictures=None, start: dict | No
     schedule = torch.optim.lr_scheduler.OneCycleLR(optim, RATE, steps, pct_start=0.1)
     for _ in range(epochs):
         for group in batches(posts, BATCH, rng):
-            tokens, word, real, items = posts.batch(group)
-            shown = [item.picture for item in items] if pictures is None else [pictures[i] for i in group]
-            shown = [() if rng.random() < NO_WORDS else picture for picture in shown]
-            outputs = head(tokens, real, *words.collate(shown))
+            tokens, word, real, items = (blind if rng.random() < BLIND else posts).batch(group)
+            outputs = head(tokens, real, *words.collate([item.picture for item in items]))
             loss = span_loss(outputs, [(item, None) for item in items], word, 4)
             loss.backward()
             nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -59,12 +57,12 @@ def decode(exist, start, end, match, word, threshold: float = 0.5):
 
 
 @torch.no_grad()
-def answer(head: tm.Reader, posts: Posts, words: Words, pictures=None, threshold: float = 0.5) -> list[set]:
+def answer(head: tm.Reader, posts: Posts, words: Words, threshold: float = 0.5) -> list[set]:
     found = [set()] * len(posts.items)
     for group in batches(posts, 64):
         tokens, word, real, items = posts.batch(group)
-        shown = [item.picture for item in items] if pictures is None else [pictures[i] for i in group]
-        outputs = [each.sigmoid().numpy() for each in head(tokens, real, *words.collate(shown))]
+        shown = words.collate([item.picture for item in items])
+        outputs = [each.sigmoid().numpy() for each in head(tokens, real, *shown)]
         for row, i in enumerate(group):
             found[i] = decode(*(each[row] for each in outputs), word[row], threshold)
     return found

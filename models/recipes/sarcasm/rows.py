@@ -12,7 +12,8 @@ from trunk import model as tm
 
 
 class Posts(NamedTuple):
-    """Rows of post i: rows[offsets[i] : offsets[i + 1]], [CLS] and [SEP] among them."""
+    """Rows of post i: rows[offsets[i] : offsets[i + 1]], [CLS] and [SEP] among them, read beside its
+    picture's words."""
 
     items: list[td.Item]
     rows: np.ndarray  # f16 [tokens, 384]
@@ -35,17 +36,33 @@ class Posts(NamedTuple):
 
 def posts(items: list[td.Item], cache: Path, trunk: Path, tokenizer) -> Posts:
     """Rows of `trunk` (text.onnx); cached in `cache`, which is made again when the trunk is newer."""
-    encoded = [td.encode(tokenizer, item.text) for item in items]
+    encoded = [td.encode(tokenizer, item.text, item.picture) for item in items]
     if not (cache.exists() and cache.stat().st_mtime > trunk.stat().st_mtime):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         run, rows = onnxruntime.InferenceSession(str(trunk), options), []
         for each in encoded:
             fed = {"ids": np.array(each.ids), "types": np.array(each.kinds)}
-            rows.append(run.run(["tokens"], fed)[0].astype(np.float16))
+            rows.append(run.run(["tokens"], fed)[0][: each.own].astype(np.float16))
         np.save(cache, np.concatenate(rows))
-    offsets = np.cumsum([0] + [len(each.ids) for each in encoded])
-    return Posts(items, np.load(cache), np.concatenate([each.words for each in encoded]), offsets)
+    return of(items, encoded, np.load(cache))
+
+
+def of(items: list[td.Item], encoded: list[td.Encoded], rows: np.ndarray) -> Posts:
+    """Posts from the rows of their own tokens, one after the other."""
+    words = np.concatenate([each.words[: each.own] for each in encoded])
+    return Posts(items, rows, words, np.cumsum([0] + [each.own for each in encoded]))
+
+
+def blind(items: list[td.Item]) -> list[td.Item]:
+    """Without their pictures."""
+    return [item._replace(picture=()) for item in items]
+
+
+def shuffled(items: list[td.Item], seed: int = 0) -> list[td.Item]:
+    """Each with the picture of another: the control that shows whether pictures count."""
+    order = np.random.default_rng(seed).permutation(len(items))
+    return [item._replace(picture=items[other].picture) for item, other in zip(items, order)]
 
 
 def batches(found: Posts, size: int, rng: np.random.Generator | None = None):

@@ -45,16 +45,16 @@ def run_ladder(at: Places) -> None:
 
 def export(at: Places) -> None:
     text = text_file(at)
-    train, _, words = ladder.parts(at.data, at.work, text)
+    of = ladder.parts(at.data, at.work, text)
     alone = ladder.head(at.work, "text-only", ladder.SHIPPED_SEED).classify
     bundle.export_text(alone, at.out / "text-head.onnx")
-    ids = [int(item.id) for item in train.items]
+    ids = [int(item.id) for item in of.train.items]
     for name, file, bank in SHIPPED:
         made = ladder.head(at.work, name, ladder.SHIPPED_SEED)
         bundle.export_fgm(made, at.out / file)
         print(f"{file}: within {bundle.check(made, alone, at.out, file):.1e} of torch", flush=True)
-        q = st.answer(made, train, words)[1]
-        bundle.write_bank(at.out / bank, [text, at.out / file], q, ladder.labels(train), ids, K, TAU)
+        q = st.answer(made, of.train, of.words)[1]
+        bundle.write_bank(at.out / bank, [text, at.out / file], q, ladder.labels(of.train), ids, K, TAU)
     bundle.write_manifest(at.out, at.models, {})
 
 

@@ -15,7 +15,6 @@ from trunk.train import Words
 SEEDS = range(5)
 EPOCHS, RATE, BATCH, DECAY = 4, 1e-3, 64, 0.02
 CONTRAST = 0.5
-NO_WORDS = 0.1
 K, TAU = (1, 5, 10, 20, 50, 100, 200), (0.05, 0.1, 0.2)
 
 
@@ -57,9 +56,8 @@ def train(name: str, posts: Posts, words: Words, seed: int) -> nn.Module:
     for _ in range(EPOCHS):
         for group in batches(posts, BATCH, rng):
             tokens, word, _, items = posts.batch(group)
-            pictures = [() if rng.random() < NO_WORDS else item.picture for item in items]
             labels = torch.tensor([item.label for item in items])
-            logits, q = head(tokens, word >= 0, *words.collate(pictures))
+            logits, q = head(tokens, word >= 0, *words.collate([item.picture for item in items]))
             loss = F.cross_entropy(logits, labels, label_smoothing=0.05)
             if contrast:
                 loss = loss + contrast * tm.contrast(q, labels)
@@ -70,13 +68,12 @@ def train(name: str, posts: Posts, words: Words, seed: int) -> nn.Module:
 
 
 @torch.no_grad()
-def answer(head: nn.Module, posts: Posts, words: Words, pictures=None):
-    """(probability of sarcasm [n], q [n, 128]); `pictures` in place of the items' own."""
+def answer(head: nn.Module, posts: Posts, words: Words):
+    """(probability of sarcasm [n], q [n, 128])."""
     p, q = np.zeros(len(posts.items), np.float32), None
     for group in batches(posts, 256):
         tokens, word, _, items = posts.batch(group)
-        shown = [item.picture for item in items] if pictures is None else [pictures[i] for i in group]
-        logits, rows = head(tokens, word >= 0, *words.collate(shown))
+        logits, rows = head(tokens, word >= 0, *words.collate([item.picture for item in items]))
         q = np.zeros((len(posts.items), rows.shape[1]), np.float32) if q is None else q
         p[group], q[group] = logits.softmax(-1)[:, 1].numpy(), rows.numpy()
     return p, q

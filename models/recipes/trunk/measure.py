@@ -9,16 +9,16 @@ import torch
 from emotion import text_data
 from entities import train as entities
 from sarcasm import train as sarcasm
-from sarcasm.rows import Posts
+from sarcasm import rows as posts
 from trunk import data as td
 from trunk import export
 from trunk import train as tt
 
 
 @torch.no_grad()
-def rows(trunk, items: list[td.Item], tokenizer) -> Posts:
+def rows(trunk, items: list[td.Item], tokenizer) -> posts.Posts:
     """Rows in bf16, as the training had them."""
-    encoded = [td.encode(tokenizer, item.text) for item in items]
+    encoded = [td.encode(tokenizer, item.text, item.picture) for item in items]
     found = [None] * len(items)
     order = sorted(range(len(items)), key=lambda i: len(encoded[i].ids))
     for start in range(0, len(order), 64):
@@ -27,9 +27,8 @@ def rows(trunk, items: list[td.Item], tokenizer) -> Posts:
         with torch.autocast("cpu", torch.bfloat16):
             tokens = trunk(ids, kinds, real).float().numpy()
         for row, i in zip(tokens, group):
-            found[i] = row[: len(encoded[i].ids)].astype(np.float16)
-    offsets = np.cumsum([0] + [len(each.ids) for each in encoded])
-    return Posts(items, np.concatenate(found), np.concatenate([each.words for each in encoded]), offsets)
+            found[i] = row[: encoded[i].own].astype(np.float16)
+    return posts.of(items, encoded, np.concatenate(found))
 
 
 def run(data: Path, work: Path) -> dict:
@@ -42,13 +41,18 @@ def run(data: Path, work: Path) -> dict:
 
     mmsd2, hfm = td.mmsd2(data, root, "valid"), td.hfm(data, root, "valid2")
     learnt = td.apart(td.mmsd2(data, root, "train"), mmsd2)[::8]
-    for name, task, items in (("MMSD2.0 valid", "sarcasm", mmsd2), ("HFM valid", "hfm", hfm), ("MMSD2.0 train, every eighth", "sarcasm", learnt)):
+    shown = {
+        "MMSD2.0 valid": mmsd2,
+        "MMSD2.0 valid, no picture words": posts.blind(mmsd2),
+        "MMSD2.0 valid, shuffled picture words": posts.shuffled(mmsd2),
+        "HFM valid": hfm,
+        "MMSD2.0 train, every eighth": learnt,
+    }
+    for name, items in shown.items():
+        task = items[0].task
         words = tt.Words(folder, tokenizer, items)
         made, labels = rows(model.trunk, items, tokenizer), np.array([item.label for item in items])
         add(name, sarcasm.measure(sarcasm.answer(model.fgm[task], made, words)[0], labels))
-        if task == "sarcasm" and items is mmsd2:
-            blind = sarcasm.answer(model.fgm[task], made, words, [()] * len(items))[0]
-            add("MMSD2.0 valid, no picture words", sarcasm.measure(blind, labels))
     for year in ("2015", "2017"):
         items = td.twitter(data, root, year, "valid")
         words = tt.Words(folder, tokenizer, items)

@@ -303,6 +303,9 @@ fn write_answer(out: &mut String, answer: &Answer, most: usize) -> fmt::Result {
         let shows = escaped(&shows(event));
         writeln!(out, "<p class=\"note\">{shows}</p>")?;
     }
+    if !event.evidence.edges.is_empty() {
+        writeln!(out, "<p class=\"note\">{}</p>", escaped(&edges(event)))?;
+    }
     write_neighbours(out, event)?;
     for name in event.entities.iter().flatten() {
         let (text, kind) = (name.text.as_deref().unwrap_or_default(), &name.kind);
@@ -329,6 +332,15 @@ pub fn shows(event: &Event) -> String {
         .map(|w| format!("{} {:.2}", w.word, w.score))
         .collect();
     format!("The picture shows: {}", words.join(", "))
+}
+
+/// `Weighed most together: delay - airport 4%, love - crowd 2%`
+pub fn edges(event: &Event) -> String {
+    let edges = event.evidence.edges.iter();
+    let edges: Vec<String> = edges
+        .map(|e| format!("{} - {} {:.0}%", e.word, e.shown, 100.0 * e.share))
+        .collect();
+    format!("Weighed most together: {}", edges.join(", "))
 }
 
 /// What is remembered that decided, a line each.

@@ -1,7 +1,7 @@
 //! The same as a picture: what was seen on the left, the scores on the right.
 
 use super::canvas::{Area, Canvas, Hand};
-use super::html::{credit, headline, shows};
+use super::html::{credit, edges, headline, shows};
 use super::palette::{self, Colour, DIMMED, LOOKED, TINTED};
 use super::view::{Answer, FaceView, Gaze, View, shades};
 use crate::vision::Picture;
@@ -236,6 +236,11 @@ impl Pen {
         }
         if !event.words.is_empty() {
             for line in SMALL.wrap(&shows(event), PANEL, 3) {
+                self.line(&line, x, SMALL);
+            }
+        }
+        if !event.evidence.edges.is_empty() {
+            for line in SMALL.wrap(&edges(event), PANEL, 3) {
                 self.line(&line, x, SMALL);
             }
         }

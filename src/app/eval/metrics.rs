@@ -113,7 +113,7 @@ impl Figure {
     }
 
     /// Its key in `--json`.
-    fn key(self) -> &'static str {
+    pub fn key(self) -> &'static str {
         match self {
             Figure::Accuracy => "accuracy",
             Figure::Ua => "ua",

@@ -23,6 +23,16 @@ pub(super) struct Form {
     pub published: Option<Published>,
 }
 
+impl Form {
+    /// Which F1 a published one stands beside.
+    fn f1(&self) -> Figure {
+        match self.figures.contains(&Figure::F1) {
+            true => Figure::F1,
+            false => Figure::WeightedF1,
+        }
+    }
+}
+
 /// Everything a report is made of.
 pub(super) struct Report<'a> {
     /// How the task lays it out.
@@ -178,7 +188,7 @@ impl Report<'_> {
             put("without_duplicates", Value::Object(rest));
         }
         if let Some(published) = &self.form.published {
-            put("published", published_json(published));
+            put("published", published_json(published, self.form.f1()));
         }
         writeln!(out, "{}", Value::Object(report))?;
         out.flush()
@@ -329,7 +339,7 @@ impl Report<'_> {
         for (name, accuracy, f1) in &published.rows {
             let value = |figure: &Figure| match figure {
                 Figure::Accuracy => format!("{:<21}", format!("{accuracy:.4}")),
-                Figure::WeightedF1 => format!("{:<21}", format!("{f1:.4}")),
+                f if *f == self.form.f1() => format!("{:<21}", format!("{f1:.4}")),
                 _ => format!("{:<21}", "-"),
             };
             let values: String = self.form.figures.iter().map(value).collect();
@@ -382,8 +392,8 @@ impl Report<'_> {
     }
 }
 
-fn published_json(published: &Published) -> Value {
-    let row = |(name, accuracy, f1): &(String, f64, f64)| json!({ "name": name, "accuracy": accuracy, "weighted_f1": f1 });
+fn published_json(published: &Published, f1_of: Figure) -> Value {
+    let row = |(name, accuracy, f1): &(String, f64, f64)| json!({ "name": name, "accuracy": accuracy, f1_of.key(): f1 });
     let rows: Vec<Value> = published.rows.iter().map(row).collect();
     json!({ "on": published.on, "n": published.n, "rows": rows })
 }

@@ -25,7 +25,7 @@ pub(super) fn load(
 ) -> Result<Box<dyn Head>, ModelError> {
     let trunks: Vec<Trunk> = head.reads.iter().map(|r| r.trunk).collect();
     match (trunks.as_slice(), &head.file) {
-        ([Trunk::Text] | [Trunk::Text, Trunk::Seen], Some(file)) => {
+        ([Trunk::Text] | [Trunk::Text | Trunk::Beside, Trunk::Seen], Some(file)) => {
             let model = Model::load(bundle, file, size.threads)?;
             Ok(Box::new(Spans {
                 model: model.expect(&["tokens", "pictures"], &OUTPUTS)?,
@@ -35,8 +35,8 @@ pub(super) fn load(
         _ => Err(ModelError::Refused {
             name: bundle.name(),
             what: format!(
-                "its head `{}` is of kind `spans`, which has a file and reads rows of `text`, and \
-                 after these perhaps of `seen`",
+                "its head `{}` is of kind `spans`, which has a file and reads rows of `text`, or \
+                 of `text` or `beside` and then of `seen`",
                 head.name
             ),
         }),

@@ -216,7 +216,12 @@ fn evidence(text: &str) -> Result<HashMap<u64, String>, String> {
             };
             Some((id, line.text))
         });
-        read.ok_or_else(|| format!("line {} is not {{\"id\": \"NUMBER\", \"text\": \"TEXT\"}}", at + 1))
+        read.ok_or_else(|| {
+            format!(
+                "line {} is not {{\"id\": \"NUMBER\", \"text\": \"TEXT\"}}",
+                at + 1
+            )
+        })
     });
     read.collect()
 }
