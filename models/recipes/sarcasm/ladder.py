@@ -14,6 +14,7 @@ from trunk import data as td
 from trunk.train import Words
 
 SHIPPED_SEED = 0
+K, TAU = 10, 0.1
 
 
 class Parts(NamedTuple):
@@ -74,6 +75,9 @@ def run(data: Path, work: Path, trunk: Path) -> dict:
                 for tau in st.TAU:
                     figures = st.measure(st.neighbours(bank, y_train, q, k, tau), y)
                     sweep.setdefault(f"{name}, k {k}, tau {tau}", []).append(figures["macro_f1"])
+            few = st.prototypes(bank, y_train, st.PROTOTYPES)
+            add(f"{name} + kNN", st.neighbours(bank, y_train, q, K, TAU))
+            add(f"{name} + kNN, {st.PROTOTYPES} prototypes", st.neighbours(bank[few], y_train[few], q, K, TAU))
             add(f"{name}, shuffled picture words", st.answer(made, of.valid_shuffled, of.words)[0])
             add(f"{name}, no picture words", st.answer(made, of.valid_blind, of.words)[0])
         print(f"seed {seed}: " + ", ".join(f"{row} {each[-1]['macro_f1']:.3f}" for row, each in found.items()), flush=True)

@@ -4,6 +4,7 @@ Stages:
   baseline  MiniLM fine-tuned on these posts alone, picture words appended: what the ladder must beat
   ladder    every row of the paper's table, five seeds, on frozen rows of the trunk as it ships
   export    heads, banks and the manifest
+  few       a bank of a tenth of the posts that stand for all, for `--bank`: in `--work`/few
   card      manifest and card, from what `demeanor eval` measures on valid
 
 `--work` is the folder where `run.py trunk` trained; `--models` holds the bundles `words` and `sentiment`.
@@ -19,7 +20,6 @@ from trunk import data as td
 from trunk import export as trunk
 
 DATA = "folder with text.tar.xz and picture_words/"
-K, TAU = 10, 0.1
 # ladder's head, its file, its bank
 SHIPPED = (("fgm", "fgm-plain.onnx", "bank-plain.safetensors"), ("fgm+lgcl", "fgm.onnx", "bank.safetensors"))
 
@@ -54,8 +54,19 @@ def export(at: Places) -> None:
         bundle.export_fgm(made, at.out / file)
         print(f"{file}: within {bundle.check(made, alone, at.out, file):.1e} of torch", flush=True)
         q = st.answer(made, of.train, of.words)[1]
-        bundle.write_bank(at.out / bank, [text, at.out / file], q, ladder.labels(of.train), ids, K, TAU)
+        bundle.write_bank(at.out / bank, [text, at.out / file], q, ladder.labels(of.train), ids, ladder.K, ladder.TAU)
     bundle.write_manifest(at.out, at.models, {})
+
+
+def few(at: Places) -> None:
+    text, folder = text_file(at), at.work / "few"
+    folder.mkdir(exist_ok=True)
+    of, (name, file, bank) = ladder.parts(at.data, at.work, text), SHIPPED[-1]
+    y = ladder.labels(of.train)
+    q = st.answer(ladder.head(at.work, name, ladder.SHIPPED_SEED), of.train, of.words)[1]
+    chosen = st.prototypes(q, y, st.PROTOTYPES)
+    ids = [int(of.train.items[i].id) for i in chosen]
+    bundle.write_bank(folder / bank, [text, at.out / file], q[chosen], y[chosen], ids, ladder.K, ladder.TAU)
 
 
 def table(at: Places):
@@ -86,9 +97,10 @@ def write_card(at: Places) -> None:
         "seeds": str(len(found["rows"]["fgm"])),
         "ladder": card.ladder(found["rows"]),
         "sweep": card.sweep(found["sweep"], "fgm+lgcl", st.K, st.TAU),
+        "prototypes": f"{st.PROTOTYPES:,}",
         "data": "\n".join(f"| {name} | {licence} |" for name, licence in bundle.DATA),
     }
     fill(at.models / "recipes/sarcasm/CARD.in.md", words, at.out / "CARD.md")
 
 
-STAGES = {"baseline": run_baseline, "ladder": run_ladder, "export": export, "card": write_card}
+STAGES = {"baseline": run_baseline, "ladder": run_ladder, "export": export, "few": few, "card": write_card}

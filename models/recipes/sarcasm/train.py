@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.cluster import MiniBatchKMeans
 from torch import nn
 
 from emotion.text_model import masked_mean
@@ -15,6 +16,7 @@ from trunk.train import Words
 SEEDS = range(5)
 EPOCHS, RATE, BATCH, DECAY = 4, 1e-3, 64, 0.02
 CONTRAST = 0.5
+PROTOTYPES = 2000
 K, TAU = (1, 5, 10, 20, 50, 100, 200), (0.05, 0.1, 0.2)
 
 
@@ -90,6 +92,19 @@ def neighbours(bank: np.ndarray, labels: np.ndarray, q: np.ndarray, k: int, tau:
         weights = np.exp(-(d - d.min(1, keepdims=True)) / tau)
         found[start : start + 512] = (weights * labels[near]).sum(1) / weights.sum(1)
     return found
+
+
+def prototypes(bank: np.ndarray, labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Indices of `count` posts that stand for all: of each class as many as its share, the nearest
+    to the centres of k-means on unit rows."""
+    unit, chosen = bank / np.linalg.norm(bank, axis=1, keepdims=True).clip(1e-9), []
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        clusters = round(count * len(own) / len(labels))
+        centres = MiniBatchKMeans(clusters, random_state=seed, n_init=1).fit(unit[own]).cluster_centers_
+        nearest = (centres @ unit[own].T).argmax(1)
+        chosen.append(own[np.unique(nearest)])
+    return np.concatenate(chosen)
 
 
 def measure(p: np.ndarray, labels: np.ndarray) -> dict:
