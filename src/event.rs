@@ -334,7 +334,7 @@ pub struct Edge {
     pub word: String,
     /// What the image shows.
     pub shown: String,
-    /// The part of the answer that passes between the two, 0..1.
+    /// Its part of what passes between words and picture words, 0..1; the sum of all is 1.
     pub share: f32,
 }
 

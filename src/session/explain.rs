@@ -51,7 +51,8 @@ pub(super) fn frames(
         .collect()
 }
 
-/// The edges between words and picture words through which most reaches the answer.
+/// The edges between words and picture words through which most reaches the answer, each with its
+/// part of what passes through all of them.
 ///
 /// Of a graph's joint attention `[nodes, nodes]` and the nodes' `weights` in the readout, picture
 /// words first: an edge passes `w_i A_ij + w_j A_ji`, and a word what all of its pieces do.
@@ -90,7 +91,11 @@ pub(super) fn edges(
         })
         .collect();
     edges.sort_by(|a, b| b.share.total_cmp(&a.share));
+    let all: f32 = edges.iter().map(|e| e.share).sum();
     edges.truncate(LISTED);
+    for edge in &mut edges {
+        edge.share /= all.max(f32::MIN_POSITIVE);
+    }
     edges
 }
 
@@ -129,8 +134,8 @@ mod tests {
             .iter()
             .map(|e| (e.word.as_str(), (e.share * 100.0).round()))
             .collect();
-        // rain .3*.6 + .4*.5, ##y .2*.2 + .4*.2, day .1*.1 + .4*.2
-        assert_eq!(told, [("rainy", 50.0), ("day", 9.0)]);
+        // rain .3*.6 + .4*.5, ##y .2*.2 + .4*.2, day .1*.1 + .4*.2: .5 and .09
+        assert_eq!(told, [("rainy", 85.0), ("day", 15.0)]);
         assert!(edges(&[0.4, 0.3], &attention, &tokens, &shown).is_empty());
     }
 

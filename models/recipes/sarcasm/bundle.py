@@ -135,7 +135,7 @@ def heads(folder: Path, temperature: dict) -> list[dict]:
     def add(name: str, file: str, bank: str | None = None, **more):
         if all((folder / each).exists() for each in (file, bank) if each):
             kind, bank = ("neighbours", {"bank": bank}) if bank else ("classes", {})
-            found.append(manifest.head(name, both, file, None if bank else of(name), kind, **bank, **more))
+            found.append(manifest.head(name, both, file, of(name), kind, **bank, **more))
 
     add("fgm", "fgm-plain.onnx", ablation=True)
     add("fgm+knn", "fgm-plain.onnx", "bank-plain.safetensors", ablation=True)

@@ -62,12 +62,16 @@ def run(data: Path, work: Path, trunk: Path) -> dict:
     y, y_train = labels(of.valid), labels(of.train)
     found: dict[str, list] = {}
     sweep: dict[str, list] = {}
+    # by the heads' names in the manifest, from the seed that ships
+    temperature: dict[str, float] = {}
     add = lambda row, p: found.setdefault(row, []).append(st.measure(p, y))
     for seed in st.SEEDS:
         for name in st.LADDER:
             made = head(work, name, seed, of)
             p, q = st.answer(made, of.valid_blind if name == "text-only" else of.valid, of.words)
             add(name, p)
+            if seed == SHIPPED_SEED:
+                temperature[name] = st.temperature(p, y)
             if not name.startswith("fgm"):
                 continue
             bank = st.answer(made, of.train, of.words)[1]
@@ -76,10 +80,13 @@ def run(data: Path, work: Path, trunk: Path) -> dict:
                     figures = st.measure(st.neighbours(bank, y_train, q, k, tau), y)
                     sweep.setdefault(f"{name}, k {k}, tau {tau}", []).append(figures["macro_f1"])
             few = st.prototypes(bank, y_train, st.PROTOTYPES)
-            add(f"{name} + kNN", st.neighbours(bank, y_train, q, K, TAU))
+            share = st.neighbours(bank, y_train, q, K, TAU)
+            add(f"{name} + kNN", share)
+            if seed == SHIPPED_SEED:
+                temperature["g2sam" if name == "fgm+lgcl" else "fgm+knn"] = st.temperature(st.softened(share, K), y)
             add(f"{name} + kNN, {st.PROTOTYPES} prototypes", st.neighbours(bank[few], y_train[few], q, K, TAU))
             add(f"{name}, shuffled picture words", st.answer(made, of.valid_shuffled, of.words)[0])
             add(f"{name}, no picture words", st.answer(made, of.valid_blind, of.words)[0])
         print(f"seed {seed}: " + ", ".join(f"{row} {each[-1]['macro_f1']:.3f}" for row, each in found.items()), flush=True)
-        (work / "ladder.json").write_text(json.dumps({"rows": found, "sweep": sweep}, indent=1))
-    return {"rows": found, "sweep": sweep}
+        (work / "ladder.json").write_text(json.dumps({"rows": found, "sweep": sweep, "temperature": temperature}, indent=1))
+    return {"rows": found, "sweep": sweep, "temperature": temperature}

@@ -38,6 +38,10 @@ def run_baseline(at: Places) -> None:
     print(path.read_text(), flush=True)
 
 
+def temperatures(at: Places) -> dict[str, float]:
+    return json.loads((at.work / "ladder.json").read_text())["temperature"]
+
+
 def run_ladder(at: Places) -> None:
     if not (at.work / "ladder.json").exists():
         ladder.run(at.data, at.work, text_file(at))
@@ -55,7 +59,7 @@ def export(at: Places) -> None:
         print(f"{file}: within {bundle.check(made, alone, at.out, file):.1e} of torch", flush=True)
         q = st.answer(made, of.train, of.words)[1]
         bundle.write_bank(at.out / bank, [text, at.out / file], q, ladder.labels(of.train), ids, ladder.K, ladder.TAU)
-    bundle.write_manifest(at.out, at.models, {})
+    bundle.write_manifest(at.out, at.models, temperatures(at))
 
 
 def few(at: Places) -> None:
@@ -89,7 +93,7 @@ def write_card(at: Places) -> None:
         {"name": name, "on": on, "value": shown[name], "ci95": shown["ci95"][name], "n": shown["n"]}
         for name in ("accuracy", "macro_f1")
     ]
-    bundle.write_manifest(at.out, at.models, {}, metrics=metrics)
+    bundle.write_manifest(at.out, at.models, temperatures(at), metrics=metrics)
     words = {
         "version": bundle.VERSION,
         "bank": f"{bundle.bank_size(at.out / 'bank.safetensors'):,}",

@@ -107,6 +107,19 @@ def prototypes(bank: np.ndarray, labels: np.ndarray, count: int, seed: int = 0) 
     return np.concatenate(chosen)
 
 
+def softened(share: np.ndarray, k: int) -> np.ndarray:
+    """Probability of sarcasm from its share among k neighbours, at temperature 1."""
+    return (share + 0.5 / k) / (1 + 1 / k)
+
+
+def temperature(p: np.ndarray, labels: np.ndarray) -> float:
+    """The T of σ(logit(p) / T) with the least log loss, over a grid."""
+    logit, sign = np.log(p.clip(1e-6, 1 - 1e-6) / (1 - p).clip(1e-6, 1)), 2 * labels - 1
+    grid = np.exp(np.linspace(np.log(0.3), np.log(8), 200))
+    losses = [np.logaddexp(0, -sign * logit / t).mean() for t in grid]
+    return round(float(grid[int(np.argmin(losses))]), 3)
+
+
 def measure(p: np.ndarray, labels: np.ndarray) -> dict:
     said = p >= 0.5
     hit, wrong, missed = (said & (labels == 1)).sum(), (said & (labels == 0)).sum(), (~said & (labels == 1)).sum()

@@ -334,7 +334,7 @@ pub fn shows(event: &Event) -> String {
     format!("The picture shows: {}", words.join(", "))
 }
 
-/// `Weighed most together: delay - airport 4%, love - crowd 2%`
+/// `Weighed most together: delay - airport 24%, love - crowd 12%`
 pub fn edges(event: &Event) -> String {
     let edges = event.evidence.edges.iter();
     let edges: Vec<String> = edges

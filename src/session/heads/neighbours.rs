@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! q = x/‖x‖,  d_i² = ‖q − b_i‖²,  a_i = e^{−d_i²/τ} / Σ_{j among the k} e^{−d_j²/τ}
-//! p_c = Σ a_i over the neighbours of class c
+//! s_c = Σ a_i over the neighbours of class c,  p_c ∝ (s_c + 1/2k)^{1/T}
 //! ```
+//!
+//! The label is that of the largest share s, as in the paper; k witnesses of one mind leave room for
+//! doubt, and T is the head's temperature.
 
 mod bank;
 
@@ -24,6 +27,7 @@ struct Neighbours {
     bank: Bank,
     memory: MemoryBank,
     labels: Vec<String>,
+    temperature: f32,
     scratch: Mutex<Scratch>,
 }
 
@@ -87,8 +91,18 @@ pub(super) fn load(
         memory,
         bank,
         labels: bundle.manifest.labels.clone(),
+        temperature: head.temperature,
         scratch: Mutex::default(),
     }))
+}
+
+/// Probabilities from the classes' shares among `k` neighbours.
+fn softened(shares: &[f32], k: usize, temperature: f32) -> Vec<f32> {
+    let doubt = 0.5 / k as f32;
+    let powers = shares.iter().map(|s| (s + doubt).powf(1.0 / temperature));
+    let powers: Vec<f32> = powers.collect();
+    let all: f32 = powers.iter().sum();
+    powers.iter().map(|p| p / all).collect()
 }
 
 impl Head for Neighbours {
@@ -131,7 +145,7 @@ impl Head for Neighbours {
             });
         }
         Ok(Reply {
-            scores,
+            scores: softened(&scores, self.bank.k, self.temperature),
             outputs,
             neighbours,
         })
