@@ -134,6 +134,7 @@ impl Head for Neighbours {
             scores,
             outputs,
             neighbours,
+            ..Reply::default()
         })
     }
 
