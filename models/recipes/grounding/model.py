@@ -85,8 +85,8 @@ class Head(nn.Module):
         heads = lambda y: y.view(b, -1, HEADS, DIM // HEADS).transpose(1, 2)
         seen = F.scaled_dot_product_attention(heads(self.look_q(q)), heads(self.look_k(x)), heads(self.look_v(x)))
         q = self.looked(q + seen.transpose(1, 2).flatten(2))
-        h = F.gelu(self.cell(x)[:, None] * (1 + self.gain(q))[:, :, None] + self.shift(q)[:, :, None])
-        h = F.gelu(self.pair(drop(h)))
+        h = F.relu(self.cell(x)[:, None] * (1 + self.gain(q))[:, :, None] + self.shift(q)[:, :, None])
+        h = F.relu(self.pair(drop(h)))
         logits = torch.cat([self.absent(q), self.score(h).squeeze(-1)], -1)
         return logits, self.boxes(self.edges(h))
 

@@ -4,7 +4,7 @@ It ships in the bundle `entities`, whose names it is asked about.
 
 Stages:
   prepare   maps of the trunk at three strides for every picture and its mirror image
-  train     the head, on phrases and on kinds of names; a checkpoint an epoch
+  train     the head, on phrases and on kinds of names
   export    boxes.onnx into the entities bundle, and the trunk with the maps as its outputs
   measure   A@0.5, A@0.75 and mean IoU on Flickr8k's val pictures by `demeanor eval`, int8
 """
@@ -51,7 +51,11 @@ def train(at: Places) -> None:
     tokenizer, pieces, table = words(at)
     seen = pictures(at, "train")
     queries = gd.queries(at.data, "train", seen.names, pieces, tokenizer)
-    keep = lambda head: torch.save(head.state_dict(), at.work / "grounding-epoch.pt")
+
+    def keep(head: gm.Head, step: int) -> None:
+        torch.save(head.state_dict(), at.work / "grounding-part.pt")
+        print(f"step {step}", flush=True)
+
     head = gt.train(seen, queries, table, look=keep)
     torch.save(head.state_dict(), at.work / "grounding.pt")
 

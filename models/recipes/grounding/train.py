@@ -1,5 +1,6 @@
 """Training on frozen maps and rows, and the field's measures."""
 
+import copy
 import time
 
 import numpy as np
@@ -11,11 +12,13 @@ from grounding import data as gd
 from grounding import model as gm
 from trunk.data import TYPES
 
-EPOCHS, RATE, DECAY, PICTURES, PHRASES = 5, 1e-3, 0.05, 16, 12
+EPOCHS, RATE, DECAY, PICTURES, PHRASES = 5, 1e-3, 0.05, 16, 10
+WARM_UP, MEMORY = 100, 0.997  # steps; of the mean of the weights, which is what ships
 # How often a query says its kind beside the phrase, and its kind alone.
 BOTH, KIND_ALONE = 0.35, 0.15
 NO_KIND = len(TYPES)
 FORGET = 0.05  # of the pieces
+LOOK = 60
 NOTHING = np.array([0] + [-1] * (gd.LONGEST - 1))
 
 
@@ -49,7 +52,7 @@ def ask(rng, pieces, kinds):
 
 def train(pictures: gd.Pictures, queries: gd.Queries, table, seed: int = 0, epochs: int = EPOCHS, rate: float = RATE,
           look=None, **shape) -> gm.Head:
-    """`look` sees the head after every epoch."""
+    """The mean of the weights over the last steps. `look` sees it every LOOK steps."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     head = gm.Head(table, **shape).train()
@@ -59,7 +62,8 @@ def train(pictures: gd.Pictures, queries: gd.Queries, table, seed: int = 0, epoc
     of = [np.array(each) for each in of]
     optim = torch.optim.AdamW(head.parameters(), rate, weight_decay=DECAY, fused=True)
     steps = epochs * -(-len(of) // PICTURES)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optim, rate, steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optim, lambda step: min(1.0, (step + 1) / WARM_UP))
+    mean, step = copy.deepcopy(head).eval(), 0
     for epoch in range(epochs):
         began, sums = time.time(), np.zeros(2)
         for group in np.array_split(rng.permutation(len(of)), steps // epochs):
@@ -79,12 +83,14 @@ def train(pictures: gd.Pictures, queries: gd.Queries, table, seed: int = 0, epoc
             (said + 2 * placed).backward()
             nn.utils.clip_grad_norm_(head.parameters(), 1.0)
             optim.step(), schedule.step(), optim.zero_grad()
+            step += 1
+            for kept, new in zip(mean.parameters(), head.parameters()):
+                kept.data.lerp_(new.data, 1 - min(MEMORY, step / (step + 10)))
+            if look and step % LOOK == 0:
+                look(mean, step)
             sums += said.item(), placed.item()
         print(f"epoch {epoch}: {sums / (steps // epochs)} {time.time() - began:.0f} s", flush=True)
-        if look:
-            look(head.eval())
-            head.train()
-    return head.eval()
+    return mean
 
 
 @torch.no_grad()
