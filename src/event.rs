@@ -231,6 +231,8 @@ pub struct Entity {
     pub score: f32,
     /// The words themselves, where they may be told.
     pub text: Option<String>,
+    /// Where the image shows it: left, top, width and height in pixels, within the image.
+    pub place: Option<[f32; 4]>,
 }
 
 impl Entity {
@@ -243,6 +245,10 @@ impl Entity {
         entity.insert("end".into(), json!(self.end));
         entity.insert("type".into(), json!(self.kind));
         entity.insert("score".into(), json!(decimals(f64::from(self.score), 4)));
+        if let Some(place) = self.place {
+            let place = place.map(|p| decimals(f64::from(p), 1));
+            entity.insert("box".into(), json!(place));
+        }
         Value::Object(entity)
     }
 }

@@ -124,6 +124,10 @@ modality is absent):
                      0, a box [left, top, right, bottom] perhaps behind; or, of another ending
                      than .csv, CoNLL: TOKEN tab TAG a line, an empty line behind each text,
                      `IMGID:` before it
+  grounding          image,phrase,status,boxes_224 and optionally types: where pictures, in
+                     `images/` beside the table, show what a phrase names. status is box, or
+                     nobox, none or scene where there is nothing to point at; boxes are
+                     LEFT,TOP,RIGHT,BOTTOM parted by semicolons, the picture being 224 x 224
 
   --map A=B,C=D      renames labels before they are looked up
   --reference DIR    the recipe's fp32 bundle, evaluated beside the shipped one

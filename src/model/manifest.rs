@@ -376,6 +376,11 @@ impl Manifest {
         !answering.any(|h| matches!(h.kind.as_str(), "spans" | "words"))
     }
 
+    /// Whether it points at what words name.
+    pub fn points(&self) -> bool {
+        self.heads.iter().any(|h| h.kind == "boxes")
+    }
+
     /// Parses and checks a manifest; the error names the field and says what is expected.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ pub use task::UNSURE;
 pub use warm_up::Trial;
 
 use crate::Error;
-use crate::event::{Event, Face, Faces};
+use crate::event::{Event, Face, Faces, Latency};
 use crate::model::manifest::{Manifest, Trunk};
 use crate::model::{Bundle, ModelError, bundles};
 use crate::text::{History, HistoryLimits};
@@ -334,6 +334,37 @@ impl Session {
             told.sort_by_key(|(late, _)| !late);
         }
         Ok(told.into_iter().flat_map(|(_, events)| events).collect())
+    }
+
+    /// Where an image shows what each of the phrases names, by the first task whose bundle has a
+    /// head of kind `boxes`: left, top, right and bottom as shares of the image's sides, and the
+    /// probability that it shows it at all. `None` of an image of one colour, and of a phrase
+    /// without a word; nothing of a session without such a head. `latency` is what it took.
+    ///
+    /// # Errors
+    /// A model that is refused or fails.
+    pub(crate) fn find(
+        &mut self,
+        phrases: &[&str],
+        scene: Scene<'_>,
+        latency: &mut Latency,
+    ) -> Result<Vec<Option<([f32; 4], f32)>>, Error> {
+        self.trunks.next();
+        let points = |slot: &Slot| slot.manifest().points();
+        let Some(at) = self.slots.iter().position(points) else {
+            return Ok(Vec::new());
+        };
+        self.load(at)?;
+        let Some(task) = &self.slots[at].task else {
+            return Ok(Vec::new());
+        };
+        let mut context = Context {
+            trunks: &mut self.trunks,
+            options: &self.options,
+            history: &[],
+            nearest: &self.nearest,
+        };
+        Ok(task.find(phrases, scene, &mut context, latency)?)
     }
 
     /// Who came into sight or went out of it since this was asked last; looks of a stream tell.

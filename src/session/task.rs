@@ -1,8 +1,9 @@
 //! A task: the trunks and heads that a manifest names, with what it remembers over time.
 
 use super::explain;
-use super::heads::spans;
+use super::heads::boxes::{Place, Query};
 use super::heads::{self, Given, Head, Reply, Size};
+use super::heads::{spans, spans::Found as Named};
 use super::observation::{Observation, Scene};
 use super::trunks::{Encoding, Handle, MIN_SAMPLES, Trunks, timed};
 use super::{FaceSearch, Nearest, Options};
@@ -222,11 +223,15 @@ impl Task {
             true => self.evidence(observed, &encoded.by, reply.as_ref(), context.options)?,
             false => Evidence::default(),
         };
-        let entities = match (best, &reply) {
+        let named = match (best, &reply) {
             (Some(at), Some(reply)) => {
                 self.entities(at, reply, observed, &encoded.by, context.options)
             }
             _ => None,
+        };
+        let entities = match named {
+            Some(named) => Some(self.placed(named, observed, &mut encoded)?),
+            None => None,
         };
         let words = match encoded.by.get(&Trunk::Seen) {
             Some(seen) => seen.words.clone(),
@@ -463,17 +468,11 @@ impl Task {
                 replies.push(self.ask(other, by, None)?);
             }
         }
-        let mut given = Given {
-            values: Vec::new(),
+        let given = Given {
+            values: values(head, by),
             replies: replies.iter().collect(),
+            queries: &[],
         };
-        for read in &head.reads {
-            let output = by.get(&read.trunk).and_then(|e| e.output(&read.output));
-            if let Some(output) = output {
-                let values = model::Given::Floats(&output.values);
-                given.values.push((output.dims.as_slice(), values));
-            }
-        }
         let Some(loaded) = &self.heads[at] else {
             return Ok(Reply::default());
         };
@@ -550,7 +549,7 @@ impl Task {
             let value = (there.dims.as_slice(), model::Given::Floats(&there.values));
             let given = Given {
                 values: vec![value; head.reads.len()],
-                replies: Vec::new(),
+                ..Given::default()
             };
             let loaded = at.and_then(|at| self.heads[at].as_ref());
             stand_in = loaded.map(|l| l.answer(&given)).transpose()?;
@@ -615,6 +614,7 @@ impl Task {
             if able && self.heads[at].is_some() {
                 let reply = self.ask(at, by, None)?;
                 if let Some(found) = self.entities(at, &reply, observed, by, options) {
+                    let found = found.into_iter().map(|named| named.entity).collect();
                     evidence.entities.push((head.name.clone(), found));
                 }
                 evidence.heads.push((head.name.clone(), reply.scores));
@@ -724,7 +724,7 @@ impl Task {
         };
         let given = Given {
             values: vec![(&dims, model::Given::Bytes(pixels))],
-            replies: Vec::new(),
+            ..Given::default()
         };
         let reply = timed(&mut latency.expression, || head.answer(&given))?;
         Ok(reply.scores)
@@ -745,7 +745,7 @@ impl Task {
         observed: &Observation<'_>,
         by: &BTreeMap<Trunk, Arc<Encoding>>,
         options: &Options,
-    ) -> Option<Vec<Entity>> {
+    ) -> Option<Vec<Named>> {
         let head = &self.manifest.heads[at];
         let (words, text) = (observed.words?, words_of(by)?);
         let decides = (
@@ -754,6 +754,101 @@ impl Task {
         );
         let told = options.entity_words;
         (head.kind == "spans").then(|| spans::entities(reply, words, &text.spans, decides, told))
+    }
+
+    /// The names, with their places in the image where it shows them: those that the head of kind
+    /// `boxes` is surer of than of nothing to point at.
+    fn placed(
+        &self,
+        named: Vec<Named>,
+        observed: &Observation<'_>,
+        encoded: &mut Encoded,
+    ) -> Result<Vec<Entity>, ModelError> {
+        let (Some(at), Some(text), Some(scene)) = (
+            self.pointer(),
+            encoded.by.get(&Trunk::Text),
+            &observed.scene,
+        ) else {
+            return Ok(named.into_iter().map(|named| named.entity).collect());
+        };
+        let head = &self.manifest.heads[at];
+        let query = |named: &Named| Query {
+            ids: text.ids[named.tokens.clone()].to_vec(),
+            kind: head.labels.iter().position(|l| *l == named.entity.kind),
+        };
+        let queries: Vec<Query> = named.iter().map(query).collect();
+        let places = self.point(at, &queries, &encoded.by, &mut encoded.latency)?;
+        let mut entities: Vec<Entity> = named.into_iter().map(|named| named.entity).collect();
+        let size = (scene.image.width() as f32, scene.image.height() as f32);
+        for (entity, place) in entities.iter_mut().zip(places) {
+            if place.score >= head.threshold.unwrap_or(0.5) {
+                entity.place = in_pixels(place, size);
+            }
+        }
+        Ok(entities)
+    }
+
+    /// The head that points at what words name.
+    fn pointer(&self) -> Option<usize> {
+        let mut heads = self.manifest.heads.iter();
+        heads.position(|head| head.kind == "boxes")
+    }
+
+    /// Where the image shows each of the queries; nothing without an image.
+    fn point(
+        &self,
+        at: usize,
+        queries: &[Query],
+        by: &BTreeMap<Trunk, Arc<Encoding>>,
+        latency: &mut Latency,
+    ) -> Result<Vec<Place>, ModelError> {
+        let (Some(loaded), true) = (&self.heads[at], by.contains_key(&Trunk::Image)) else {
+            return Ok(Vec::new());
+        };
+        let given = Given {
+            values: values(&self.manifest.heads[at], by),
+            queries,
+            ..Given::default()
+        };
+        let reply = timed(&mut latency.fusion, || loaded.answer(&given))?;
+        Ok(reply.places)
+    }
+
+    /// Where an image shows what each of the phrases names: left, top, right and bottom as shares
+    /// of its sides, and the probability that it shows it at all. `None` of an image of one
+    /// colour, and of a phrase without a word.
+    ///
+    /// # Errors
+    /// A model that fails.
+    pub fn find(
+        &self,
+        phrases: &[&str],
+        scene: Scene<'_>,
+        context: &mut Context<'_>,
+        latency: &mut Latency,
+    ) -> Result<Vec<Option<([f32; 4], f32)>>, ModelError> {
+        let (Some(at), Some(text)) = (self.pointer(), self.handles.get(&Trunk::Text)) else {
+            return Ok(vec![None; phrases.len()]);
+        };
+        let most = self.manifest.text.as_ref().map_or(0, |t| t.max_tokens);
+        let mut queries = Vec::new();
+        for phrase in phrases {
+            let ids = context.trunks.text(*text).pieces(phrase, most);
+            queries.push(Query { ids, kind: None });
+        }
+        let observed = Observation {
+            scene: Some(scene),
+            ..Observation::default()
+        };
+        let mut encoded = Encoded::default();
+        self.see(&observed, context, &mut encoded)?;
+        let places = self.point(at, &queries, &encoded.by, &mut encoded.latency)?;
+        *latency = encoded.latency;
+        let place = |(at, query): (usize, &Query)| {
+            let place = places.get(at).filter(|_| !query.ids.is_empty())?;
+            Some((place.sides, place.score))
+        };
+        Ok(queries.iter().enumerate().map(place).collect())
     }
 
     /// The kinds of names that were found, in the order of the labels, or `none`.
@@ -850,6 +945,28 @@ fn modality_of(trunks: &BTreeSet<Trunk>) -> Modality {
         image: has(&[Trunk::Image, Trunk::Seen, Trunk::Beside]),
         face: has(&[Trunk::Face]),
     }
+}
+
+/// What a head reads of what the trunks gave, in the order of its file's inputs.
+fn values<'a>(
+    head: &manifest::Head,
+    by: &'a BTreeMap<Trunk, Arc<Encoding>>,
+) -> Vec<model::Input<'a>> {
+    let output = |read: &manifest::Read| {
+        let output = by.get(&read.trunk)?.output(&read.output)?;
+        Some((output.dims.as_slice(), model::Given::Floats(&output.values)))
+    };
+    head.reads.iter().filter_map(output).collect()
+}
+
+/// Left, top, width and height; `None` of a box without extent.
+fn in_pixels(place: Place, (width, height): (f32, f32)) -> Option<[f32; 4]> {
+    let [left, top, right, bottom] = place.sides;
+    let there = right > left && bottom > top;
+    there.then(|| {
+        let (left, top) = (left * width, top * height);
+        [left, top, right * width - left, bottom * height - top]
+    })
 }
 
 fn the_whole(scene: &Scene<'_>) -> Found {

@@ -41,6 +41,8 @@ pub(super) struct Encoding {
     outputs: Vec<(String, Output)>,
     /// Of words: the tokens, a row of the outputs each; `[CLS]` first, `[SEP]` last.
     pub tokens: Vec<String>,
+    /// Their numbers in the vocabulary.
+    pub ids: Vec<i64>,
     /// Bytes of the words behind each token; `None` of `[CLS]` and `[SEP]`.
     pub spans: Vec<Option<Range<usize>>>,
     /// Of an image: what it shows, the likeliest first; a row of the outputs each.
@@ -354,6 +356,12 @@ impl TextTrunk {
         &self.model
     }
 
+    /// Numbers of the pieces of `words`, without `[CLS]` and `[SEP]`, `most` of them.
+    pub fn pieces(&self, words: &str, most: usize) -> Vec<i64> {
+        let ids = self.tokenizer.encode(words, &[], most + 2).ids;
+        ids[1..ids.len() - 1].to_vec()
+    }
+
     /// Rows of `words`, read beside other texts: what was said before, oldest first, or what an
     /// image shows. No row of those. `None` without a word that the vocabulary knows.
     ///
@@ -404,6 +412,7 @@ impl TextTrunk {
             }
         }
         encoding.tokens = tokens.pieces;
+        encoding.ids = ids.ids[..tokens.text_len].to_vec();
         encoding.spans.clone_from(&ids.spans);
         encoding.truncated = tokens.truncated;
         let encoding = Arc::new(encoding);

@@ -161,7 +161,10 @@ impl<W: Write> Writer<W> {
             // what is no sign moves no cursor
             let text = text.replace(char::is_control, "\u{FFFD}");
             let (kind, start, end, score) = (&entity.kind, entity.start, entity.end, entity.score);
-            let line = format!("{kind:<5} {text}  (characters {start}-{end}, {score:.2})");
+            let place = entity.place.map_or(String::new(), |[x, y, width, height]| {
+                format!(", box {width:.0} x {height:.0} at {x:.0}, {y:.0}")
+            });
+            let line = format!("{kind:<5} {text}  (characters {start}-{end}, {score:.2}{place})");
             writeln!(self.out, "{:>15}  {line}", "")?;
         }
         for note in &event.notes {
@@ -233,6 +236,7 @@ mod tests {
             kind: "LOC".into(),
             score: 0.875,
             text: text.map(String::from),
+            place: text.map(|_| [12.0, 40.4, 99.6, 7.0]),
         };
         let event = Event {
             task: "entities".into(),
@@ -244,7 +248,7 @@ mod tests {
         assert!(writer.human(&event).is_ok());
         let told = String::from_utf8_lossy(&writer.out).into_owned();
         assert!(
-            told.contains("LOC   Par\u{FFFD}is  (characters 4-9, 0.88)"),
+            told.contains("LOC   Par\u{FFFD}is  (characters 4-9, 0.88, box 100 x 7 at 12, 40)"),
             "{told}"
         );
         assert!(told.contains("LOC     (characters 4-9, 0.88)"), "{told}");

@@ -1,4 +1,5 @@
-//! The bundle of `models/recipes/references/toy_entities.py`: it knows a few names.
+//! The bundle of `models/recipes/references/toy_entities.py` and `toy_boxes.py`: it knows a few
+//! names, and points at colours.
 
 use super::repo;
 use sha2::{Digest, Sha256};
@@ -30,7 +31,7 @@ shapes = true
 strip_links = true
 [image]
 file = "image.onnx"
-side = 176
+side = 32
 [seen]
 file = "words.onnx"
 reads = "image.patches"
@@ -49,6 +50,13 @@ kind = "spans"
 reads = ["text.tokens", "seen.rows"]
 file = "reader.onnx"
 threshold = 0.5
+[[head]]
+name = "boxes"
+kind = "boxes"
+reads = ["image.quarters"]
+file = "boxes.onnx"
+labels = ["PER", "LOC", "ORG", "OTHER"]
+threshold = 0.5
 [decision]
 unsure_below = 0.0
 smooth = false
@@ -58,15 +66,11 @@ n = 100
 rows = [["they", 0.8, 0.6]]
 "#,
     );
-    let mut list = |name: &str, lender: &str, precision: &str, path: &Path| {
-        let hash = sha256(path);
-        manifest += &format!(
-            "[[file]]\nname = \"{name}\"\n{lender}precision = \"{precision}\"\nsha256 = \"{hash}\"\n"
-        );
-    };
     for (name, precision) in [
         ("text.onnx", "f32"),
         ("reader.onnx", "f32"),
+        ("image.onnx", "f32"),
+        ("boxes.onnx", "f32"),
         ("words.onnx", "f32"),
         ("word-rows.onnx", "f32"),
         ("vocab.txt", "none"),
@@ -74,10 +78,11 @@ rows = [["they", 0.8, 0.6]]
     ] {
         let made = repo("tests/data/toy_entities").join(name);
         fs::copy(&made, dir.join(name)).expect("copied");
-        list(name, "", precision, &made);
+        let hash = sha256(&made);
+        manifest += &format!(
+            "[[file]]\nname = \"{name}\"\nprecision = \"{precision}\"\nsha256 = \"{hash}\"\n"
+        );
     }
-    let image = repo("models/sentiment/image.onnx");
-    list("image.onnx", "bundle = \"mvcn\"\n", "int8", &image);
     fs::write(dir.join("manifest.toml"), manifest).expect("written");
     dir
 }

@@ -8,6 +8,7 @@ Stages:
   queried_spans     a tiny reader of spans, and what ONNX Runtime and torch say of it
   resize            crops resampled by Pillow
   text_guided_unit  a tiny unit with its weights, and ONNX Runtime's outputs
+  toy_boxes         a head for it that points at colours
   toy_entities      a bundle that knows a few names
   word_shapes       strings of our own and the shapes of their words, as the text trunk of entities reads them
                     (`--work`: where emotion was prepared)
@@ -35,6 +36,7 @@ STAGES = {
     "queried_spans": writer("queried_spans"),
     "resize": writer("resize"),
     "text_guided_unit": writer("text_guided_unit"),
+    "toy_boxes": writer("toy_boxes"),
     "toy_entities": writer("toy_entities"),
     "word_shapes": writer("word_shapes"),
     "wordpiece": writer("wordpiece"),

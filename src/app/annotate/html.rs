@@ -2,8 +2,8 @@
 
 use super::palette::{self, Colour, DIMMED, LOOKED, TINTED};
 use super::png_bytes;
-use super::view::{Answer, FaceView, Gaze, View, shades};
-use crate::event::{Entity, Event};
+use super::view::{Answer, Gaze, NameView, View, shades};
+use crate::event::Event;
 use std::fmt::{self, Write};
 use std::io;
 
@@ -57,11 +57,16 @@ fn write_page(out: &mut String, view: &View, picture: &str) -> fmt::Result {
 }
 
 /// The words, names among them underlined in the colour of their type.
-fn write_words(out: &mut String, words: &str, names: &[(&Entity, Colour)]) -> fmt::Result {
+fn write_words(out: &mut String, words: &str, names: &[NameView]) -> fmt::Result {
     let mut characters = words.chars();
     let mut at = 0;
     // names are in the order of the words and do not overlap
-    for (name, colour) in names {
+    for NameView {
+        entity: name,
+        colour,
+        ..
+    } in names
+    {
         let before: String = characters
             .by_ref()
             .take(name.start.saturating_sub(at))
@@ -125,7 +130,12 @@ fn write_seen(out: &mut String, view: &View, picture: &str) -> fmt::Result {
         }
     }
     for (face, tagged) in view.faces.iter().zip(tags(view)) {
-        write_box(out, face, tagged)?;
+        write_box(out, face.place, face.colour, &tagged)?;
+    }
+    for name in &view.names {
+        if let Some(place) = name.place {
+            write_box(out, place, name.colour, &name.tag())?;
+        }
     }
     out.write_str("</div>\n")?;
     if let Some(gaze) = &view.gaze {
@@ -181,8 +191,8 @@ fn tags<'a>(view: &'a View) -> impl Iterator<Item = String> + 'a {
         })
 }
 
-fn write_box(out: &mut String, face: &FaceView, tag: String) -> fmt::Result {
-    let [x, y, w, h] = face.place.map(|share| 100.0 * share);
+fn write_box(out: &mut String, place: [f32; 4], colour: Colour, tag: &str) -> fmt::Result {
+    let [x, y, w, h] = place.map(|share| 100.0 * share);
     // a tag above the picture's edge would be cut, and one at its right end would leave it
     let inside = if y < 8.0 { " in" } else { "" };
     let end = if x > 65.0 { " end" } else { "" };
@@ -190,13 +200,13 @@ fn write_box(out: &mut String, face: &FaceView, tag: String) -> fmt::Result {
         out,
         "<div class=\"face{inside}{end}\" style=\"left:{x:.2}%;top:{y:.2}%;width:{w:.2}%;\
          height:{h:.2}%;{}\"><b>{}</b></div>",
-        hue(face),
-        escaped(&tag)
+        hue(colour),
+        escaped(tag)
     )
 }
 
-fn hue(face: &FaceView) -> String {
-    let (hue, on) = (face.colour, palette::ink_on(face.colour));
+fn hue(colour: Colour) -> String {
+    let (hue, on) = (colour, palette::ink_on(colour));
     format!("--hue:{};--on:{}", palette::hex(hue), palette::hex(on))
 }
 
@@ -267,7 +277,7 @@ fn write_cards(out: &mut String, view: &View) -> fmt::Result {
 fn write_faces(out: &mut String, view: &View, most: usize) -> fmt::Result {
     for face in &view.faces {
         for answer in &face.answers {
-            let (hue, id) = (hue(face), face.id);
+            let (hue, id) = (hue(face.colour), face.id);
             writeln!(out, "<article class=\"card\" style=\"{hue}\">")?;
             write!(out, "<h2><i></i><span>Face {id}</span> ")?;
             write_answer(out, answer, most)?;

@@ -3,7 +3,7 @@
 use super::canvas::{Area, Canvas, Hand};
 use super::html::{credit, edges, headline, shows};
 use super::palette::{self, Colour, DIMMED, LOOKED, TINTED};
-use super::view::{Answer, FaceView, Gaze, View, shades};
+use super::view::{Answer, FaceView, Gaze, NameView, View, shades};
 use crate::vision::Picture;
 
 const PAPER: Colour = [251, 250, 248];
@@ -65,12 +65,27 @@ pub fn draw(view: &View) -> Picture {
         let below = MARGIN + picture.height() as f32 + 18.0;
         draw_tokens(&mut canvas, gaze, (MARGIN, below), left);
     }
-    view.faces
-        .iter()
-        .for_each(|f| draw_box(&mut canvas, area, f));
+    let places = view.names.iter().filter_map(|n| Some((n, n.place?)));
+    for (name, place) in places.clone() {
+        draw_box(&mut canvas, place_in(area, place), name.colour);
+    }
+    for face in &view.faces {
+        draw_box(&mut canvas, place_in(area, face.place), face.colour);
+    }
     // above every box, the most certain face's on top
+    for (name, place) in places {
+        let place = place_in(area, place);
+        draw_tag(&mut canvas, area, place, name.colour, &name.tag());
+    }
     for face in view.faces.iter().rev() {
-        draw_tag(&mut canvas, area, face, view.faces.len() > TAGGED);
+        let tag = match face.answers.first() {
+            Some(answer) if view.faces.len() <= TAGGED => {
+                format!("{} {}", face.id, headline(answer))
+            }
+            _ => face.id.to_string(),
+        };
+        let place = place_in(area, face.place);
+        draw_tag(&mut canvas, area, place, face.colour, &tag);
     }
     let mut pen = Pen {
         canvas: Some(canvas),
@@ -96,31 +111,26 @@ fn patch([x, y, w, h]: Area, at: usize, side: usize) -> Area {
     [x + (at % side) as f32 * w, y + (at / side) as f32 * h, w, h]
 }
 
-/// A face's place on the sheet.
-fn place_of(face: &FaceView, [x, y, w, h]: Area) -> Area {
-    let [fx, fy, fw, fh] = face.place;
-    [x + fx * w, y + fy * h, fw * w, fh * h]
+/// A place in the picture on the sheet.
+fn place_in([x, y, w, h]: Area, [left, top, width, height]: [f32; 4]) -> Area {
+    [x + left * w, y + top * h, width * w, height * h]
 }
 
-fn draw_box(canvas: &mut Canvas, area: Area, face: &FaceView) {
-    let place = place_of(face, area);
+fn draw_box(canvas: &mut Canvas, place: Area, colour: Colour) {
     canvas.frame(place, 6.0, [20, 18, 16]);
-    canvas.frame(place, 3.0, face.colour);
+    canvas.frame(place, 3.0, colour);
 }
 
-fn draw_tag(canvas: &mut Canvas, area: Area, face: &FaceView, short: bool) {
-    let ([x, y, w, _], place) = (area, place_of(face, area));
-    let tag = match face.answers.first() {
-        Some(answer) if !short => format!("{} {}", face.id, headline(answer)),
-        _ => face.id.to_string(),
-    };
-    let hand = hand(11.0, palette::ink_on(face.colour), true);
+fn draw_tag(canvas: &mut Canvas, area: Area, place: Area, colour: Colour, tag: &str) {
+    let [x, y, w, _] = area;
+    let hand = hand(11.0, palette::ink_on(colour), true);
+    let tag = hand.fit(tag, w - 12.0);
     let (width, height) = (hand.width(&tag) + 12.0, 21.0);
     // above the box, or inside where there is no room; never beyond the picture's right edge
     let left = (place[0] - 1.5).min(x + w - width).max(x);
     let above = place[1] - height - 1.0;
     let top = if above < y { place[1] } else { above };
-    canvas.fill([left, top, width, height], face.colour, 1.0);
+    canvas.fill([left, top, width, height], colour, 1.0);
     canvas.write(&tag, (left + 6.0, top + 5.0), hand);
 }
 
@@ -197,6 +207,9 @@ impl Pen {
         for answer in &view.answers {
             let title = format!("{}: {}", answer.event.task, answer.event.label);
             self.answer(answer, &title, x, None);
+            if answer.event.entities.is_some() {
+                self.names(&view.names, x);
+            }
         }
         if view.faces.len() > FULL_LISTS {
             self.crowd(view, x);
@@ -259,6 +272,16 @@ impl Pen {
             }
         }
         self.y += 10.0;
+    }
+
+    /// A line a name, behind the colour of its box.
+    fn names(&mut self, names: &[NameView], x: f32) {
+        for name in names {
+            self.fill([x, self.y, 11.0, 11.0], name.colour);
+            let line = format!("{}, {:.2}", name.tag(), name.entity.score);
+            self.line(&BODY.fit(&line, PANEL - 20.0), x + 20.0, BODY);
+        }
+        self.y += 8.0;
     }
 
     /// A line a face: what it shows, and how sure that is.

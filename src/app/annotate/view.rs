@@ -24,8 +24,8 @@ pub struct View<'a> {
     pub faces: Vec<FaceView<'a>>,
     /// Answers about the whole.
     pub answers: Vec<Answer<'a>>,
-    /// Names in the words, with their colours.
-    pub names: Vec<(&'a Entity, Colour)>,
+    /// Names in the words.
+    pub names: Vec<NameView<'a>>,
     /// What the words looked at.
     pub gaze: Option<Gaze<'a>>,
     /// `id@version` of every bundle that answered, once.
@@ -42,6 +42,24 @@ pub struct FaceView<'a> {
     pub colour: Colour,
     /// What it shows.
     pub answers: Vec<Answer<'a>>,
+}
+
+/// A name in the words.
+pub struct NameView<'a> {
+    /// What was found.
+    pub entity: &'a Entity,
+    /// Of its type: it underlines the words and draws the box.
+    pub colour: Colour,
+    /// Where the picture shows it: left, top, width and height as shares, within 0..=1.
+    pub place: Option<[f32; 4]>,
+}
+
+impl NameView<'_> {
+    /// What its box says: `PER Kevin Durant`.
+    pub fn tag(&self) -> String {
+        let text = self.entity.text.as_deref().unwrap_or_default();
+        format!("{} {text}", self.entity.kind).trim_end().to_owned()
+    }
 }
 
 /// The decision of a task.
@@ -201,7 +219,7 @@ fn spread(patches: &[f32]) -> f32 {
 }
 
 /// The names of the first answer that looks for some; a colour a type.
-fn names<'a>(page: &Page<'a>) -> Vec<(&'a Entity, Colour)> {
+fn names<'a>(page: &Page<'a>) -> Vec<NameView<'a>> {
     let mut told = page
         .events
         .iter()
@@ -216,7 +234,12 @@ fn names<'a>(page: &Page<'a>) -> Vec<(&'a Entity, Colour)> {
             .position(|(label, _)| *label == entity.kind);
         palette::face(kind.unwrap_or_default())
     };
-    entities.iter().map(|e| (e, colour(e))).collect()
+    let name = |entity| NameView {
+        entity,
+        colour: colour(entity),
+        place: entity.place.map(|place| shares(place, page.picture)),
+    };
+    entities.iter().map(name).collect()
 }
 
 /// How a patch is shaded against the even share, 1 / number of patches.

@@ -3,6 +3,7 @@
 mod degrade;
 mod duplicates;
 mod entities;
+mod grounding;
 mod item;
 mod judge;
 mod metrics;
@@ -33,7 +34,7 @@ use std::path::{Path, PathBuf};
 use table::{Labels, Row, Table, Truth};
 
 /// What to evaluate.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Name of the task.
     pub task: String,
@@ -110,6 +111,9 @@ struct Judged {
 /// # Errors
 /// A table, bundle or output that cannot be used.
 pub fn eval(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
+    if options.task == grounding::TASK {
+        return grounding::eval(options, out);
+    }
     let found = found(&options.task, options.models.as_deref())?;
     let bundle = bundle(&options.task, &found)?;
     let manifest = &bundle.manifest;

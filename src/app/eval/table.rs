@@ -53,7 +53,7 @@ impl Truth {
 }
 
 /// Renames labels: `calm=neutral,joy=happy`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct LabelMap(BTreeMap<String, String>);
 
 impl LabelMap {

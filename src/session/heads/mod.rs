@@ -3,6 +3,7 @@
 //! Each kind is a file here and a row of [`KINDS`]; a manifest names it. A head knows nothing
 //! of tasks.
 
+pub(super) mod boxes;
 mod classes;
 mod mean;
 mod neighbours;
@@ -32,6 +33,8 @@ pub(super) struct Given<'a> {
     pub values: Vec<Input<'a>>,
     /// Answers of other heads, in the order of `of`.
     pub replies: Vec<&'a Reply>,
+    /// What `boxes` looks for.
+    pub queries: &'a [boxes::Query],
 }
 
 /// What a head answers.
@@ -44,6 +47,8 @@ pub(super) struct Reply {
     pub outputs: Vec<(String, Output)>,
     /// What is remembered that decided it, the nearest first.
     pub neighbours: Vec<Neighbour>,
+    /// Where in the image each query stands.
+    pub places: Vec<boxes::Place>,
 }
 
 impl Reply {
@@ -94,6 +99,10 @@ pub(super) static KINDS: &[Kind] = &[
     Kind {
         name: "spans",
         load: spans::load,
+    },
+    Kind {
+        name: "boxes",
+        load: boxes::load,
     },
     // what it decides is the session's to act on; what it says are classes
     Kind {

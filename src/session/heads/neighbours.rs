@@ -148,6 +148,7 @@ impl Head for Neighbours {
             scores: softened(&scores, self.bank.k, self.temperature),
             outputs,
             neighbours,
+            ..Reply::default()
         })
     }
 

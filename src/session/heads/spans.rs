@@ -79,6 +79,12 @@ impl Head for Spans {
     }
 }
 
+/// A name, with the rows of its tokens.
+pub(in crate::session) struct Found {
+    pub entity: Entity,
+    pub tokens: Range<usize>,
+}
+
 /// The names that a reply finds in `words`, of which `tokens` are the bytes behind each row; with
 /// the words themselves if they may be `told`.
 pub(in crate::session) fn entities(
@@ -87,7 +93,7 @@ pub(in crate::session) fn entities(
     tokens: &[Option<Range<usize>>],
     (labels, threshold): (&[String], f32),
     told: bool,
-) -> Vec<Entity> {
+) -> Vec<Found> {
     let output = |name| reply.output(name).map_or(&[][..], |o| o.values.as_slice());
     let logits = Logits {
         exist: output("exist"),
@@ -106,12 +112,23 @@ pub(in crate::session) fn entities(
     let entity = |span: crate::decision::spans::Span| {
         let bytes = places[span.words.start].start..places[span.words.end - 1].end;
         let start = words[..bytes.start].chars().count();
-        Entity {
+        let within = |at: &Option<usize>| at.is_some_and(|word| span.words.contains(&word));
+        let first = of_tokens.iter().position(within).unwrap_or(0);
+        let count = of_tokens[first..]
+            .iter()
+            .take_while(|at| within(at))
+            .count();
+        let entity = Entity {
             start,
             end: start + words[bytes.clone()].chars().count(),
             kind: labels[span.kind].clone(),
             score: span.score,
             text: told.then(|| words[bytes].to_owned()),
+            place: None,
+        };
+        Found {
+            entity,
+            tokens: first..first + count,
         }
     };
     found.map(entity).collect()

@@ -1,0 +1,1 @@
+"""Query grounding: where in an image what the words name is."""

@@ -1,0 +1,123 @@
+"""Training on frozen maps and rows, and the field's measures."""
+
+import copy
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from grounding import data as gd
+from grounding import model as gm
+from trunk.data import TYPES
+
+EPOCHS, RATE, DECAY, PICTURES, PHRASES = 5, 1e-3, 0.05, 16, 10
+WARM_UP, MEMORY = 100, 0.997  # steps; of the mean of the weights, which is what ships
+# How often a query says its kind beside the phrase, and its kind alone.
+BOTH, KIND_ALONE = 0.35, 0.15
+NO_KIND = len(TYPES)
+FORGET = 0.05  # of the pieces
+LOOK = 60
+NOTHING = np.array([0] + [-1] * (gd.LONGEST - 1))
+
+
+def loss_of(logits, boxes, truth, there):
+    """Cells near the middle of the true box answer, by how well their boxes fit it."""
+    absent = F.cross_entropy(logits[~there], torch.zeros_like(logits[~there][:, 0], dtype=torch.long), reduction="sum")
+    logits, boxes, truth = logits[there], boxes[there], truth[there]
+    iou, giou = gm.overlap(boxes, truth[:, None])
+    middle, size = (truth[:, :2] + truth[:, 2:]) / 2, (truth[:, 2:] - truth[:, :2]).clamp(min=2 / gm.CELLS)
+    off = ((gm.centres()[None] - middle[:, None]).abs() / size[:, None]).amax(-1)  # 0.5 at the edge
+    near = (off < 0.3) | (off == off.amin(1, keepdim=True))
+    fit = near * (iou.detach() + 0.05) ** 3
+    fit = fit / fit.sum(1, keepdim=True)
+    said = -(fit * logits.log_softmax(1)[:, 1:]).sum()
+    near = near / near.sum(1, keepdim=True)
+    weight = (near + fit) / 2
+    placed = (weight * (1 - giou)).sum() + 2 * (weight * (boxes - truth[:, None]).abs().sum(-1)).sum()
+    count = max(1, len(there.view(-1)))
+    return (said + absent) / count, placed / count
+
+
+def ask(rng, pieces, kinds):
+    """(pieces, kind) of a query as training says it: mostly the phrase, at times its kind or both."""
+    kind = TYPES.index(kinds[rng.integers(len(kinds))]) if kinds else NO_KIND
+    draw = rng.random()
+    if kind != NO_KIND and draw < KIND_ALONE:
+        return NOTHING, kind
+    pieces = np.where((pieces > 0) & (rng.random(len(pieces)) < FORGET), 0, pieces)
+    return pieces, kind if draw < KIND_ALONE + BOTH else NO_KIND
+
+
+def train(pictures: gd.Pictures, queries: gd.Queries, table, seed: int = 0, epochs: int = EPOCHS, rate: float = RATE,
+          look=None, **shape) -> gm.Head:
+    """The mean of the weights over the last steps. `look` sees it every LOOK steps."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    head = gm.Head(table, **shape).train()
+    of = [[] for _ in pictures.names]
+    for at, picture in enumerate(queries.picture):
+        of[picture].append(at)
+    of = [np.array(each) for each in of]
+    optim = torch.optim.AdamW(head.parameters(), rate, weight_decay=DECAY, fused=True)
+    steps = epochs * -(-len(of) // PICTURES)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optim, lambda step: min(1.0, (step + 1) / WARM_UP))
+    mean, step = copy.deepcopy(head).eval(), 0
+    for epoch in range(epochs):
+        began, sums = time.time(), np.zeros(2)
+        for group in np.array_split(rng.permutation(len(of)), steps // epochs):
+            flip = int(rng.random() < 0.5)
+            maps = {name: torch.from_numpy(each[group, flip]).float() for name, each in pictures.maps.items() if name in head.maps}
+            asked = np.stack([rng.choice(of[p], PHRASES, replace=len(of[p]) < PHRASES) for p in group])
+            pairs = [ask(rng, queries.pieces[at], queries.kinds[at]) for at in asked.reshape(-1)]
+            pieces = torch.from_numpy(np.stack([said for said, _ in pairs])).view(*asked.shape, -1)
+            kinds = torch.tensor([kind for _, kind in pairs]).view(asked.shape)
+            truth = torch.from_numpy(queries.box[asked])
+            if flip:
+                truth = torch.stack([1 - truth[..., 2], truth[..., 1], 1 - truth[..., 0], truth[..., 3]], -1)
+            there = ~truth[..., 0].isnan()
+            with torch.autocast("cpu", torch.bfloat16):
+                logits, boxes = head(maps, pieces, kinds)
+            said, placed = loss_of(logits.float(), boxes.float(), truth, there)
+            (said + 2 * placed).backward()
+            nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+            optim.step(), schedule.step(), optim.zero_grad()
+            step += 1
+            for kept, new in zip(mean.parameters(), head.parameters()):
+                kept.data.lerp_(new.data, 1 - min(MEMORY, step / (step + 10)))
+            if look and step % LOOK == 0:
+                look(mean, step)
+            sums += said.item(), placed.item()
+        print(f"epoch {epoch}: {sums / (steps // epochs)} {time.time() - began:.0f} s", flush=True)
+    return mean
+
+
+@torch.no_grad()
+def answer(head: gm.Head, pictures: gd.Pictures, queries: gd.Queries, kind_alone: bool = False):
+    """Every query's best box [n, 4] and whether it is absent, a probability [n]; by the phrase, or
+    by its kind alone."""
+    best, absent = np.zeros((len(queries.picture), 4), np.float32), np.zeros(len(queries.picture), np.float32)
+    for picture in range(len(pictures.names)):
+        which = np.flatnonzero(queries.picture == picture)
+        maps = {name: torch.from_numpy(each[picture : picture + 1, 0]).float() for name, each in pictures.maps.items()}
+        pieces, kinds = queries.pieces[which], np.full(len(which), NO_KIND)
+        if kind_alone:
+            pieces = np.tile(NOTHING, (len(which), 1))
+            kinds = np.array([TYPES.index(queries.kinds[at][0]) if queries.kinds[at] else NO_KIND for at in which])
+        logits, boxes = head(maps, torch.from_numpy(pieces)[None], torch.from_numpy(kinds)[None])
+        at = logits[0, :, 1:].argmax(1)
+        best[which] = boxes[0, torch.arange(len(at)), at].numpy()
+        absent[which] = logits[0].softmax(1)[:, 0].numpy()
+    return best, absent
+
+
+def ious(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return gm.overlap(torch.from_numpy(found), torch.from_numpy(truth))[0].numpy()
+
+
+def measure(found: np.ndarray, truth: np.ndarray) -> dict:
+    """Over the phrases that have a box."""
+    there = ~np.isnan(truth[:, 0])
+    iou = ious(found[there], truth[there])
+    return {"a50": float((iou >= 0.5).mean()), "a75": float((iou >= 0.75).mean()), "miou": float(iou.mean()), "n": int(there.sum())}
