@@ -111,3 +111,24 @@ def views(faces: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     for name, change in (("mild", disturb), ("mild2", disturb), ("turned", lambda x: turned(x, generator))):
         made[name] = torch.cat([change(part) for part in rows.split(512)])[:, 0].numpy().astype(np.uint8)
     return made
+
+
+# -- writing the file again ------------------------------------------------------------------
+
+
+def write(shipped: Shipped, gate: tuple[np.ndarray, np.ndarray], reach: float, out: Path) -> int:
+    """expression.onnx with the output `gate`: two logits, (face, anything else), from the mean row.
+
+    `gate` is a weight row [256] and a bias for the difference of the two; `reach` is the largest
+    logit that must fit. All else is as `shipped` says; returns the size in bytes.
+    """
+    row, bias = gate
+    weights = shipped.weights | {"gate": (np.stack([row, -row])[:, :, None, None] / 2, np.array([bias, -bias]) / 2)}
+    points = shipped.points | {"gate": (np.float32(reach / 127), 128)}
+    scales = {layer: scale for layer, scale in shipped.scales.items() if layer != "gate"}
+    net = IntegerNet("expression", weights, student.SIDE, 1, student.POINT, Points(points), scales)
+    mean = student.trunk(net)
+    for name, size in (("logits", len(student.LABELS)), ("gate", 2)):
+        floats = net.floats(net.conv(mean, name))
+        net.g.output(net.g.op("Reshape", [floats, net.g.ints([-1])]), name, [size])
+    return net.g.save(out / "expression.onnx")

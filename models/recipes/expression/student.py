@@ -181,13 +181,18 @@ class Student(nn.Module):
         return made
 
 
-def walk(net):
+def trunk(net):
+    """The mean row of a face."""
     x = net.pixels
     for i in range(len(CHANNELS)):
         x = net.conv(x, f"down{i}", 2, SAME, relu=True)
         y = net.conv(net.conv(x, f"first{i}", 1, SAME, relu=True), f"second{i}", 1, SAME)
         x = net.add(x, y, f"sum{i}")
-    return net.conv(net.mean(x, "mean"), "logits")
+    return net.mean(x, "mean")
+
+
+def walk(net):
+    return net.conv(trunk(net), "logits")
 
 
 def centred(faces: torch.Tensor) -> torch.Tensor:
