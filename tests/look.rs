@@ -143,7 +143,16 @@ fn a_gate_that_nobody_passes_leaves_labelled_faces_alone() {
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{}", ran.err);
     // every image of a labelled set is one face, whatever a gate says
     let table = folder.file("t.csv", format!("image,label\n{face},happiness\n"));
-    let ran = demeanor(&["eval", "--task", "expression", "--data", &table, "--models", &shut, "--json"]);
+    let ran = demeanor(&[
+        "eval",
+        "--task",
+        "expression",
+        "--data",
+        &table,
+        "--models",
+        &shut,
+        "--json",
+    ]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert_eq!(ran.reports()[0]["n"], 1);
 }

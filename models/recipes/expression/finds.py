@@ -6,6 +6,7 @@ would see, cut as the device cuts it. Groups are pictures: what was cut from one
     none      finds in pictures whose sentences name nobody, and in cut-outs of animals and things
     away      squares of pictures, away from every find and every person
     people    finds above SURE on the upper half of a person's box
+    perhaps   the same from `min_score` to SURE: by eye five of six are faces, many turned away or small
     pasted    FER+ faces pasted into scenes, found again
 """
 
@@ -24,7 +25,7 @@ from expression import bundle, detector
 from expression.boxes import detect, overlap
 
 LEAST, SURE = 0.3, 0.9
-PASTED, AWAY, CROWDS = 1000, 400, 500  # FER+ faces; pictures of MVSA; pictures with people
+PASTED, AWAY, CROWDS, CUT = 1000, 400, 2000, 500  # FER+ faces; pictures of MVSA; with people, cut up of them
 KINDS = ("none", "away", "people", "pasted")
 # a size of the longer side and a shape: packed pictures were squeezed to a square
 SHAPES = ((224, 224), (320, 240))
@@ -104,7 +105,9 @@ def collect(data: Path, work: Path, finder: Path) -> None:
             if part == "train" and crowds > CROWDS:
                 continue
         picture = opened(shown[name])
-        views = [("cut-out", view) for view in cut_outs(picture, rows, rng)[:3]]
+        views = []
+        if nobody(rows) or part != "train" or crowds <= CUT:
+            views = [("cut-out", view) for view in cut_outs(picture, rows, rng)[:3]]
         if nobody(rows):
             views += [("whole", picture.resize(shape, Image.BILINEAR)) for shape in SHAPES]
         for what, view in views:
@@ -115,7 +118,7 @@ def collect(data: Path, work: Path, finder: Path) -> None:
             persons, found = boxes(rows, ("people",)), detect(session, picture, detector.SIDE, LEAST)
             seen.append((name, part, "people"))
             for find in found:
-                if find[4] >= 0.6 and on_a_head(find, persons):
+                if find[4] >= bundle.MIN_SCORE and on_a_head(find, persons):
                     keep("people" if find[4] >= SURE else "perhaps", picture, find, name, part)
     print("grounding", len(kept["crop"]), flush=True)
     rows = list(csv.DictReader(open(data / "mvsa_single" / "train.csv", newline="", encoding="utf-8")))
