@@ -96,6 +96,67 @@ fn no_face_is_no_answer_and_said() {
     assert!(ran.err.contains("no face found"), "{}", ran.err);
 }
 
+/// The expression bundle in a folder of its own, its manifest edited.
+fn bundle(folder: &Folder, edit: impl Fn(String) -> String) -> String {
+    let (from, dir) = (repo("models/expression"), folder.path("expression"));
+    fs::create_dir_all(&dir).unwrap();
+    for file in ["face.onnx", "expression.onnx"] {
+        fs::copy(from.join(file), dir.join(file)).unwrap();
+    }
+    let manifest = fs::read_to_string(from.join("manifest.toml")).unwrap();
+    fs::write(dir.join("manifest.toml"), edit(manifest)).unwrap();
+    dir.to_str().unwrap().to_string()
+}
+
+/// The manifest with another threshold of the gate, the only one that it names.
+fn gate_at(threshold: f32) -> impl Fn(String) -> String {
+    move |manifest| {
+        let lines = manifest.lines().map(|line| match line.split_once('=') {
+            Some(("threshold ", _)) => format!("threshold = {threshold}\n"),
+            _ => format!("{line}\n"),
+        });
+        lines.collect()
+    }
+}
+
+#[test]
+fn a_dog_that_the_detector_takes_for_a_face_is_none_at_the_second_look() {
+    let dog = picture("dog.jpg");
+    let ran = demeanor(&["analyze", &dog, "--expressions-only"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{}", ran.err);
+    // without that look it is a face with an expression
+    let folder = Folder::new();
+    let open = bundle(&folder, gate_at(0.0));
+    let ran = demeanor(&["analyze", &dog, "--models", &open]);
+    assert_eq!(of(&ran.events(), "expression").len(), 1, "{}", ran.err);
+    // and its mood decides nothing
+    let ran = demeanor(&["analyze", &dog, "--tasks", "emotion"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{}", ran.err);
+}
+
+#[test]
+fn a_gate_that_nobody_passes_leaves_labelled_faces_alone() {
+    let folder = Folder::new();
+    let shut = bundle(&folder, gate_at(1.0));
+    let face = picture("face.jpg");
+    let ran = demeanor(&["analyze", &face, "--models", &shut]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{}", ran.err);
+    // every image of a labelled set is one face, whatever a gate says
+    let table = folder.file("t.csv", format!("image,label\n{face},happiness\n"));
+    let ran = demeanor(&[
+        "eval",
+        "--task",
+        "expression",
+        "--data",
+        &table,
+        "--models",
+        &shut,
+        "--json",
+    ]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(ran.reports()[0]["n"], 1);
+}
+
 #[test]
 fn of_forty_faces_the_most_certain_are_judged_and_that_is_said() {
     let ran = demeanor(&["analyze", &picture("forty_faces.jpg"), "--expressions-only"]);

@@ -155,7 +155,7 @@ pub struct Head {
     /// What it reads, in the order of its file's inputs.
     #[serde(default)]
     pub reads: Vec<Read>,
-    /// Heads whose answers it reads instead.
+    /// Heads whose answers it reads instead; a gate the output `gate` of their files.
     #[serde(default)]
     pub of: Vec<String>,
     /// Its file. Without one, what it reads are the logits already.

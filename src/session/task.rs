@@ -22,6 +22,8 @@ use std::sync::Arc;
 const CLIPPING: f64 = 0.01;
 /// FaceSearch of an image that are judged, the most certain ones.
 const MAX_JUDGED: usize = 16;
+/// The output of a head's file that its gate reads: a logit for each of the gate's labels.
+const GATE: &str = "gate";
 /// The label of an answer that no class is certain enough for.
 pub const UNSURE: &str = "unsure";
 
@@ -129,6 +131,7 @@ impl Task {
             }
             heads.push(Some(loaded));
         }
+        check_gates(bundle, &manifest, &heads)?;
         let mut task = Task {
             bundle: bundle.name(),
             manifest,
@@ -419,12 +422,12 @@ impl Task {
     /// all sounds are asked for.
     fn gate(&self, encoded: &mut Encoded, options: &Options) -> Result<(), ModelError> {
         for (at, head) in self.manifest.heads.iter().enumerate() {
-            if head.kind != "gate" || !encoded.by.contains_key(&Trunk::Speech) {
+            let hears = head.reads.iter().any(|r| r.trunk == Trunk::Speech);
+            if head.kind != "gate" || !hears || !encoded.by.contains_key(&Trunk::Speech) {
                 continue;
             }
             let reply = self.ask(at, &encoded.by, Some(&mut encoded.latency))?;
-            let passed = reply.scores.first().copied().unwrap_or(1.0);
-            if passed >= head.threshold.unwrap_or(0.5) {
+            if passes(head, &reply) {
                 continue;
             }
             let class = top(&reply.scores[1..]).and_then(|i| head.labels.get(i + 1));
@@ -657,31 +660,42 @@ impl Task {
             ..Latency::default()
         };
         let whole = context.options.faces == FaceSearch::Whole;
-        let found = match whole {
-            true => Arc::new(vec![(the_whole(scene), 0)]),
-            false => context
-                .trunks
-                .face(handle)
-                .find(scene.image, &mut latency)?,
-        };
         let trunk = context.trunks.face(handle);
+        let found = match whole {
+            true => Arc::new(vec![the_whole(scene)]),
+            false => trunk.find(scene.image, &mut latency)?,
+        };
+        let (mut judged, mut places) = (Vec::new(), Vec::new());
+        for found in found.iter() {
+            if judged.len() < MAX_JUDGED {
+                let mut latency = latency;
+                let pixels = match whole {
+                    true => Some(trunk.whole(scene.image, &mut latency)),
+                    false => trunk.crop(scene.image, found, &mut latency),
+                };
+                let reply = self.judge_crop(at, pixels, &mut latency)?;
+                if !whole && !self.is_face(at, &reply)? {
+                    continue;
+                }
+                judged.push((found, reply.scores, latency));
+            }
+            places.push(found.place);
+        }
+        let ids = match whole {
+            true => vec![0],
+            false => trunk.number(places),
+        };
         self.faces.retain(|id, _| trunk.follows(*id));
+        let faces = ids.len();
         let mut largest = 0.0;
-        for (found, id) in found.iter().take(MAX_JUDGED) {
-            let mut latency = latency;
-            let trunk = context.trunks.face(handle);
-            let pixels = match whole {
-                true => Some(trunk.whole(scene.image, &mut latency)),
-                false => trunk.crop(scene.image, found, &mut latency),
-            };
-            let scores = self.judge_crop(at, pixels, &mut latency)?;
+        for ((found, scores, latency), id) in judged.into_iter().zip(ids) {
             let half_life = self.half_life(context.options);
-            let smoother = self.faces.entry(*id);
+            let smoother = self.faces.entry(id);
             let smoothed = smoother
                 .or_insert_with(|| Smoother::new(half_life))
                 .push(observed.clock().as_secs_f64(), &scores);
             let decisive = smoothed.as_deref().unwrap_or(&scores);
-            let face = face(found, *id);
+            let face = face(found, id);
             answers.events.push(Event {
                 label: self.label(decisive, context.options),
                 scores: self.labelled(&scores),
@@ -696,22 +710,21 @@ impl Task {
                 answers.nearest = Some((face, scores));
             }
         }
-        if let (true, Some(event)) = (found.len() > MAX_JUDGED, answers.events.first_mut()) {
+        if let (true, Some(event)) = (faces > MAX_JUDGED, answers.events.first_mut()) {
             event.notes.push(format!(
-                "{} faces were found; the {MAX_JUDGED} most certain ones were judged",
-                found.len()
+                "{faces} faces were found; the {MAX_JUDGED} most certain ones were judged"
             ));
         }
         Ok(answers)
     }
 
-    /// Scores of a face; all alike of one without extent.
+    /// What a head says of a face; all classes alike of one without extent.
     fn judge_crop(
         &self,
         at: usize,
         pixels: Option<&[u8]>,
         latency: &mut Latency,
-    ) -> Result<Vec<f32>, ModelError> {
+    ) -> Result<Reply, ModelError> {
         let classes = self.manifest.labels.len();
         let side = self
             .manifest
@@ -720,14 +733,42 @@ impl Task {
             .map_or(0, |f| f.crop_side as usize);
         let dims = [1, side, side, 1];
         let (Some(pixels), Some(head)) = (pixels, &self.heads[at]) else {
-            return Ok(vec![1.0 / classes as f32; classes]);
+            return Ok(Reply {
+                scores: vec![1.0 / classes as f32; classes],
+                ..Reply::default()
+            });
         };
         let given = Given {
             values: vec![(&dims, model::Given::Bytes(pixels))],
             ..Given::default()
         };
-        let reply = timed(&mut latency.expression, || head.answer(&given))?;
-        Ok(reply.scores)
+        timed(&mut latency.expression, || head.answer(&given))
+    }
+
+    /// The second look: what the gates of the head that judged a crop make of its reply. A box
+    /// without extent passes none.
+    fn is_face(&self, at: usize, reply: &Reply) -> Result<bool, ModelError> {
+        for (gate, head) in self.manifest.heads.iter().enumerate() {
+            let (true, Some(loaded)) = (self.opens(head, at), &self.heads[gate]) else {
+                continue;
+            };
+            let Some(logits) = reply.output(GATE) else {
+                return Ok(false);
+            };
+            let given = Given {
+                values: vec![(&logits.dims, model::Given::Floats(&logits.values))],
+                replies: Vec::new(),
+            };
+            if !passes(head, &loaded.answer(&given)?) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a head is a gate before what the head at this place answers.
+    fn opens(&self, head: &manifest::Head, at: usize) -> bool {
+        head.kind == "gate" && head.of.contains(&self.manifest.heads[at].name)
     }
 
     fn label(&self, decisive: &[f32], options: &Options) -> String {
@@ -878,6 +919,35 @@ impl Task {
 
 const LATE_NOTE: &str =
     "a face counts as much as all else together, by what it shows of these classes";
+
+/// A gate before another head reads an output of that head's file.
+fn check_gates(
+    bundle: &Bundle,
+    manifest: &Manifest,
+    heads: &[Option<Box<dyn Head>>],
+) -> Result<(), ModelError> {
+    for gate in manifest.heads.iter().filter(|h| h.kind == "gate") {
+        let named = manifest.heads.iter().zip(heads);
+        for (head, loaded) in named.filter(|(head, _)| gate.of.contains(&head.name)) {
+            if loaded.as_ref().is_some_and(|l| !l.gives(GATE)) {
+                return Err(ModelError::Refused {
+                    name: bundle.name(),
+                    what: format!(
+                        "the gate `{}` reads the output `{GATE}` of head `{}`, which gives none",
+                        gate.name, head.name
+                    ),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a gate takes what it saw for its first class.
+fn passes(gate: &manifest::Head, reply: &Reply) -> bool {
+    let first = reply.scores.first().copied().unwrap_or(1.0);
+    first >= gate.threshold.unwrap_or(0.5)
+}
 
 /// A head reads what its trunk gives.
 fn check_read(

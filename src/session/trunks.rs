@@ -14,7 +14,7 @@ use crate::signal::SAMPLE_RATE;
 use crate::signal::mel::{HOP, Mel, N_MELS};
 use crate::text::{Tokenizer, without_links};
 use crate::vision::Picture;
-use crate::vision::faces::{self, Found};
+use crate::vision::faces::{self, Found, Rect};
 use crate::vision::resize::{Crop, Resizer};
 use crate::vision::track::Tracker;
 use std::borrow::Cow;
@@ -107,7 +107,7 @@ impl Trunks {
         self.speech.iter_mut().for_each(|t| t.last = None);
         self.image.iter_mut().for_each(|t| t.last = None);
         self.seen.iter_mut().for_each(SeenTrunk::forget);
-        self.face.iter_mut().for_each(|t| t.last = None);
+        self.face.iter_mut().for_each(FaceTrunk::forget);
     }
 
     /// Another stream: no face is taken for one of before.
@@ -192,6 +192,7 @@ impl Trunks {
                 model: model.expect(&["pixels"], &["boxes", "scores"])?,
                 tracker: Tracker::default(),
                 last: None,
+                numbered: None,
                 sha256: sha256.clone(),
             })
         })
@@ -495,7 +496,9 @@ pub(super) struct FaceTrunk {
     pixels: Vec<u8>,
     model: Model,
     tracker: Tracker,
-    last: Option<Arc<Vec<(Found, u32)>>>,
+    last: Option<Arc<Vec<Found>>>,
+    /// Places that got their numbers already, and these.
+    numbered: Option<(Vec<Rect>, Vec<u32>)>,
 }
 
 impl FaceTrunk {
@@ -503,7 +506,7 @@ impl FaceTrunk {
         &self.model
     }
 
-    /// The faces of an image, most certain first, each with its number in this session.
+    /// What the detector takes for faces of an image, most certain first.
     ///
     /// # Errors
     /// A model that fails.
@@ -511,16 +514,31 @@ impl FaceTrunk {
         &mut self,
         image: &Picture,
         latency: &mut Latency,
-    ) -> Result<Arc<Vec<(Found, u32)>>, ModelError> {
+    ) -> Result<Arc<Vec<Found>>, ModelError> {
         if let Some(known) = &self.last {
             return Ok(Arc::clone(known));
         }
-        let found = self.detect(image, latency)?;
-        let places: Vec<_> = found.iter().map(|f| f.place).collect();
+        let found = Arc::new(self.detect(image, latency)?);
+        self.last = Some(Arc::clone(&found));
+        Ok(found)
+    }
+
+    /// The numbers in this session of an image's faces, which stand at `places`; asked again
+    /// about the same ones, the same numbers.
+    pub fn number(&mut self, places: Vec<Rect>) -> Vec<u32> {
+        if let Some((known, ids)) = &self.numbered
+            && *known == places
+        {
+            return ids.clone();
+        }
         let ids = self.tracker.update(&places);
-        let numbered = Arc::new(found.into_iter().zip(ids).collect::<Vec<_>>());
-        self.last = Some(Arc::clone(&numbered));
-        Ok(numbered)
+        self.numbered = Some((places, ids.clone()));
+        ids
+    }
+
+    fn forget(&mut self) {
+        self.last = None;
+        self.numbered = None;
     }
 
     /// Whether a number is still that of a face in sight.

@@ -4,6 +4,7 @@ Figures are made with ONNX Runtime on the files that ship: this bundle's answer 
 chain of bytes that `demeanor` repeats.
 """
 
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +18,26 @@ from common.stages import fill
 from expression import detector, student
 from expression.boxes import detect, overlap, square
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 CROP_SCALE, CROP_SHIFT = 1.16, -0.09  # `framing` finds them
 MIN_SCORE, UNSURE_BELOW = 0.6, 0.4
 FILES = ["face.onnx", "expression.onnx"]
+GATE = "is it a face"
 DATA = [
     ("FER2013 faces (expression; pasted into pictures, face: rounding to int8)", "research: Kaggle challenge of ICML 2013"),
     ("FER+ votes (expression)", "MIT"),
     ("BlazeFace short range of mediapipe 0.10.14 (face, initial weights)", "Apache-2.0"),
-    ("MVSA-Single train pictures without labels (face: rounding to int8)", "research"),
+    ("MVSA-Single train pictures without labels (face: rounding to int8; gate)", "research"),
+    ("Flickr30k Entities phrases and boxes, their Flickr8k pictures (gate)", "research only: Flickr terms"),
 ]
 
 
-def write_manifest(folder: Path, temperature: float, int8: bool = True, metrics=()) -> None:
-    """manifest.toml of the files that lie in `folder`."""
+def write_manifest(folder: Path, temperature: float, int8: bool = True, metrics=(), gate: float | None = None) -> None:
+    """manifest.toml of the files that lie in `folder`; `gate` is the threshold of the second look."""
+    heads = [manifest.head("expression", ["face.crop"], "expression.onnx", temperature)]
+    if gate is not None:
+        labels = ["face", "other"]
+        heads.append(manifest.head(GATE, kind="gate", of=["expression"], labels=labels, threshold=manifest.fixed(gate)))
     about = {
         "id": "ferplus",
         "task": "expression",
@@ -46,12 +53,19 @@ def write_manifest(folder: Path, temperature: float, int8: bool = True, metrics=
             "crop_scale": CROP_SCALE,
             "crop_shift": CROP_SHIFT,
         },
-        "head": [manifest.head("expression", ["face.crop"], "expression.onnx", temperature)],
+        "head": heads,
         "decision": {"unsure_below": UNSURE_BELOW},
         "eval": {"figures": ["accuracy", "ua", "macro_f1"]},
     }
     files = [(name, "int8" if int8 else "f32") for name in FILES]
     manifest.write(folder, about, files, metrics=metrics, data=DATA)
+
+
+def shipped(folder: Path) -> tuple[float, list[dict], float | None]:
+    """(temperature, metrics, threshold of the gate) as the manifest in `folder` says."""
+    known = tomllib.loads((folder / "manifest.toml").read_text())
+    heads = {head["name"]: head for head in known["head"]}
+    return heads["expression"]["temperature"], known.get("metric", []), heads.get(GATE, {}).get("threshold")
 
 
 # -- expression ----------------------------------------------------------------------------
@@ -245,7 +259,7 @@ def metrics(found: dict) -> list[dict]:
 
 
 def write_card(found: dict, folder: Path) -> None:
-    write_manifest(folder, found["temperature"], True, metrics(found))
+    write_manifest(folder, found["temperature"], True, metrics(found), shipped(folder)[2])
     tables = {"accuracy": accuracies, "confusion": confusions, "agreement": agreements, "recall": recalls}
     words = {name: "\n".join(table(found)) for name, table in tables.items()}
     words |= {

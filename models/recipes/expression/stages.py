@@ -4,6 +4,10 @@ Stages:
   prepare   faces and votes of FER+ in one file
   train     the expression student
   export    quantise and write both networks, int8 and fp32, and their manifests
+  finds     what the detector takes for a face, where there is one and where there is none
+  choose    the gate of the second look, cross-validated by picture
+  gate      the gate, into expression.onnx and the manifest
+  false-faces  pictures without people that have a face, and faces that are lost, before and after the gate
   measure   accuracy, framing, agreement and recall, into faces.json of the work folder
   card      the bundle's card and the manifest's figures, from what `measure` wrote
 """
@@ -17,10 +21,10 @@ from PIL import Image
 
 from common.image_nets import session_of
 from common.stages import Places
-from expression import bundle, detector, student
+from expression import bundle, detector, finds as found_faces, second_look, student
 from expression.boxes import letterbox
 
-DATA = "folder with ferplus/ and mvsa_single/"
+DATA = "folder with ferplus/, mvsa_single/ and grounding/"
 THREADS = 1
 FITTED, TUNED, SCENES = 96, 700, 500  # pictures the detector is fitted on, its last blocks trained on; measured on
 PASTED = 60  # dev faces a background and size
@@ -79,6 +83,23 @@ def export(at: Places) -> None:
     bundle.write_manifest(reference(at.work), temperature, int8=False)
 
 
+def finds(at: Places) -> None:
+    found_faces.collect(at.data, at.work, at.out / "face.onnx")
+
+
+def choose(at: Places) -> None:
+    second_look.choose(at.work, at.out / "expression.onnx")
+
+
+def gate(at: Places) -> None:
+    second_look.export(at.work, at.out / "expression.onnx", at.out)
+
+
+def false_faces(at: Places) -> None:
+    second_look.measure(at.work, at.out)
+    second_look.card(at.work, at.out)
+
+
 def measure(at: Places) -> None:
     stored, pictures = np.load(at.work / "ferplus.npz"), opened(scenes(at.data)[0])
     dev, votes = stored["dev"], stored["dev_votes"]
@@ -111,6 +132,17 @@ def measure(at: Places) -> None:
 
 def write_card(at: Places) -> None:
     bundle.write_card(json.loads((at.work / "faces.json").read_text()), at.out)
+    second_look.card(at.work, at.out)
 
 
-STAGES = {"prepare": prepare, "train": train, "export": export, "measure": measure, "card": write_card}
+STAGES = {
+    "prepare": prepare,
+    "train": train,
+    "export": export,
+    "finds": finds,
+    "choose": choose,
+    "gate": gate,
+    "false-faces": false_faces,
+    "measure": measure,
+    "card": write_card,
+}

@@ -181,13 +181,23 @@ class Student(nn.Module):
         return made
 
 
-def walk(net):
+def trunk(net):
+    """A face in 3 x 3 cells, [1, 256, 3, 3]."""
     x = net.pixels
     for i in range(len(CHANNELS)):
         x = net.conv(x, f"down{i}", 2, SAME, relu=True)
         y = net.conv(net.conv(x, f"first{i}", 1, SAME, relu=True), f"second{i}", 1, SAME)
         x = net.add(x, y, f"sum{i}")
-    return net.conv(net.mean(x, "mean"), "logits")
+    return x
+
+
+def named(net, cells):
+    """Logits of the expressions."""
+    return net.conv(net.mean(cells, "mean"), "logits")
+
+
+def walk(net):
+    return named(net, trunk(net))
 
 
 def centred(faces: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Draws the pictures that tests look at: shaded faces and a scene without any.
 
-face.jpg, forty_faces.jpg and no_face.jpg go to tests/data/pictures.
+face.jpg, dog.jpg, forty_faces.jpg and no_face.jpg go to tests/data/pictures.
 
 No photograph and no data set is behind them: ellipses, light and a little noise, enough for
 the detector to find each face. Seeds are fixed.
@@ -122,6 +122,32 @@ def face(look: Look, person: int = 0) -> Image.Image:
     return Image.fromarray(np.clip(canvas * [1, 1, 1, 255], 0, 255).astype(np.uint8), "RGBA")
 
 
+def dog(coat=(150, 108, 66), ears=(84, 56, 36)) -> Image.Image:
+    """RGBA [UNIT, UNIT]: what the detector takes for a face, and is a dog's."""
+    canvas = np.zeros((UNIT, UNIT, 4))
+    canvas[..., :3] = coat
+    head = ellipse((200, 200), (120, 150), 8)
+    lay(canvas, ellipse((200, 390), (110, 110), 12), np.multiply(coat, 0.85))
+    lay(canvas, head, coat)
+    for x, lean in ((84, -1), (316, 1)):
+        lay(canvas, ellipse((x, 190), (38, 110), 10), ears)
+        lay(canvas, ellipse((x + 14 * lean, 220), (26, 70), 30), np.multiply(ears, 0.6), 0.6)
+    light(canvas, head)
+    lay(canvas, ellipse((200, 120), (26, 90), 14), (232, 222, 206), 0.9)
+    lay(canvas, ellipse((200, 270), (78, 74), 16), (226, 214, 196))
+    for x in (146, 254):
+        lay(canvas, ellipse((x, 168), (30, 26), 16), np.multiply(coat, 0.55), 0.7)
+        lay(canvas, ellipse((x, 170), (17, 17), 3), (34, 22, 16))
+        lay(canvas, ellipse((x - 5, 164), (5, 5), 2), (240, 240, 240), 0.9)
+    lay(canvas, ellipse((200, 238), (36, 26), 4), (30, 26, 26))
+    lay(canvas, ellipse((190, 230), (12, 6), 5), (120, 116, 116), 0.8)
+    lay(canvas, stroke([(200, 262), (200, 296)], 6, 2), (60, 44, 40), 0.9)
+    for way in (-1, 1):
+        lay(canvas, stroke(curve(200, 200 + way * 62, 296, 16), 6, 2), (60, 44, 40), 0.9)
+    lay(canvas, ellipse((200, 326), (24, 26), 5), (204, 96, 104))
+    return Image.fromarray(np.clip(canvas * [1, 1, 1, 255], 0, 255).astype(np.uint8), "RGBA")
+
+
 def room(width: int, height: int, seed: int) -> Image.Image:
     """A wall with a window, a shelf and a plant; soft shadows, a little noise."""
     rng = np.random.default_rng(seed)
@@ -159,6 +185,12 @@ def one_face(look: str = "happiness", person: int = 0) -> Image.Image:
     return grained(picture, 2)
 
 
+def one_dog(size: float = 180) -> Image.Image:
+    picture = room(320, 240, 1)
+    place(picture, dog(), (160, 122), size)
+    return grained(picture, 2)
+
+
 def forty_faces(columns: int = 7, rows: int = 6, cell: int = 72) -> Image.Image:
     """As near a square as forty cells come, so that each face is a fair share of the longer side."""
     picture = room(columns * cell, rows * cell, 3)
@@ -173,5 +205,6 @@ def write(at: Places) -> None:
     out = at.out / "pictures"
     out.mkdir(parents=True, exist_ok=True)
     one_face().save(out / "face.jpg", quality=88)
+    one_dog().save(out / "dog.jpg", quality=88)
     forty_faces().save(out / "forty_faces.jpg", quality=75)
     grained(room(320, 240, 5), 6).save(out / "no_face.jpg", quality=80)
