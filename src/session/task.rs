@@ -757,7 +757,7 @@ impl Task {
             };
             let given = Given {
                 values: vec![(&logits.dims, model::Given::Floats(&logits.values))],
-                replies: Vec::new(),
+                ..Given::default()
             };
             if !passes(head, &loaded.answer(&given)?) {
                 return Ok(false);
@@ -807,7 +807,7 @@ impl Task {
     ) -> Result<Vec<Entity>, ModelError> {
         let (Some(at), Some(text), Some(scene)) = (
             self.pointer(),
-            encoded.by.get(&Trunk::Text),
+            words_of(&encoded.by),
             &observed.scene,
         ) else {
             return Ok(named.into_iter().map(|named| named.entity).collect());

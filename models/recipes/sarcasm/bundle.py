@@ -13,7 +13,7 @@ from sentiment.units_graph import DOMAIN, HeadGraph
 from trunk import data as td
 from trunk import model as tm
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 UNSURE_BELOW = 0.5
 LABELS = ["not sarcastic", "sarcastic"]
 TOP, SIDE, HEADS = 5, 176, 2
