@@ -195,7 +195,7 @@ pub struct Neighbour {
     pub label: String,
     /// Squared distance of unit vectors, 0..4.
     pub distance: f32,
-    /// Its part of the answer, 0..1; all neighbours' sum to 1.
+    /// Its part of the answer, 0..1; those of all that had a vote sum to 1.
     pub share: f32,
     /// Its text, where an operator supplies it.
     pub text: Option<String>,

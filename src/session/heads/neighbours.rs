@@ -18,6 +18,8 @@ use crate::model::{Bundle, Model, ModelError, Output, manifest};
 use bank::Bank;
 use std::sync::{Mutex, PoisonError};
 
+/// As many neighbours are told, the nearest; all k have a vote.
+const TOLD: usize = 10;
 /// Name of the output that is looked up.
 const QUERY: &str = "q";
 
@@ -130,11 +132,14 @@ impl Head for Neighbours {
         let weight = |distance: f32| ((nearest - distance) / self.bank.tau).exp();
         let total: f32 = found.iter().map(|n| weight(n.distance)).sum();
         let mut scores = vec![0.0; self.labels.len()];
-        let mut neighbours = Vec::with_capacity(found.len());
+        let mut neighbours = Vec::with_capacity(TOLD);
         for near in found {
             let share = weight(near.distance) / total;
             let class = usize::from(self.bank.labels[near.index]);
             scores[class] += share;
+            if neighbours.len() == TOLD {
+                continue;
+            }
             let id = self.bank.ids[near.index];
             neighbours.push(Neighbour {
                 id,
