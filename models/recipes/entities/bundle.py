@@ -34,6 +34,13 @@ DATA = [
     ("bundle g2sam (text trunk, unchanged) and the data on its card", "research only"),
     ("bundle mvcn (image trunk, unchanged) and the data on its card", "research only"),
 ]
+# of the head that points at what names name (recipe `grounding`), where the folder holds it
+BOXES = "boxes.onnx"
+BOXES_DATA = [
+    ("Flickr30k Entities (phrases and boxes)", "research and education"),
+    ("Flickr8k (pictures)", "Flickr terms, research only"),
+    ("MiniLM-L6-H384 (rows of words, frozen)", "MIT"),
+]
 
 
 class ReaderGraph(Graph):
@@ -138,12 +145,24 @@ def lent(bundle: Path, names: list[str]) -> list[tuple]:
     return [(name, listed[name].get("bundle", about["id"]), listed[name]["precision"], listed[name]["sha256"]) for name in names]
 
 
+def boxes() -> dict:
+    """The head that points: its labels are the kinds that it knows, in the order of their numbers."""
+    reads = [f"image.{name}" for name in ("patches", "middle", "fine")]
+    return manifest.head("boxes", reads, BOXES, kind="boxes", labels=TYPES, threshold=THRESHOLD)
+
+
 def write_manifest(folder: Path, models: Path, metrics=(), data=DATA, int8: bool = True) -> None:
     """The manifest; text trunk, picture words and image trunk are those of the bundles in `models`."""
     sarcasm = tomllib.loads((models / "sarcasm/manifest.toml").read_text())
     seen, image = sarcasm["seen"] | {"top": TOP}, sarcasm["image"]
     head = lambda name, reads: manifest.head(name, reads, "reader.onnx", 1.0) | {"kind": "spans", "threshold": THRESHOLD}
     published = [[name, *map(manifest.fixed, figures)] for name, figures in PUBLISHED.items()]
+    heads = [head("text-only", ["text.tokens"]), head("mner-qg", ["beside.tokens", "seen.rows"])]
+    files = [("reader.onnx", "int8" if int8 else "f32")]
+    if (folder / BOXES).exists():
+        heads.append(boxes())
+        files.append((BOXES, "int8" if int8 else "f32"))
+        data = [*data, *BOXES_DATA]
     about = {
         "id": "mner-qg",
         "task": "entities",
@@ -154,10 +173,10 @@ def write_manifest(folder: Path, models: Path, metrics=(), data=DATA, int8: bool
         "text": {"file": "text.onnx", "vocab": "vocab.txt", "max_tokens": MAX_TOKENS, "history": 0, "shapes": True},
         "image": image,
         "seen": seen,
-        "head": [head("text-only", ["text.tokens"]), head("mner-qg", ["beside.tokens", "seen.rows"])],
+        "head": heads,
         "decision": {"unsure_below": 0.0, "smooth": False},
         "eval": {"published": {"on": "Twitter2015, the test part, full-size models", "n": 3257, "rows": published}},
     }
     names = ["text.onnx", "vocab.txt", image["file"], seen["file"], seen["labels"], seen["rows"]]
     borrowed = lent(models / "sarcasm", list(dict.fromkeys(names)))
-    manifest.write(folder, about, [("reader.onnx", "int8" if int8 else "f32")], borrowed, metrics, data)
+    manifest.write(folder, about, files, borrowed, metrics, data)

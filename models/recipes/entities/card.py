@@ -15,6 +15,17 @@ def measured(reports: dict[str, dict]) -> str:
     return "\n".join(dict.fromkeys(lines))
 
 
+def grounding(report: dict) -> str:
+    """Boxes: ours, answers that need no model, and ours by the kind of phrase."""
+    figures = {"a50": "A@0.5", "a75": "A@0.75", "miou": "mean IoU"}
+    lines = ["| | n | " + " | ".join(figures.values()) + " |", "|---" * (2 + len(figures)) + "|"]
+    rows = [("ships", report["metrics"]), *((row["name"], row["metrics"]) for row in report["rows"])]
+    for name, of in [*rows, *report["kinds"].items()]:
+        cells = ("{:.3f} [{:.3f}, {:.3f}]".format(of[f], *of["ci95"][f]) for f in figures)
+        lines.append(f"| {name} | {of['n']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def ladder(found: dict[str, dict[str, list[dict]]]) -> str:
     lines = []
     for row in next(iter(found.values())):

@@ -3,7 +3,8 @@
 Stages:
   ladder    the head gone on with on rows of the trunk as it ships, three seeds, and the ablations
   export    the reader as the bundle, and a check against ONNX Runtime
-  card      manifest and card, from what `demeanor eval` measures on both valid parts
+  card      manifest and card, from what `demeanor eval` measures on both valid parts and, of boxes, on
+            Flickr8k's val pictures (recipe `grounding`, which makes boxes.onnx, runs before)
 
 `--work` is the folder where the trunk was trained (trunk-0.pt); `--models` holds the sarcasm
 bundle, whose text trunk and picture words this one borrows.
@@ -18,10 +19,11 @@ import torch
 
 from common.stages import Places, fill
 from entities import bundle, card, ladder
+from grounding import stages as pointing
 from trunk import data as td
 from trunk import model as tm
 
-DATA = "folder with text.tar.xz and picture_words/"
+DATA = "folder with text.tar.xz, picture_words/ and grounding/"
 WORST = 0.05
 
 
@@ -76,16 +78,24 @@ def write_card(at: Places) -> None:
     for name, report in reports.items():
         of = report["metrics"]
         metrics.append({"name": "f1", "on": f"{name} valid, words given", "value": of["f1"], "ci95": of["ci95"]["f1"], "n": of["n"]})
+    boxes = pointing.report(at)
+    for name in ("a50", "a75", "miou"):
+        of = boxes["metrics"]
+        metrics.append({"name": name, "on": "Flickr30k Entities, val pictures of Flickr8k", "value": of[name], "ci95": of["ci95"][name], "n": of["n"]})
     bundle.write_manifest(at.out, at.models, metrics)
+    absence = boxes["absence"]
     kinds = [[name, *(f"{report['types'][kind]['f1']:.3f}" for kind in bundle.TYPES)] for name, report in reports.items()]
     words = {
         "version": bundle.VERSION,
         "dev": card.measured(reports),
         "types": " | ".join(bundle.TYPES) + " |\n" + "|---" * (1 + len(bundle.TYPES)) + "|",
         "perkind": "\n".join("| " + " | ".join(row) + " |" for row in kinds),
+        "grounding": card.grounding(boxes),
+        "pointed": f"{absence['pointed_at'] / absence['with_box']:.0%}",
+        "left": f"{absence['left_alone'] / absence['without_box']:.0%}",
         "seeds": str(len(found["Twitter2015"]["mner-qg"])),
         "ladder": card.ladder(found),
-        "data": "\n".join(f"| {name} | {licence} |" for name, licence in bundle.DATA),
+        "data": "\n".join(f"| {name} | {licence} |" for name, licence in [*bundle.DATA, *bundle.BOXES_DATA]),
     }
     fill(at.models / "recipes/entities/CARD.in.md", words, at.out / "CARD.md")
 

@@ -1,5 +1,6 @@
 """The head as ONNX: boxes.onnx, and the shared image trunk with the maps that it reads."""
 
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,14 @@ import onnx
 import onnxruntime
 import torch
 
+from common import manifest
 from common.onnx_graph import FLOAT, INT64, Graph, quantise_per_channel
 from emotion.text import encoder_layer, numpy_state
+from entities import bundle as entities
 from grounding import data as gd
 from grounding import model as gm
 from trunk.model import VOCABULARY
 
-LICENCE = "Flickr terms and research: Flickr30k Entities and Flickr8k pictures shaped the weights"
 PADDING = -1e4
 
 
@@ -103,15 +105,27 @@ def look(g: Graph, w: dict, q: str, x: str) -> str:
     return g.op("Reshape", [g.op("Transpose", [seen], perm=[1, 0, 2]), g.ints([-1, gm.DIM])])
 
 
-def expose(trunk: Path) -> None:
-    """The integer trunk in its place, with those maps as outputs that it does not give yet."""
-    model = onnx.load(trunk)
+def expose(models: Path) -> None:
+    """The integer trunk of the sentiment bundle in its place, with those maps as outputs that it does
+    not give yet; manifests that name it name it as it is now."""
+    trunk = models / "sentiment/image.onnx"
+    model, before = onnx.load(trunk), manifest.digest(trunk)
     lacking = [name for name in gd.MAPS if name not in {o.name for o in model.graph.output}]
     for name in lacking:
         gd.expose(model, name)
     if lacking:
         onnx.checker.check_model(model, full_check=True)
         trunk.write_bytes(model.SerializeToString())
+        for path in models.glob("*/manifest.toml"):
+            path.write_text(path.read_text().replace(before, manifest.digest(trunk)))
+
+
+def enter(folder: Path, models: Path) -> None:
+    """The head in the manifest of the entities bundle, whose figures stay."""
+    about = tomllib.loads((folder / "manifest.toml").read_text())
+    data = [(each["name"], each["licence"]) for each in about["data"]]
+    data = [each for each in data if each not in entities.BOXES_DATA]
+    entities.write_manifest(folder, models, about.get("metric", ()), data)
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:

@@ -5,7 +5,7 @@ It ships in the bundle `entities`, whose names it is asked about.
 Stages:
   prepare   maps of the trunk at three strides for every picture and its mirror image
   train     the head, on phrases and on kinds of names
-  export    boxes.onnx into the entities bundle, and the trunk with the maps as its outputs
+  export    boxes.onnx and its head into the entities bundle; the trunk gives the maps as outputs
   measure   A@0.5, A@0.75 and mean IoU on Flickr8k's val pictures by `demeanor eval`, int8
 """
 
@@ -77,7 +77,8 @@ def export(at: Places) -> None:
     print(f"boxes.onnx, {size / 1e3:.0f} kB: boxes within {max(worst):.4f} of torch's", flush=True)
     if max(worst) > WORST:
         raise SystemExit("that is more than bytes explain")
-    bundle.expose(at.models / "sentiment/image.onnx")
+    bundle.expose(at.models)
+    bundle.enter(at.out, at.models)
 
 
 def table_of(at: Places):
@@ -101,10 +102,16 @@ def table_of(at: Places):
     return path
 
 
+def report(at: Places) -> dict:
+    """What `demeanor eval` says of val, with the bundles beside the one that is written."""
+    found = at.evaluate("grounding", at.out.parent, table_of(at))
+    (at.work / "grounding-eval.json").write_text(json.dumps(found, indent=1))
+    return found
+
+
 def measure(at: Places) -> None:
-    report = at.evaluate("grounding", at.out.parent, table_of(at))
-    (at.work / "grounding-eval.json").write_text(json.dumps(report, indent=1))
-    for row in [{"name": "int8", "metrics": report["metrics"]}, *report["rows"]]:
+    found = report(at)
+    for row in [{"name": "int8", "metrics": found["metrics"]}, *found["rows"]]:
         print(row["name"], row["metrics"])
 
 

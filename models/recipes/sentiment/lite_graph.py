@@ -1,6 +1,7 @@
 """Writes a Lite trunk as ONNX: integers all the way, or f32 for the reference.
 
-Input `pixels` u8 [1, S, S, 3], output `patches` f32 [P, C], row-major over the last map. In
+Input `pixels` u8 [1, S, S, 3], outputs f32 [cells, channels], row-major over a map: `patches` the last one (stride 32),
+`middle` and `fine` the last ones of strides 16 and 8, which the grounding head reads as well. In
 the integer file the bytes are the first convolution's codes as they are: their scale and
 zero point say (byte - 127) / 128, so normalising costs nothing.
 """
@@ -14,6 +15,7 @@ from common.image_nets import RELU6, FloatNet, IntegerNet, Tails
 from sentiment import lite
 
 POINT = (1 / lite.SPREAD, int(lite.MEAN))
+STRIDES = {"patches": 32, "middle": 16, "fine": 8}
 
 
 def layers(net: lite.Lite) -> dict[str, lite.Conv]:
@@ -39,8 +41,8 @@ def ranges(net: lite.Lite, pixels: np.ndarray) -> dict:
 
 
 def walk(target, net: lite.Lite, side: int):
-    """The network in terms of target.conv and target.add."""
-    convs = layers(net)
+    """The network in terms of target.conv and target.add: the last map of each side, by its side."""
+    convs, maps = layers(net), {}
 
     def conv(x, layer: str):
         nonlocal side
@@ -55,7 +57,8 @@ def walk(target, net: lite.Lite, side: int):
         y = conv(x, f"expand {i}") if block.expand else x
         y = conv(conv(y, f"depthwise {i}"), f"project {i}")
         x = target.add(x, y, f"sum {i}", relu=False) if block.residual else y
-    return x
+        maps[side] = x, block.project.out_channels
+    return maps
 
 
 def export(net: lite.Lite, found: dict, path: Path, int8: bool = True, side: int = lite.SIDE) -> int:
@@ -63,8 +66,11 @@ def export(net: lite.Lite, found: dict, path: Path, int8: bool = True, side: int
     weights = {name: (conv.weight.detach().numpy(), conv.bias.detach().numpy()) for name, conv in layers(net).items()}
     given = ("image", weights, side, 3, POINT)
     target = IntegerNet(*given, Tails(found), named=False) if int8 else FloatNet(*given, named=False)
-    g, last, channels = target.g, target.floats(walk(target, net, side)), net.blocks[-1].project.out_channels
-    # [1, C, h, w] as [h w, C]
-    rows = g.op("Transpose", [g.op("Reshape", [last, g.ints([channels, -1])])], perm=[1, 0])
-    g.output(rows, "patches", [(-(-side // 32)) ** 2, channels])
+    g, maps = target.g, walk(target, net, side)
+    for name, stride in STRIDES.items():
+        across = -(-side // stride)
+        last, channels = maps[across]
+        # [1, C, h, w] as [h w, C]
+        rows = g.op("Transpose", [g.op("Reshape", [target.floats(last), g.ints([channels, -1])])], perm=[1, 0])
+        g.output(rows, name, [across**2, channels])
     return g.save(path)
