@@ -19,7 +19,7 @@ from expression.finds import SURE
 
 SEEDS, FOLDS, LOSS = (0, 1, 2), 5, 0.005
 PENALTIES = (0.02, 0.1)
-PENALTY, THRESHOLD = 0.1, 0.5  # `choose` finds them
+PENALTY, THRESHOLD = 0.02, 0.06  # `choose` finds them
 WEIGHT = {"none": 1.0, "away": 0.3, "people": 1.0, "perhaps": 0.5, "pasted": 1.0}
 FACES = ("people", "perhaps", "pasted")
 
