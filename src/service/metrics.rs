@@ -171,7 +171,7 @@ impl Metrics {
         self.counters[counter as usize].store(total, Ordering::Relaxed);
     }
 
-    /// Whether capture is switched off by hand.
+    /// Whether capture is switched off.
     pub fn mute(&self, muted: bool) {
         self.muted.store(muted, Ordering::Relaxed);
     }
@@ -257,7 +257,7 @@ impl Metrics {
             (
                 "muted",
                 Some(flag(muted)),
-                "1 while capture is switched off by hand.",
+                "1 while capture is switched off, by hand or from afar.",
             ),
             (
                 "temperature_celsius",

@@ -5,6 +5,7 @@
 //! manager and never waits; the [`ledger`](ledger::Ledger) has a thread that waits for the disk.
 
 pub mod audit;
+pub mod latches;
 pub mod ledger;
 pub mod metrics;
 pub mod notify;

@@ -23,6 +23,7 @@ use crate::capture::camera::CameraSpec;
 use crate::config::{Config, Notice, Setting};
 use crate::event::State;
 use crate::service::audit::Record;
+use crate::service::latches::Remote;
 use crate::service::ledger::Ledger;
 use crate::service::metrics::{Machine, Metrics};
 use crate::service::progress::{Progress, Stage};
@@ -86,7 +87,9 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
     let config = Config::read(&options.config)?;
     let profile = board::choose(options.board.as_deref())?;
     let sources = sources(options, &config, &profile)?;
-    let gate = CaptureGate::open(&config, &profile, signals::press_flag())?;
+    let remote = Arc::new(Remote::default());
+    let pressed = signals::press_flag();
+    let gate = CaptureGate::open(&config, &profile, pressed, Arc::clone(&remote))?;
     let camera = sources.camera != CameraSpec::None;
     let mut worker = Worker::load(
         session::Options {
@@ -108,7 +111,7 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
         camera,
     )?;
     let ledger = Ledger::open(&config, Instant::now())?;
-    let shared = Arc::new(Shared::of(&sources, ledger));
+    let shared = Arc::new(Shared::of(&sources, ledger, remote));
     let capture = Capture::new(sources.clone(), Arc::clone(&shared))?;
     let names = sources.names();
     let signals = Signals::catch();
@@ -154,12 +157,14 @@ struct Shared {
     progress: Progress,
     metrics: Metrics,
     writing: Writing,
+    /// The latch of those who are far away.
+    remote: Arc<Remote>,
     /// Every source is open.
     is_ready: AtomicBool,
 }
 
 impl Shared {
-    fn of(sources: &Sources, ledger: Ledger) -> Shared {
+    fn of(sources: &Sources, ledger: Ledger, remote: Arc<Remote>) -> Shared {
         let sound = (sources.sound != Sound::None).then_some(Stage::Sound);
         let camera = (sources.camera != CameraSpec::None).then_some(Stage::Camera);
         let always = [Stage::Poll, Stage::Worker];
@@ -171,6 +176,7 @@ impl Shared {
             progress: Progress::new(always.into_iter().chain(sound).chain(camera)),
             metrics: Metrics::new(Instant::now()),
             writing: Writing::default(),
+            remote,
             is_ready: AtomicBool::new(false),
         }
     }
