@@ -52,12 +52,12 @@ pub enum Record<'a> {
     },
     /// Capture was switched off.
     Mute {
-        /// `button`, or `start` where a press is consent.
+        /// `button`, `remote`, or `start` where a press is consent.
         by: &'static str,
     },
     /// Capture was switched on.
     Unmute {
-        /// `button`.
+        /// `button` or `remote`.
         by: &'static str,
     },
     /// A part failed.

@@ -8,18 +8,19 @@ use crate::board::pins::{self, Input, Output};
 use crate::board::profile::{Line, Profile};
 use crate::board::{BoardError, Button, Indicator, PinError, Pressed, Signal};
 use crate::config::{Config, Means, Wired};
+use crate::service::latches::{Latch, Latches, Remote};
 use embedded_hal::digital::{InputPin, OutputPin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// What a press asks for.
+/// A latch that was closed or opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// Read nothing until the next press.
-    Mute,
-    /// Go on.
-    Unmute,
+pub struct Turn {
+    /// Whose.
+    pub latch: Latch,
+    /// It was closed.
+    pub mutes: bool,
 }
 
 /// Lamp and button. The lamp is dark until [`CaptureGate::light`], and again once the gate is
@@ -29,7 +30,9 @@ pub struct CaptureGate<L: OutputPin = Output, B: InputPin = Input> {
     button: Option<Button<B>>,
     /// Raised by SIGUSR1: a press without a button.
     pressed: Arc<AtomicBool>,
-    muted: bool,
+    /// What is wished from afar.
+    remote: Arc<Remote>,
+    latches: Latches,
     /// The lamp shows what goes on; before that it is dark.
     is_lit: bool,
 }
@@ -43,6 +46,7 @@ impl CaptureGate {
         config: &Config,
         profile: &Profile,
         pressed: Arc<AtomicBool>,
+        remote: Arc<Remote>,
     ) -> Result<CaptureGate, Error> {
         let lamp = line(&config.indicator.led, profile.indicator(), "indicator.led")?;
         let key = line(&config.button.line, profile.button(), "button.line")?;
@@ -55,6 +59,7 @@ impl CaptureGate {
             debounce,
             config.button.means,
             pressed,
+            remote,
         )?)
     }
 }
@@ -70,20 +75,31 @@ where
         debounce: Duration,
         means: Means,
         pressed: Arc<AtomicBool>,
+        remote: Arc<Remote>,
     ) -> Result<Self, BoardError> {
         let lamp = lamp.map(|pin| Indicator::new(pin, Instant::now()));
         Ok(CaptureGate {
             lamp: lamp.transpose()?,
             button: button.map(|pin| Button::new(pin, debounce)),
             pressed,
+            remote,
             is_lit: false,
-            muted: means == Means::Consent,
+            latches: Latches {
+                // the person's, so that nobody far away can give it
+                person: means == Means::Consent,
+                remote: false,
+            },
         })
     }
 
-    /// Whether a press, or consent that nobody gave yet, keeps the sources closed.
+    /// Who keeps the sources closed.
+    pub fn latches(&self) -> Latches {
+        self.latches
+    }
+
+    /// Whether a press, consent that nobody gave yet, or a wish from afar keeps the sources closed.
     pub fn is_muted(&self) -> bool {
-        self.muted
+        self.latches.is_muted()
     }
 
     /// Whether there is a lamp.
@@ -105,7 +121,7 @@ where
         let Some(lamp) = self.lamp.as_mut().filter(|_| self.is_lit) else {
             return Ok(());
         };
-        let signal = match self.muted && !in_use {
+        let signal = match self.latches.is_muted() && !in_use {
             true => Signal::Muted,
             false => Signal::On,
         };
@@ -116,22 +132,39 @@ where
         }
     }
 
-    /// Keeps the lamp going and looks at the button. `in_use`: a device is open.
+    /// Keeps the lamp going, and looks at the button and at what is wished from afar: what was
+    /// turned, one latch a round. `in_use`: a device is open.
     ///
     /// # Errors
     /// A lamp or a button that no longer works: capture must end.
-    pub fn tick(&mut self, now: Instant, in_use: bool) -> Result<Option<Wish>, BoardError> {
+    pub fn tick(&mut self, now: Instant, in_use: bool) -> Result<Option<Turn>, BoardError> {
         let by_signal = self.pressed.swap(false, Ordering::AcqRel);
         let by_hand = self
             .button
             .as_mut()
             .map_or(Ok(false), |button| is_pressed(button, now))?;
-        let is_pressed = by_signal || by_hand;
-        self.muted ^= is_pressed;
+        let turn = self.turn(by_signal || by_hand);
         // lit before a source opens again
         self.show(now, in_use)?;
-        let wish = if self.muted { Wish::Mute } else { Wish::Unmute };
-        Ok(is_pressed.then_some(wish))
+        Ok(turn)
+    }
+
+    /// A press turns the person's latch, a wish sets the remote one: neither touches the other's.
+    fn turn(&mut self, is_pressed: bool) -> Option<Turn> {
+        if is_pressed {
+            self.latches.person = !self.latches.person;
+            return Some(Turn {
+                latch: Latch::Person,
+                mutes: self.latches.person,
+            });
+        }
+        let mutes = self.remote.wished();
+        if mutes == self.latches.remote {
+            return None;
+        }
+        self.latches.remote = mutes;
+        let latch = Latch::Remote;
+        Some(Turn { latch, mutes })
     }
 
     /// Says that something is wrong, as far as the lamp still can.
@@ -226,6 +259,23 @@ mod tests {
 
     const DEBOUNCE: Duration = Duration::from_millis(20);
 
+    const PRESSED: Turn = Turn {
+        latch: Latch::Person,
+        mutes: true,
+    };
+    const RELEASED: Turn = Turn {
+        latch: Latch::Person,
+        mutes: false,
+    };
+    const MUTED_FROM_AFAR: Turn = Turn {
+        latch: Latch::Remote,
+        mutes: true,
+    };
+    const OPENED_FROM_AFAR: Turn = Turn {
+        latch: Latch::Remote,
+        mutes: false,
+    };
+
     type Levels = Arc<Mutex<Vec<bool>>>;
 
     fn gate(left: usize, means: Means) -> (CaptureGate<Lamp, Held>, Levels, Arc<AtomicUsize>) {
@@ -241,6 +291,7 @@ mod tests {
             DEBOUNCE,
             means,
             Arc::default(),
+            Arc::default(),
         );
         (gate.expect("a lamp"), levels, held)
     }
@@ -249,11 +300,11 @@ mod tests {
         levels.lock().expect("unpoisoned").last().copied()
     }
 
-    /// Ticks every 10 ms from `from` to `to`; what was wished.
-    fn ticks(gate: &mut CaptureGate<Lamp, Held>, start: Instant, from: u64, to: u64) -> Vec<Wish> {
+    /// Ticks every 10 ms from `from` to `to`; what was turned.
+    fn ticks(gate: &mut CaptureGate<Lamp, Held>, start: Instant, from: u64, to: u64) -> Vec<Turn> {
         let at = |ms| start + Duration::from_millis(ms);
         let ticked = (from..to).step_by(10).map(|ms| gate.tick(at(ms), false));
-        ticked.filter_map(|wish| wish.expect("it works")).collect()
+        ticked.filter_map(|turn| turn.expect("it works")).collect()
     }
 
     #[test]
@@ -273,12 +324,12 @@ mod tests {
         gate.light(start).expect("lit");
         assert_eq!(ticks(&mut gate, start, 0, 100), []);
         held.store(1, Ordering::Relaxed);
-        assert_eq!(ticks(&mut gate, start, 100, 300), [Wish::Mute]);
+        assert_eq!(ticks(&mut gate, start, 100, 300), [PRESSED]);
         assert!(gate.is_muted() && last(&levels) == Some(false));
         held.store(0, Ordering::Relaxed);
         assert_eq!(ticks(&mut gate, start, 300, 400), []);
         gate.pressed.store(true, Ordering::Relaxed);
-        assert_eq!(ticks(&mut gate, start, 400, 500), [Wish::Unmute]);
+        assert_eq!(ticks(&mut gate, start, 400, 500), [RELEASED]);
         assert!(!gate.is_muted() && last(&levels) == Some(true));
     }
 
@@ -289,7 +340,7 @@ mod tests {
         gate.light(start).expect("lit");
         gate.pressed.store(true, Ordering::Relaxed);
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(gate.tick(at(10), true).expect("it works"), Some(Wish::Mute));
+        assert_eq!(gate.tick(at(10), true).expect("it works"), Some(PRESSED));
         assert_eq!(last(&levels), Some(true));
         assert_eq!(gate.tick(at(20), false).expect("it works"), None);
         assert_eq!(last(&levels), Some(false));
@@ -304,8 +355,82 @@ mod tests {
         assert_eq!(last(&levels), Some(false));
         assert_eq!(ticks(&mut gate, start, 0, 100), []);
         held.store(1, Ordering::Relaxed);
-        assert_eq!(ticks(&mut gate, start, 100, 300), [Wish::Unmute]);
+        assert_eq!(ticks(&mut gate, start, 100, 300), [RELEASED]);
         assert_eq!(last(&levels), Some(true));
+    }
+
+    #[test]
+    fn a_wish_from_afar_mutes_once_and_undoes_its_own_latch_alone() {
+        let start = Instant::now();
+        let (mut gate, levels, _) = gate(99, Means::Mute);
+        gate.light(start).expect("lit");
+        // an OFF where nothing was set is no turn
+        gate.remote.wish(false);
+        assert_eq!(ticks(&mut gate, start, 0, 50), []);
+        gate.remote.wish(true);
+        assert_eq!(ticks(&mut gate, start, 50, 100), [MUTED_FROM_AFAR]);
+        gate.remote.wish(true);
+        assert_eq!(ticks(&mut gate, start, 100, 150), []);
+        assert!(gate.is_muted() && last(&levels) == Some(false));
+        gate.remote.wish(false);
+        assert_eq!(ticks(&mut gate, start, 150, 200), [OPENED_FROM_AFAR]);
+        assert!(!gate.is_muted() && last(&levels) == Some(true));
+    }
+
+    #[test]
+    fn a_persons_press_holds_against_any_wish_from_afar() {
+        let start = Instant::now();
+        let (mut gate, levels, _) = gate(99, Means::Mute);
+        gate.light(start).expect("lit");
+        gate.pressed.store(true, Ordering::Relaxed);
+        assert_eq!(ticks(&mut gate, start, 0, 50), [PRESSED]);
+        for mutes in [false, true, false] {
+            gate.remote.wish(mutes);
+            ticks(&mut gate, start, 50, 100);
+            assert!(gate.is_muted() && last(&levels) == Some(false));
+        }
+        gate.pressed.store(true, Ordering::Relaxed);
+        assert_eq!(ticks(&mut gate, start, 100, 150), [RELEASED]);
+        assert!(!gate.is_muted());
+    }
+
+    #[test]
+    fn a_press_does_not_undo_what_was_wished_from_afar() {
+        let start = Instant::now();
+        let (mut gate, _, _) = gate(99, Means::Mute);
+        gate.light(start).expect("lit");
+        gate.remote.wish(true);
+        assert_eq!(ticks(&mut gate, start, 0, 50), [MUTED_FROM_AFAR]);
+        for turned in [PRESSED, RELEASED] {
+            gate.pressed.store(true, Ordering::Relaxed);
+            assert_eq!(ticks(&mut gate, start, 50, 100), [turned]);
+            assert!(gate.is_muted());
+        }
+        assert_eq!(gate.latches().closed_by(), ["remote"]);
+    }
+
+    #[test]
+    fn consent_is_never_given_from_afar() {
+        let start = Instant::now();
+        let (mut gate, levels, _) = gate(99, Means::Consent);
+        gate.light(start).expect("dark");
+        for mutes in [false, true, false] {
+            gate.remote.wish(mutes);
+            ticks(&mut gate, start, 0, 100);
+            assert!(gate.is_muted() && last(&levels) == Some(false));
+        }
+        assert_eq!(gate.latches().closed_by(), ["person"]);
+    }
+
+    #[test]
+    fn a_press_and_a_wish_in_the_same_moment_are_both_obeyed() {
+        let start = Instant::now();
+        let (mut gate, _, _) = gate(99, Means::Mute);
+        gate.light(start).expect("lit");
+        gate.remote.wish(true);
+        gate.pressed.store(true, Ordering::Relaxed);
+        let turned = ticks(&mut gate, start, 0, 50);
+        assert_eq!(turned, [PRESSED, MUTED_FROM_AFAR]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod align;
 mod audio;
 mod capture;
 mod gate;
+mod outputs;
 mod reporter;
 mod signals;
 mod sources;
@@ -23,6 +24,8 @@ use crate::capture::camera::CameraSpec;
 use crate::config::{Config, Notice, Setting};
 use crate::event::State;
 use crate::service::audit::Record;
+use crate::service::health::Health;
+use crate::service::latches::Remote;
 use crate::service::ledger::Ledger;
 use crate::service::metrics::{Machine, Metrics};
 use crate::service::progress::{Progress, Stage};
@@ -31,6 +34,7 @@ use crate::sink::Fanout;
 use capture::Capture;
 use gate::CaptureGate;
 pub(crate) use gate::line;
+use outputs::{About, Outputs};
 use reporter::StatusReporter;
 use signals::Signals;
 pub(crate) use sources::{Sound, Sources, sources};
@@ -86,7 +90,10 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
     let config = Config::read(&options.config)?;
     let profile = board::choose(options.board.as_deref())?;
     let sources = sources(options, &config, &profile)?;
-    let gate = CaptureGate::open(&config, &profile, signals::press_flag())?;
+    let remote = Arc::new(Remote::default());
+    let pressed = signals::press_flag();
+    let gate = CaptureGate::open(&config, &profile, pressed, Arc::clone(&remote))?;
+    let outputs = Outputs::open(&config)?;
     let camera = sources.camera != CameraSpec::None;
     let mut worker = Worker::load(
         session::Options {
@@ -109,7 +116,7 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
         camera,
     )?;
     let ledger = Ledger::open(&config, Instant::now())?;
-    let shared = Arc::new(Shared::of(&sources, ledger));
+    let shared = Arc::new(Shared::of(&sources, ledger, remote));
     let capture = Capture::new(sources.clone(), Arc::clone(&shared))?;
     let names = sources.names();
     let signals = Signals::catch();
@@ -120,7 +127,12 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
         names.clone(),
         Grace::default(),
     );
-    let mut sink = sink.live(&config.device.name());
+    let about = About {
+        bundles: worker.bundles(),
+        thermal_zone: profile.thermal_zone.clone(),
+    };
+    let sink = sink.live(&config.device.name());
+    let (mut sink, _file) = outputs.serve(sink, &config, &shared, about)?;
     let (heard, seen) = (sources.sound.name(), sources.camera_name());
     let inferring = Arc::clone(&shared);
     let infer = move || worker.work(&inferring, &mut sink, (&heard, &seen));
@@ -155,12 +167,15 @@ struct Shared {
     progress: Progress,
     metrics: Metrics,
     writing: Writing,
+    /// The latch of those who are far away.
+    remote: Arc<Remote>,
+    health: Health,
     /// Every source is open.
     is_ready: AtomicBool,
 }
 
 impl Shared {
-    fn of(sources: &Sources, ledger: Ledger) -> Shared {
+    fn of(sources: &Sources, ledger: Ledger, remote: Arc<Remote>) -> Shared {
         let sound = (sources.sound != Sound::None).then_some(Stage::Sound);
         let camera = (sources.camera != CameraSpec::None).then_some(Stage::Camera);
         let always = [Stage::Poll, Stage::Worker];
@@ -172,6 +187,8 @@ impl Shared {
             progress: Progress::new(always.into_iter().chain(sound).chain(camera)),
             metrics: Metrics::new(Instant::now()),
             writing: Writing::default(),
+            remote,
+            health: Health::new(Instant::now()),
             is_ready: AtomicBool::new(false),
         }
     }

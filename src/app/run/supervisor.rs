@@ -5,13 +5,14 @@
 //! by others, who are asked whether they are done.
 
 use super::Shared;
-use super::gate::{CaptureGate, Wish};
+use super::gate::{CaptureGate, Turn};
 use super::signals::Signals;
 use super::switch::Position;
 use crate::Error;
 use crate::event::State;
 use crate::service::Service;
 use crate::service::audit::Record;
+use crate::service::latches::{Latches, Shown};
 use crate::service::metrics::Machine;
 use crate::service::progress::Stage;
 use std::io;
@@ -210,25 +211,32 @@ impl Supervisor {
     fn round(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         let in_use = self.shared.switch.is_in_use();
-        let wish = match &mut self.gate {
+        let was_muted = self.is_muted();
+        let turn = match &mut self.gate {
             Some(gate) => gate.tick(now, in_use)?,
             None => None,
         };
-        match wish {
-            Some(Wish::Mute) => self.mute(now),
-            Some(Wish::Unmute) => self.unmute(),
-            None => {}
+        if let Some(turn) = turn {
+            self.tell_turn(turn);
+            match (was_muted, self.is_muted()) {
+                (false, true) => self.mute(now),
+                (true, false) => self.unmute(),
+                // the other latch keeps them closed
+                _ => {}
+            }
         }
         if !self.is_announced && self.is_told() {
             self.is_announced = true;
             self.turn();
         }
         self.tell_muted(now);
+        self.show();
         let can_be_ready = self.shared.is_ready.load(Ordering::Relaxed) || self.is_muted();
         if self.is_announced && !self.is_ready && can_be_ready {
             self.is_ready = true;
             self.service.ready(self.word());
         }
+        self.shared.health.look(&self.shared.progress, now);
         if let Some(told) = self.service.tick(&self.shared.progress, now) {
             let shared = Arc::clone(&self.shared);
             // the log may block, and this thread must not
@@ -239,6 +247,40 @@ impl Supervisor {
 
     fn is_muted(&self) -> bool {
         self.gate.as_ref().is_some_and(CaptureGate::is_muted)
+    }
+
+    /// Shows those who are far away what the lamp shows here.
+    fn show(&self) {
+        let latches = self.gate.as_ref().map(CaptureGate::latches);
+        let latches = latches.unwrap_or_default();
+        let is_capturing = self.shared.switch.is_in_use()
+            || self.gate.is_some() && self.is_announced && !latches.is_muted();
+        self.shared.remote.show(Shown {
+            is_capturing,
+            latches,
+        });
+    }
+
+    /// Tells whose latch was turned, and when the other one makes that change nothing.
+    fn tell_turn(&self, turn: Turn) {
+        let status = &self.shared.status;
+        let by = turn.latch.name();
+        let (record, state) = match turn.mutes {
+            true => (Record::Mute { by }, State::Muted),
+            false => (Record::Unmute { by }, State::Unmuted),
+        };
+        status.record(record);
+        let latches = self.gate.as_ref().map(CaptureGate::latches);
+        let detail = match latches {
+            Some(Latches { person: true, .. }) if by == "remote" => {
+                "the button keeps the sources closed"
+            }
+            Some(Latches { remote: true, .. }) if by == "button" => {
+                "a wish from afar keeps the sources closed"
+            }
+            _ => "",
+        };
+        status.say(by, state, detail);
     }
 
     /// For `systemctl status`.
@@ -272,9 +314,6 @@ impl Supervisor {
         self.is_slow_told = false;
         self.shared.metrics.mute(true);
         self.service.status(self.word());
-        let status = &self.shared.status;
-        status.record(Record::Mute { by: "button" });
-        status.say("button", State::Muted, "");
     }
 
     /// Tells that the sources are closed, once they are.
@@ -286,7 +325,7 @@ impl Supervisor {
         } else if !self.is_slow_told && now.saturating_duration_since(since) > SLOW {
             self.is_slow_told = true;
             thread::spawn(|| {
-                log::warn!("a device does not close though the button was pressed {SLOW:?} ago");
+                log::warn!("a device does not close though that was asked for {SLOW:?} ago");
             });
         }
     }
@@ -294,9 +333,6 @@ impl Supervisor {
     /// Has opened what [`Supervisor::mute`] closed; with consent, for the first time.
     fn unmute(&mut self) {
         self.muting = None;
-        let status = &self.shared.status;
-        status.record(Record::Unmute { by: "button" });
-        status.say("button", State::Unmuted, "");
         self.tell_sources(State::Capturing);
         self.shared.metrics.mute(false);
         self.service.status(self.word());
@@ -359,6 +395,7 @@ impl Supervisor {
             return;
         }
         let gate = self.gate.take();
+        self.show();
         if gate.is_some_and(|gate| gate.has_lamp() && is_guarded) {
             self.shared.status.say("indicator", State::Off, "");
         }

@@ -5,6 +5,8 @@ use crate::app::run::switch::Switch;
 use crate::app::run::worker::Work;
 use crate::app::run::{Shared, Writing};
 use crate::config::Config;
+use crate::service::health::Health;
+use crate::service::latches::Remote;
 use crate::service::ledger::Ledger;
 use crate::service::metrics::Metrics;
 use crate::service::progress::Progress;
@@ -41,7 +43,9 @@ fn stage(audit: Option<PathBuf>) -> Stage {
     config.audit.file = audit;
     let (pressed, stop) = (Arc::default(), Arc::default());
     let profile = crate::board::choose(Some("host")).unwrap();
-    let gate = CaptureGate::open(&config, &profile, Arc::clone(&pressed)).unwrap();
+    let remote = Arc::new(Remote::default());
+    let gate = CaptureGate::open(&config, &profile, Arc::clone(&pressed), Arc::clone(&remote));
+    let gate = gate.unwrap();
     let queue = Arc::new(Queue::new(1));
     let ledger = Ledger::open(&config, Instant::now()).unwrap();
     let shared = Arc::new(Shared {
@@ -51,6 +55,8 @@ fn stage(audit: Option<PathBuf>) -> Stage {
         progress: Progress::new([]),
         metrics: Metrics::new(Instant::now()),
         writing: Writing::default(),
+        remote,
+        health: Health::new(Instant::now()),
         is_ready: AtomicBool::new(false),
     });
     let signals = Signals::of(&stop);
@@ -173,6 +179,32 @@ fn a_run_ends_by_itself_and_by_a_signal() {
     let run = stage(None).begin(capture, infer);
     run.stop.store(true, Ordering::Release);
     assert!(matches!(run.end().0, Ok(Outcome::Done(true))));
+}
+
+#[test]
+fn a_wish_from_afar_closes_the_sources_and_cannot_open_what_a_person_closed() {
+    let run = stage(None).begin(capture, infer);
+    let remote = Arc::clone(&run.shared.remote);
+    remote.wish(true);
+    run.wait(Position::Off);
+    let seen = remote.obeyed(SLACK);
+    assert_eq!(seen.latches.closed_by(), ["remote"]);
+    remote.wish(false);
+    run.wait(Position::On);
+    run.press(Position::Off);
+    let epoch = run.shared.switch.epoch();
+    for mutes in [true, false] {
+        remote.wish(mutes);
+        let seen = remote.obeyed(SLACK);
+        assert_eq!(seen.latches.remote, mutes);
+        assert!(seen.latches.person && !seen.is_capturing);
+    }
+    // nothing was opened and closed meanwhile
+    assert_eq!(run.shared.switch.read(), (Position::Off, epoch));
+    run.press(Position::On);
+    run.stop.store(true, Ordering::Release);
+    assert!(matches!(run.end().0, Ok(Outcome::Done(true))));
+    assert!(!remote.shown().is_capturing);
 }
 
 #[test]
