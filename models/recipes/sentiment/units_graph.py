@@ -12,6 +12,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from common.onnx_graph import Graph, quantise_per_channel
 from sentiment import mvcn
+from sentiment.halves import Halves
 
 DOMAIN = "demeanor"
 NAMES = {"entmax": "TextGuidedUnit", "sparsemax": "TextGuidedUnitSparsemax", "softmax": "TextGuidedUnitSoftmax", None: "SelfUnit"}
@@ -222,22 +223,42 @@ def write_unit(g: HeadGraph, x: str, patches: str | None, trained: mvcn.Unit, pi
 # -- heads ------------------------------------------------------------------------------------
 
 
+def map_of(g: HeadGraph, x: str, layer, hint: str) -> str:
+    bias = None if layer.bias is None else layer.bias.detach().numpy()
+    return g.linear(x, layer.weight.detach().numpy(), bias, hint)
+
+
+def mean_of(g: HeadGraph, rows: str) -> str:
+    """[1, d]"""
+    return g.op("ReduceMean", [rows, g.ints([0])], keepdims=1)
+
+
+def answer(g: HeadGraph, logits: str) -> None:
+    g.output(g.op("Reshape", [logits, g.ints([-1])]), "logits", [mvcn.CLASSES])
+
+
 def export(head: mvcn.Head, path: Path, int8: bool = True, pi: str = "entmax", patches: int = 36) -> int:
-    """Writes a head; returns its size in bytes."""
+    """Writes a head of units; returns its size in bytes."""
     g, pi = HeadGraph(head.kind, int8), pi if head.kind == "guided" else None
-    layer = lambda x, module, hint: g.linear(x, module.weight.detach().numpy(), module.bias.detach().numpy(), hint)
-    text = layer(g.input("tokens", ["n", mvcn.TEXT]), head.text, "text") if head.text else None
-    image = layer(g.input("patches", [patches, mvcn.PATCH]), head.image, "image") if head.image else None
-    x, weights = text or image, None
-    if head.kind == "equal":
-        x = g.op("Concat", [text, image], axis=0)
+    tokens, seen = g.input("tokens", ["n", mvcn.TEXT]), g.input("patches", [patches, mvcn.PATCH])
+    text, image = map_of(g, tokens, head.text, "text"), map_of(g, seen, head.image, "image")
+    x, weights = text if pi else g.op("Concat", [text, image], axis=0), None
     for trained in head.units:
         x, weights = write_unit(g, x, image if pi else None, trained, pi)
-    if head.kind in ("guided", "text"):
-        q = g.op("Gather", [x, g.ints([0])], axis=0)
-    else:
-        q = g.op("ReduceMean", [x, g.ints([0])], keepdims=1)
-    g.output(g.op("Reshape", [layer(q, head.classify, "classify"), g.ints([-1])]), "logits", [mvcn.CLASSES])
+    q = g.op("Gather", [x, g.ints([0])], axis=0) if pi else mean_of(g, x)
+    words, picture = map_of(g, mean_of(g, tokens), head.words, "words"), map_of(g, mean_of(g, seen), head.picture, "picture")
+    answer(g, g.add(map_of(g, q, head.classify, "classify"), g.add(words, picture)))
     if weights:
         g.output(weights, "attention", ["n", patches])
+    return g.save(path)
+
+
+def export_halves(halves: Halves, path: Path, int8: bool = True, patches: int = 36) -> int:
+    """Writes the halves that are there, added; returns the size in bytes."""
+    g, sums, bias = HeadGraph("halves", int8), [], halves.bias
+    for name, shape, weight in (("tokens", ["n", mvcn.TEXT], halves.text), ("patches", [patches, mvcn.PATCH], halves.image)):
+        if weight is not None:
+            sums.append(g.linear(mean_of(g, g.input(name, shape)), weight, bias, name))
+            bias = None
+    answer(g, g.add(*sums) if len(sums) == 2 else sums[0])
     return g.save(path)
