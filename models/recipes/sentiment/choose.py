@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from common.stages import newer
 from sentiment import data as sd
 from sentiment import features, halves
 from sentiment import mvcn_train as mt
@@ -82,12 +83,13 @@ def path_of(work: Path, row: str, seed: int) -> Path:
 
 
 def answer(seen: features.Seen, pool: sd.Pool, work: Path, rows: list[str], seed: int) -> None:
-    """Writes the logits of the rows that are not there yet."""
-    missing = [row for row in rows if not path_of(work, row, seed).exists()]
+    """Writes the logits of the rows that are not there yet, or were made of other rows of the trunk."""
+    given = features.folder(work) / "text_train.npz"
+    missing = [row for row in rows if not newer(path_of(work, row, seed), given)]
     others = seen.with_pictures_of(np.random.default_rng(seed).permutation(len(seen.labels)))
-    for given, mark in ((seen, ""), (others, OTHERS)):
+    for posts, mark in ((seen, ""), (others, OTHERS)):
         asked = {row: row.removesuffix(OTHERS) for row in missing if row.endswith(OTHERS) == bool(mark)}
-        found = answers(given, pool.folds(seed), list(asked.values()), seed) if asked else {}
+        found = answers(posts, pool.folds(seed), list(asked.values()), seed) if asked else {}
         for row, name in asked.items():
             np.save(path_of(work, row, seed), found[name])
 

@@ -109,8 +109,9 @@ class Seen(NamedTuple):
         return np.diff(self.texts.offsets)
 
     def means(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean rows of the words [n, 384] and of the plain picture [n, 320]."""
-        words = [self.texts.of(i).astype(np.float32).mean(0) for i in range(len(self.texts))]
+        """What the halves read: the words' row 0 and mean row [n, 768], the plain picture's mean row [n, 320]."""
+        rows = (self.texts.of(i).astype(np.float32) for i in range(len(self.texts)))
+        words = [np.concatenate([each[0], each.mean(0)]) for each in rows]
         return np.stack(words), self.patches[0].astype(np.float32).mean(1)
 
     def with_pictures_of(self, others: np.ndarray) -> "Seen":

@@ -142,8 +142,8 @@ class Answer(NamedTuple):
 class Head(nn.Module):
     """"guided" (TGF and MVCN) or "equal" (MFS): what units make of both, added to what either half says alone.
 
-    The halves are a linear map of the mean row of each, fitted before and held; the units start at
-    nothing, so that a head is at first the late fusion and no worse.
+    The halves (halves.py) are fitted before and held; the units start at nothing, so that a head is
+    at first the late fusion and no worse.
     """
 
     def __init__(self, kind: str, pi: str = "entmax", dropout: float = 0.1, units: int = UNITS):
@@ -155,7 +155,7 @@ class Head(nn.Module):
         self.classify = nn.Linear(DIM, CLASSES)
         nn.init.zeros_(self.classify.weight)
         nn.init.zeros_(self.classify.bias)
-        self.words, self.picture = nn.Linear(TEXT, CLASSES), nn.Linear(PATCH, CLASSES, bias=False)
+        self.words, self.picture = nn.Linear(2 * TEXT, CLASSES), nn.Linear(PATCH, CLASSES, bias=False)
         for held in (self.words, self.picture):
             held.requires_grad_(False)
 
@@ -166,7 +166,8 @@ class Head(nn.Module):
 
     def forward(self, batch: Batch, first_row_only: bool = True) -> Answer:
         """guided: row 0 ([CLS]) answers; equal: the mean of the rows does."""
-        alone = self.words(masked_mean(batch.text, batch.mask)) + self.picture(batch.patches.mean(1))
+        said = torch.cat([batch.text[:, 0], masked_mean(batch.text, batch.mask)], 1)
+        alone = self.words(said) + self.picture(batch.patches.mean(1))
         text, image = self.text(self.input_dropout(batch.text)), self.image(self.input_dropout(batch.patches))
         x, mask, weights = text, batch.mask, None
         if self.kind == "equal":

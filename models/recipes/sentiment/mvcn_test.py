@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from sentiment import data as sd
-from sentiment import halves, mvcn, units_graph
+from sentiment import features, halves, mvcn, units_graph
 
 
 def rng_values(shape) -> np.ndarray:
@@ -77,7 +77,7 @@ class Heads(unittest.TestCase):
     def head(self, kind):
         """A head whose every part says something."""
         head = mvcn.Head(kind).eval()
-        head.take(halves.Halves(*(rng_values(shape) for shape in ((3, mvcn.TEXT), (3, mvcn.PATCH), (3,)))))
+        head.take(halves.Halves(*(rng_values(shape) for shape in ((3, 2 * mvcn.TEXT), (3, mvcn.PATCH), (3,)))))
         head.classify.weight.data = 0.2 * torch.randn(mvcn.CLASSES, mvcn.DIM)
         return head
 
@@ -90,8 +90,8 @@ class Heads(unittest.TestCase):
 
     def test_a_new_head_is_the_late_fusion(self):
         text, mask, patches = self.batch()
-        late = halves.Halves(*(rng_values(shape) for shape in ((3, mvcn.TEXT), (3, mvcn.PATCH), (3,))))
-        wanted = late.logits(text[0].mean(0, keepdims=True).numpy(), patches[0].mean(0, keepdims=True).numpy())
+        late = halves.Halves(*(rng_values(shape) for shape in ((3, 2 * mvcn.TEXT), (3, mvcn.PATCH), (3,))))
+        wanted = late.logits(*features.Seen(features.Texts(text[0].numpy(), np.array([0, 9])), [patches.numpy()], None).means())
         for kind in ("guided", "equal"):
             head = mvcn.Head(kind).eval()
             head.take(late)
@@ -101,8 +101,9 @@ class Heads(unittest.TestCase):
     def test_files_say_what_torch_says(self):
         batch = self.batch()
         fed = {"tokens": batch.text[0].numpy(), "patches": batch.patches[0].numpy()}
-        means = [rows.mean(0, keepdims=True) for rows in fed.values()]
-        late = halves.Halves(*(rng_values(shape) for shape in ((3, mvcn.TEXT), (3, mvcn.PATCH), (3,))))
+        texts = features.Texts(fed["tokens"], np.array([0, len(fed["tokens"])]))
+        means = features.Seen(texts, [batch.patches.numpy()], None).means()
+        late = halves.Halves(*(rng_values(shape) for shape in ((3, 2 * mvcn.TEXT), (3, mvcn.PATCH), (3,))))
         cases = {kind: (self.head(kind), units_graph.export) for kind in ("guided", "equal")}
         alone = {"text": late._replace(image=None), "image": late._replace(text=None), "late": late}
         cases |= {kind: (part, units_graph.export_halves) for kind, part in alone.items()}

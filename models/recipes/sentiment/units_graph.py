@@ -233,6 +233,11 @@ def mean_of(g: HeadGraph, rows: str) -> str:
     return g.op("ReduceMean", [rows, g.ints([0])], keepdims=1)
 
 
+def said_of(g: HeadGraph, tokens: str) -> str:
+    """Row 0 and the mean row, side by side: [1, 2 d]"""
+    return g.op("Concat", [g.op("Gather", [tokens, g.ints([0])], axis=0), mean_of(g, tokens)], axis=1)
+
+
 def answer(g: HeadGraph, logits: str) -> None:
     g.output(g.op("Reshape", [logits, g.ints([-1])]), "logits", [mvcn.CLASSES])
 
@@ -246,7 +251,7 @@ def export(head: mvcn.Head, path: Path, int8: bool = True, pi: str = "entmax", p
     for trained in head.units:
         x, weights = write_unit(g, x, image if pi else None, trained, pi)
     q = g.op("Gather", [x, g.ints([0])], axis=0) if pi else mean_of(g, x)
-    words, picture = map_of(g, mean_of(g, tokens), head.words, "words"), map_of(g, mean_of(g, seen), head.picture, "picture")
+    words, picture = map_of(g, said_of(g, tokens), head.words, "words"), map_of(g, mean_of(g, seen), head.picture, "picture")
     answer(g, g.add(map_of(g, q, head.classify, "classify"), g.add(words, picture)))
     if weights:
         g.output(weights, "attention", ["n", patches])
@@ -256,9 +261,10 @@ def export(head: mvcn.Head, path: Path, int8: bool = True, pi: str = "entmax", p
 def export_halves(halves: Halves, path: Path, int8: bool = True, patches: int = 36) -> int:
     """Writes the halves that are there, added; returns the size in bytes."""
     g, sums, bias = HeadGraph("halves", int8), [], halves.bias
-    for name, shape, weight in (("tokens", ["n", mvcn.TEXT], halves.text), ("patches", [patches, mvcn.PATCH], halves.image)):
-        if weight is not None:
-            sums.append(g.linear(mean_of(g, g.input(name, shape)), weight, bias, name))
-            bias = None
+    if halves.text is not None:
+        sums.append(g.linear(said_of(g, g.input("tokens", ["n", mvcn.TEXT])), halves.text, bias, "words"))
+        bias = None
+    if halves.image is not None:
+        sums.append(g.linear(mean_of(g, g.input("patches", [patches, mvcn.PATCH])), halves.image, bias, "picture"))
     answer(g, g.add(*sums) if len(sums) == 2 else sums[0])
     return g.save(path)
