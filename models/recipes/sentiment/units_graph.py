@@ -35,7 +35,8 @@ class HeadGraph(Graph):
         return made
 
     def heads(self, count: int) -> str:
-        return self.ints([count])
+        """The shape [rows, heads, width] of what is split among heads."""
+        return self.ints([0, count, -1])
 
 
 class Body:
@@ -58,7 +59,8 @@ class Body:
     def heads(self, _count) -> str:
         value = self.op("Constant", [])
         self.nodes[-1].attribute.append(AttributeProto(name="value_int", ref_attr_name="heads", type=AttributeProto.INT))
-        return self.op("Unsqueeze", [value, self.const_op(np.array([0]))])
+        count = self.op("Unsqueeze", [value, self.const_op(np.array([0]))])
+        return self.op("Concat", [self.const_op(np.array([0])), count, self.const_op(np.array([-1]))], axis=0)
 
 
 # -- parts of a unit, written into a Body or a HeadGraph ------------------------------------
@@ -130,29 +132,27 @@ def entmax(g, z: str) -> str:
 PI = {"entmax": entmax, "sparsemax": sparsemax, "softmax": softmax}
 
 
-def attention(g, parts: list[str], heads: str, pi) -> tuple[str, str]:
-    """(mixed values [n, d], weights [h, n, m]) of query, key and value rows [n or m, d]."""
-    zero, rest = g.const_op(np.array([0])), g.const_op(np.array([-1]))
-    shape = g.op("Concat", [zero, heads, rest], axis=0)
+def attention(g, parts: list[str], shape: str, pi) -> tuple[str, str]:
+    """(mixed values [n, d], weights [h, n, m]) of query, key and value rows [n or m, d]; `shape` splits them among heads."""
     query, key, value = (g.op("Reshape", [part, shape]) for part in parts)
     width = g.op("Slice", [g.op("Shape", [query]), g.const_op(np.array([2])), g.const_op(np.array([3]))])
     root = g.op("Sqrt", [g.op("Cast", [width], to=FLOAT)])
     query = g.op("Div", [g.op("Transpose", [query], perm=[1, 0, 2]), root])
     weights = pi(g, g.op("MatMul", [query, g.op("Transpose", [key], perm=[1, 2, 0])]))
     mixed = g.op("MatMul", [weights, g.op("Transpose", [value], perm=[1, 0, 2])])
-    joined = g.op("Concat", [zero, rest], axis=0)
+    joined = g.const_op(np.array([0, -1]))
     return g.op("Reshape", [g.op("Transpose", [mixed], perm=[1, 0, 2]), joined]), weights
 
 
 def unit(g, x: str, patches: str | None, w: dict, heads: int, pi: str | None):
     """(y, attention or None); `w` gives value names of each part's weights."""
-    count = g.heads(heads)
+    shape = g.heads(heads)
     own = g.op("Split", [linear(g, x, w["self"])], 3, axis=1, num_outputs=3)
-    mixed, _ = attention(g, own, count, softmax)
+    mixed, _ = attention(g, own, shape, softmax)
     x, weights = norm(g, g.op("Add", [x, linear(g, mixed, w["self_out"])]), w["ln1"]), None
     if pi:
         key, value = g.op("Split", [linear(g, patches, w["key_value"])], 2, axis=1, num_outputs=2)
-        mixed, each = attention(g, [linear(g, x, w["query"]), key, value], count, PI[pi])
+        mixed, each = attention(g, [linear(g, x, w["query"]), key, value], shape, PI[pi])
         x = norm(g, g.op("Add", [x, linear(g, mixed, w["guide_out"])]), w["ln2"])
         weights = g.op("ReduceMean", [each, g.const_op(np.array([0]))], keepdims=0)
     wide = g.op("Relu", [linear(g, x, w["up"])])
