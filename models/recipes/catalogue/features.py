@@ -32,12 +32,12 @@ def session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def pooled(items, work: Path) -> dict:
-    text, image = session(MODELS / "emotion/text.onnx"), session(MODELS / "sentiment/image.onnx")
+    text, image = session(MODELS / "sarcasm/text.onnx"), session(MODELS / "sentiment/image.onnx")
     side, tokenizer = image.get_inputs()[0].shape[1], td.tokenizer(work)
     u, v = [], []
     for item in items:
-        ids = np.array(sf.ids(tokenizer, item.text))
-        u.append(text.run(["hidden"], {"ids": ids, "types": np.zeros_like(ids)})[0].mean(0))
+        made = sf.encode(tokenizer, item.text)
+        u.append(text.run(["tokens"], {"ids": np.array(made.ids), "types": np.array(made.kinds)})[0].mean(0))
         with Image.open(item.picture) as picture:
             pixels = np.asarray(picture.convert("RGB").resize((side, side), Image.BILINEAR))
         v.append(image.run(["patches"], {"pixels": pixels[None]})[0].mean(0))

@@ -1,6 +1,5 @@
 """The sentiment bundle: ONNX files, manifest, and what ONNX Runtime says of them."""
 
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -8,22 +7,25 @@ import numpy as np
 from common import manifest
 from emotion import text
 from sentiment import data as sd
-from sentiment import lite, lite_graph, units_graph
+from sentiment import lite, units_graph
 from sentiment.features import MAX_TOKENS, Texts
+from sentiment.halves import Halves
 
-VERSION = "1.0.0"
+VERSION = "2.0.0"
 UNSURE_BELOW = 0.4
-# name -> (file, name in the ladder, trunks it reads, which temperature it has)
+BOTH = ["text.tokens", "image.patches"]
+# name -> (file, row of choose.py, what it reads, whose temperature it has)
 HEADS = {
-    "text-only": ("text-head.onnx", "text", ["text.hidden"], "text"),
-    "image-only": ("image-head.onnx", "image", ["image.patches"], "image"),
-    "equal fusion": ("fusion-equal.onnx", "equal", ["text.hidden", "image.patches"], "fused"),
-    "TGF": ("fusion-tgf.onnx", "tgf", ["text.hidden", "image.patches"], "fused"),
-    "MVCN (full)": ("fusion.onnx", "mvcn", ["text.hidden", "image.patches"], "fused"),
+    "text-only": ("text-head.onnx", "words", ["text.tokens"], "words"),
+    "image-only": ("image-head.onnx", "picture", ["image.patches"], "picture"),
+    "late fusion": ("fusion-late.onnx", "late", BOTH, "late"),
+    "equal fusion": ("fusion-equal.onnx", "equal", BOTH, "late"),
+    "TGF": ("fusion-tgf.onnx", "tgf", BOTH, "late"),
+    "MVCN (full)": ("fusion.onnx", "mvcn", BOTH, "late"),
 }
-ABLATIONS = ("equal fusion", "TGF")
-FILES = ["image.onnx", "fusion.onnx", "fusion-tgf.onnx", "fusion-equal.onnx", "text-head.onnx", "image-head.onnx"]
-BORROWED = ("text.onnx", "vocab.txt")  # of the emotion bundle
+SHIPPED = "late fusion"  # what answers where there are words and a picture; the others of BOTH are ablations
+IMAGE = "image.onnx"
+BORROWED = {"text.onnx": "int8", "vocab.txt": "none"}  # of the sarcasm bundle
 # accuracy and weighted F1 that the MVCN paper reports
 PUBLISHED = {
     "BERT": (0.7111, 0.6970),
@@ -39,35 +41,31 @@ PUBLISHED = {
 }
 DATA = [
     ("MVSA-Single train (pictures with text)", "research"),
-    ("MVSA-Multiple train and dev (text with the pair's label)", "research"),
-    ("TweetEval sentiment validation (text)", "research, terms of SemEval-2017 task 4"),
-    ("SST-2 train (text)", "research"),
-    ("MELD train (text)", "GPL-3.0"),
     ("EfficientNet-Lite0 on ImageNet (pictures, as published)", "Apache-2.0"),
-    ("EfficientNet-Lite2 on ImageNet (teacher, pictures)", "Apache-2.0"),
-    ("MPNet-base (teacher, text)", "Apache-2.0"),
-    ("bundle le-mer (text encoder, unchanged) and the data on its card", "research only"),
+    ("bundle g2sam (text trunk, unchanged) and the data on its card", "research only"),
 ]
 
 
 def heads(temperature: dict) -> list[dict]:
     found = []
     for name, (file, _, reads, which) in HEADS.items():
-        found.append(manifest.head(name, reads, file, temperature[which], ablation=name in ABLATIONS or None))
+        ablation = (reads == BOTH and name != SHIPPED) or None
+        found.append(manifest.head(name, reads, file, temperature[which], ablation=ablation))
     return found
 
 
-def write_manifest(folder: Path, emotion: Path, temperature: dict, int8: bool = True, metrics=(), data=DATA) -> None:
+def write_manifest(folder: Path, lender: Path, temperature: dict, int8: bool = True, metrics=(), data=DATA) -> None:
+    """manifest.toml; `lender` is the folder of the bundle whose text trunk is read."""
     published = [[name, *map(manifest.fixed, figures)] for name, figures in PUBLISHED.items()]
     about = {
         "id": "mvcn",
         "task": "sentiment",
         "version": VERSION,
-        "summary": "Sentiment of a picture with its words: text-guided fusion (MVCN), distilled students",
+        "summary": "Sentiment of a picture with its words: what each says alone, added; MVCN's units as ablations",
         "licence": "research only: MVSA and SemEval data shaped the weights",
         "labels": sd.LABELS,
-        "text": {"file": "text.onnx", "vocab": "vocab.txt", "max_tokens": MAX_TOKENS, "history": 0, "strip_links": True},
-        "image": {"file": "image.onnx", "side": lite.SIDE},
+        "text": {"file": "text.onnx", "vocab": "vocab.txt", "max_tokens": MAX_TOKENS, "history": 0, "strip_links": True, "shapes": True},
+        "image": {"file": IMAGE, "side": lite.SIDE},
         "head": heads(temperature),
         "decision": {"unsure_below": UNSURE_BELOW, "smooth": False},
         "eval": {
@@ -75,23 +73,22 @@ def write_manifest(folder: Path, emotion: Path, temperature: dict, int8: bool = 
             "published": {"on": "MVSA-Single, the authors' test part, full-size models", "n": 450, "rows": published},
         },
     }
-    files = [(name, "int8" if int8 else "f32") for name in FILES]
-    listed = {f["name"]: f for f in tomllib.loads((emotion / "manifest.toml").read_text())["file"]}
-    borrowed = [(name, "le-mer", listed[name]["precision"], listed[name]["sha256"]) for name in BORROWED]
+    files = [(name, "int8" if int8 else "f32") for name in (IMAGE, *(file for file, *_ in HEADS.values()))]
+    borrowed = [(name, "g2sam", precision, manifest.digest(lender / name)) for name, precision in BORROWED.items()]
     manifest.write(folder, about, files, borrowed, metrics, data)
 
 
-def write_models(folder: Path, trunk: lite.Lite, ranges: dict, heads: dict, int8: bool) -> None:
-    """The six ONNX files; `heads` by their names in the ladder."""
+def write_heads(folder: Path, heads: dict, int8: bool) -> None:
+    """A file a head; `heads` by their rows."""
     folder.mkdir(parents=True, exist_ok=True)
-    lite_graph.export(trunk, ranges, folder / "image.onnx", int8)
-    for file, name, *_ in HEADS.values():
-        units_graph.export(heads[name], folder / file, int8)
+    for file, row, *_ in HEADS.values():
+        write = units_graph.export_halves if isinstance(heads[row], Halves) else units_graph.export
+        write(heads[row], folder / file, int8)
 
 
 def measure(folder: Path, texts: Texts, pixels: np.ndarray) -> dict:
     """{head: logits [n, 3]} of the folder's files in ONNX Runtime, from bytes and text rows."""
-    image = text.session(folder / "image.onnx")
+    image = text.session(folder / IMAGE)
     seen = [image.run(["patches"], {"pixels": one[None]})[0] for one in pixels]
     found = {}
     for name, (file, *_) in HEADS.items():

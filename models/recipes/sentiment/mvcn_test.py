@@ -10,7 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from sentiment import data as sd
-from sentiment import mvcn, units_graph
+from sentiment import features, halves, mvcn, units_graph
+
+
+def rng_values(shape) -> np.ndarray:
+    return 0.2 * np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
 
 
 class Simplex(unittest.TestCase):
@@ -70,28 +74,65 @@ class Heads(unittest.TestCase):
         torch.manual_seed(1)
         return mvcn.Batch(torch.randn(1, n, mvcn.TEXT), torch.ones(1, n, dtype=torch.bool), torch.randn(1, 36, mvcn.PATCH))
 
+    def head(self, kind):
+        """A head whose every part says something."""
+        head = mvcn.Head(kind).eval()
+        head.take(halves.Halves(*(rng_values(shape) for shape in ((3, 2 * mvcn.TEXT), (3, mvcn.PATCH), (3,)))))
+        head.classify.weight.data = 0.2 * torch.randn(mvcn.CLASSES, mvcn.DIM)
+        return head
+
     def test_padding_changes_nothing(self):
         text, mask, patches = self.batch()
         longer = mvcn.Batch(F.pad(text, (0, 0, 0, 4), value=7.0), F.pad(mask, (0, 4)), patches)
-        for kind in ("guided", "equal", "text"):
-            head = mvcn.Head(kind).eval()
+        for kind in ("guided", "equal"):
+            head = self.head(kind)
             torch.testing.assert_close(head(longer).logits, head(mvcn.Batch(text, mask, patches)).logits, msg=kind)
+
+    def test_a_new_head_is_the_late_fusion(self):
+        text, mask, patches = self.batch()
+        late = halves.Halves(*(rng_values(shape) for shape in ((3, 2 * mvcn.TEXT), (3, mvcn.PATCH), (3,))))
+        wanted = late.logits(*features.Seen(features.Texts(text[0].numpy(), np.array([0, 9])), [patches.numpy()], None).means())
+        for kind in ("guided", "equal"):
+            head = mvcn.Head(kind).eval()
+            head.take(late)
+            logits = head(mvcn.Batch(text, mask, patches)).logits.detach()
+            torch.testing.assert_close(logits, torch.tensor(wanted, dtype=torch.float32), msg=kind)
 
     def test_files_say_what_torch_says(self):
         batch = self.batch()
         fed = {"tokens": batch.text[0].numpy(), "patches": batch.patches[0].numpy()}
-        for kind in ("guided", "equal", "text", "image"):
-            head = mvcn.Head(kind).eval()
-            wanted = head(batch, first_row_only=False)
-            for int8, tolerance in ((False, 1e-5), (True, 0.05)):
+        texts = features.Texts(fed["tokens"], np.array([0, len(fed["tokens"])]))
+        means = features.Seen(texts, [batch.patches.numpy()], None).means()
+        late = halves.Halves(*(rng_values(shape) for shape in ((3, 2 * mvcn.TEXT), (3, mvcn.PATCH), (3,))))
+        cases = {kind: (self.head(kind), units_graph.export) for kind in ("guided", "equal")}
+        alone = {"text": late._replace(image=None), "image": late._replace(text=None), "late": late}
+        cases |= {kind: (part, units_graph.export_halves) for kind, part in alone.items()}
+        for kind, (head, export) in cases.items():
+            answer = head(batch, first_row_only=False) if kind in ("guided", "equal") else None
+            wanted = head.logits(*means)[0] if answer is None else answer.logits[0].detach()
+            for int8, tolerance in ((False, 1e-5), (True, 0.1)):
                 with tempfile.TemporaryDirectory() as folder:
                     path = Path(folder) / "head.onnx"
-                    units_graph.export(head, path, int8)
+                    export(head, path, int8)
                     session = onnxruntime.InferenceSession(str(path))
                     answers = session.run(None, {i.name: fed[i.name] for i in session.get_inputs()})
-                np.testing.assert_allclose(answers[0], wanted.logits[0].detach(), atol=tolerance)
+                np.testing.assert_allclose(answers[0], wanted, atol=tolerance, err_msg=kind)
                 if kind == "guided":
-                    np.testing.assert_allclose(answers[1], wanted.attention[0].detach(), atol=tolerance)
+                    np.testing.assert_allclose(answers[1], answer.attention[0].detach(), atol=0.05)
+
+
+class Late(unittest.TestCase):
+    def test_each_half_finds_its_own_class(self):
+        """Words tell class 0 from the rest and the picture class 1: only both tell all three."""
+        rng, labels = np.random.default_rng(3), np.arange(600) % 3
+        words, pictures = rng.standard_normal((600, 5)), rng.standard_normal((600, 4)) + 7
+        words[:, 2] += 4.0 * (labels == 0)
+        pictures[:, 1] += 4.0 * (labels == 1)
+        right = lambda found: (found.logits(words, pictures).argmax(1) == labels).mean()
+        both, text = halves.fit(words, pictures, labels), halves.fit(words, None, labels)
+        self.assertGreater(right(both), 0.9)
+        self.assertLess(right(text), 0.8)
+        self.assertIsNone(text.image)
 
 
 class Words(unittest.TestCase):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from sentiment import mvcn
 from sentiment.features import Seen, shuffled
+from sentiment.halves import Halves
 
 BATCH = 64
 TEMPERATURE = 3.0  # of soft labels
@@ -27,57 +28,52 @@ class Recipe:
     alpha: float = 0.0
     pi: str = "entmax"
     epochs: int = 2
-    rate: float = 3e-4
-    dropout: float = 0.2
-    smoothing: float = 0.0
-    soft: float = 0.7  # share of the loss that the teacher's soft labels take
+    rate: float = 4e-4
+    dropout: float = 0.3
+    soft: float = 0.7  # share of the loss that the late fusion's soft labels take
     decay: float = 0.05
 
 
 LADDER = {
-    "equal": Recipe("equal", epochs=3),
+    "equal": Recipe("equal"),
     "tgf": Recipe("guided"),
     "tgf+scc": Recipe("guided", "class"),
     "tgf+scc+ac": Recipe("guided", "class", True),
     "mvcn": Recipe("guided", "class", True, 0.1),
-    "text": Recipe("text", epochs=3),
-    "image": Recipe("image", epochs=5, rate=5e-4),
 }
 
 
 class Targets(NamedTuple):
-    """Per item: label, whether the modalities' own sentiments disagree, a teacher's logits or None."""
+    """Per item: label, whether the modalities' own sentiments disagree, and the logits of a late
+    fusion that never saw it."""
 
     labels: torch.Tensor
     disagree: torch.Tensor
-    soft: torch.Tensor | None
+    soft: torch.Tensor
 
     def of(self, chosen):
-        return Targets(self.labels[chosen], self.disagree[chosen], None if self.soft is None else self.soft[chosen])
+        return Targets(self.labels[chosen], self.disagree[chosen], self.soft[chosen])
 
 
 def loss_of(answer: mvcn.Answer, targets: Targets, recipe: Recipe, centroids: mvcn.Centroids):
-    """lambda_sc L_sc + lambda_scc L_scc (9), and the teacher's soft labels."""
+    """lambda_sc L_sc + lambda_scc L_scc (9), and the late fusion's soft labels."""
     wanted = mvcn.alc_targets(targets.labels, targets.disagree, recipe.alpha)
-    loss = F.cross_entropy(answer.logits, wanted, label_smoothing=recipe.smoothing)
-    if recipe.soft and targets.soft is not None:
-        soft = (targets.soft / TEMPERATURE).softmax(-1)
-        kl = F.kl_div((answer.logits / TEMPERATURE).log_softmax(-1), soft, reduction="batchmean")
-        loss = (1 - recipe.soft) * loss + recipe.soft * TEMPERATURE**2 * kl
+    soft = (targets.soft / TEMPERATURE).softmax(-1)
+    kl = F.kl_div((answer.logits / TEMPERATURE).log_softmax(-1), soft, reduction="batchmean")
+    loss = (1 - recipe.soft) * F.cross_entropy(answer.logits, wanted) + recipe.soft * TEMPERATURE**2 * kl
     if recipe.scc:
         q = answer.representation
         loss = loss + SCC_WEIGHT * mvcn.scc(q, targets.labels, *centroids(q, targets.labels), recipe.scc)
     return loss
 
 
-def fit(seen: Seen, chosen: np.ndarray, targets: Targets, recipe: Recipe, seed: int, start: dict | None = None) -> mvcn.Head:
-    """A head trained on the items `chosen`; its weights are the mean over the second half."""
+def fit(seen: Seen, chosen: np.ndarray, targets: Targets, recipe: Recipe, seed: int, late: Halves) -> mvcn.Head:
+    """A head trained on the items `chosen`, from the late fusion on; its weights are the mean over the second half."""
     torch.manual_seed(seed)
     rng, head = np.random.default_rng(seed), mvcn.Head(recipe.kind, recipe.pi, recipe.dropout)
-    if start:
-        start_from(head, start)
+    head.take(late)
     steps = recipe.epochs * max(1, round(len(chosen) / BATCH))
-    adam = torch.optim.AdamW(head.parameters(), recipe.rate, weight_decay=recipe.decay)
+    adam = torch.optim.AdamW([p for p in head.parameters() if p.requires_grad], recipe.rate, weight_decay=recipe.decay)
     rate = torch.optim.lr_scheduler.OneCycleLR(adam, recipe.rate, steps, pct_start=0.1)
     mean = torch.optim.swa_utils.AveragedModel(head)
     centroids, step = mvcn.Centroids(recipe.accumulate), 0
@@ -85,19 +81,13 @@ def fit(seen: Seen, chosen: np.ndarray, targets: Targets, recipe: Recipe, seed: 
     for _ in range(recipe.epochs):
         centroids.reset()
         for batch in shuffled(seen, chosen, BATCH, rng):
-            view = rng.integers(len(seen.patches)) if seen.patches else 0
+            view = rng.integers(len(seen.patches))
             loss = loss_of(answer_of(head, seen.batch(batch, view, some_patches(rng))), targets.of(batch), recipe, centroids)
             descend(loss, head, adam, rate)
             step += 1
             if step > steps // 2:
                 mean.update_parameters(head)
     return mean.module.eval()
-
-
-def start_from(head: mvcn.Head, weights: dict) -> None:
-    """Takes over what another kind of head has too."""
-    own = head.state_dict()
-    head.load_state_dict({k: v for k, v in weights.items() if k in own}, strict=False)
 
 
 def some_patches(rng: np.random.Generator) -> np.ndarray:

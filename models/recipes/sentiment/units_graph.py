@@ -12,6 +12,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from common.onnx_graph import Graph, quantise_per_channel
 from sentiment import mvcn
+from sentiment.halves import Halves
 
 DOMAIN = "demeanor"
 NAMES = {"entmax": "TextGuidedUnit", "sparsemax": "TextGuidedUnitSparsemax", "softmax": "TextGuidedUnitSoftmax", None: "SelfUnit"}
@@ -34,7 +35,8 @@ class HeadGraph(Graph):
         return made
 
     def heads(self, count: int) -> str:
-        return self.ints([count])
+        """The shape [rows, heads, width] of what is split among heads."""
+        return self.ints([0, count, -1])
 
 
 class Body:
@@ -57,7 +59,8 @@ class Body:
     def heads(self, _count) -> str:
         value = self.op("Constant", [])
         self.nodes[-1].attribute.append(AttributeProto(name="value_int", ref_attr_name="heads", type=AttributeProto.INT))
-        return self.op("Unsqueeze", [value, self.const_op(np.array([0]))])
+        count = self.op("Unsqueeze", [value, self.const_op(np.array([0]))])
+        return self.op("Concat", [self.const_op(np.array([0])), count, self.const_op(np.array([-1]))], axis=0)
 
 
 # -- parts of a unit, written into a Body or a HeadGraph ------------------------------------
@@ -129,29 +132,27 @@ def entmax(g, z: str) -> str:
 PI = {"entmax": entmax, "sparsemax": sparsemax, "softmax": softmax}
 
 
-def attention(g, parts: list[str], heads: str, pi) -> tuple[str, str]:
-    """(mixed values [n, d], weights [h, n, m]) of query, key and value rows [n or m, d]."""
-    zero, rest = g.const_op(np.array([0])), g.const_op(np.array([-1]))
-    shape = g.op("Concat", [zero, heads, rest], axis=0)
+def attention(g, parts: list[str], shape: str, pi) -> tuple[str, str]:
+    """(mixed values [n, d], weights [h, n, m]) of query, key and value rows [n or m, d]; `shape` splits them among heads."""
     query, key, value = (g.op("Reshape", [part, shape]) for part in parts)
     width = g.op("Slice", [g.op("Shape", [query]), g.const_op(np.array([2])), g.const_op(np.array([3]))])
     root = g.op("Sqrt", [g.op("Cast", [width], to=FLOAT)])
     query = g.op("Div", [g.op("Transpose", [query], perm=[1, 0, 2]), root])
     weights = pi(g, g.op("MatMul", [query, g.op("Transpose", [key], perm=[1, 2, 0])]))
     mixed = g.op("MatMul", [weights, g.op("Transpose", [value], perm=[1, 0, 2])])
-    joined = g.op("Concat", [zero, rest], axis=0)
+    joined = g.const_op(np.array([0, -1]))
     return g.op("Reshape", [g.op("Transpose", [mixed], perm=[1, 0, 2]), joined]), weights
 
 
 def unit(g, x: str, patches: str | None, w: dict, heads: int, pi: str | None):
     """(y, attention or None); `w` gives value names of each part's weights."""
-    count = g.heads(heads)
+    shape = g.heads(heads)
     own = g.op("Split", [linear(g, x, w["self"])], 3, axis=1, num_outputs=3)
-    mixed, _ = attention(g, own, count, softmax)
+    mixed, _ = attention(g, own, shape, softmax)
     x, weights = norm(g, g.op("Add", [x, linear(g, mixed, w["self_out"])]), w["ln1"]), None
     if pi:
         key, value = g.op("Split", [linear(g, patches, w["key_value"])], 2, axis=1, num_outputs=2)
-        mixed, each = attention(g, [linear(g, x, w["query"]), key, value], count, PI[pi])
+        mixed, each = attention(g, [linear(g, x, w["query"]), key, value], shape, PI[pi])
         x = norm(g, g.op("Add", [x, linear(g, mixed, w["guide_out"])]), w["ln2"])
         weights = g.op("ReduceMean", [each, g.const_op(np.array([0]))], keepdims=0)
     wide = g.op("Relu", [linear(g, x, w["up"])])
@@ -222,22 +223,48 @@ def write_unit(g: HeadGraph, x: str, patches: str | None, trained: mvcn.Unit, pi
 # -- heads ------------------------------------------------------------------------------------
 
 
+def map_of(g: HeadGraph, x: str, layer, hint: str) -> str:
+    bias = None if layer.bias is None else layer.bias.detach().numpy()
+    return g.linear(x, layer.weight.detach().numpy(), bias, hint)
+
+
+def mean_of(g: HeadGraph, rows: str) -> str:
+    """[1, d]"""
+    return g.op("ReduceMean", [rows, g.ints([0])], keepdims=1)
+
+
+def said_of(g: HeadGraph, tokens: str) -> str:
+    """Row 0 and the mean row, side by side: [1, 2 d]"""
+    return g.op("Concat", [g.op("Gather", [tokens, g.ints([0])], axis=0), mean_of(g, tokens)], axis=1)
+
+
+def answer(g: HeadGraph, logits: str) -> None:
+    g.output(g.op("Reshape", [logits, g.ints([-1])]), "logits", [mvcn.CLASSES])
+
+
 def export(head: mvcn.Head, path: Path, int8: bool = True, pi: str = "entmax", patches: int = 36) -> int:
-    """Writes a head; returns its size in bytes."""
+    """Writes a head of units; returns its size in bytes."""
     g, pi = HeadGraph(head.kind, int8), pi if head.kind == "guided" else None
-    layer = lambda x, module, hint: g.linear(x, module.weight.detach().numpy(), module.bias.detach().numpy(), hint)
-    text = layer(g.input("tokens", ["n", mvcn.TEXT]), head.text, "text") if head.text else None
-    image = layer(g.input("patches", [patches, mvcn.PATCH]), head.image, "image") if head.image else None
-    x, weights = text or image, None
-    if head.kind == "equal":
-        x = g.op("Concat", [text, image], axis=0)
+    tokens, seen = g.input("tokens", ["n", mvcn.TEXT]), g.input("patches", [patches, mvcn.PATCH])
+    text, image = map_of(g, tokens, head.text, "text"), map_of(g, seen, head.image, "image")
+    x, weights = text if pi else g.op("Concat", [text, image], axis=0), None
     for trained in head.units:
         x, weights = write_unit(g, x, image if pi else None, trained, pi)
-    if head.kind in ("guided", "text"):
-        q = g.op("Gather", [x, g.ints([0])], axis=0)
-    else:
-        q = g.op("ReduceMean", [x, g.ints([0])], keepdims=1)
-    g.output(g.op("Reshape", [layer(q, head.classify, "classify"), g.ints([-1])]), "logits", [mvcn.CLASSES])
+    q = g.op("Gather", [x, g.ints([0])], axis=0) if pi else mean_of(g, x)
+    words, picture = map_of(g, said_of(g, tokens), head.words, "words"), map_of(g, mean_of(g, seen), head.picture, "picture")
+    answer(g, g.add(map_of(g, q, head.classify, "classify"), g.add(words, picture)))
     if weights:
         g.output(weights, "attention", ["n", patches])
+    return g.save(path)
+
+
+def export_halves(halves: Halves, path: Path, int8: bool = True, patches: int = 36) -> int:
+    """Writes the halves that are there, added; returns the size in bytes."""
+    g, sums, bias = HeadGraph("halves", int8), [], halves.bias
+    if halves.text is not None:
+        sums.append(g.linear(said_of(g, g.input("tokens", ["n", mvcn.TEXT])), halves.text, bias, "words"))
+        bias = None
+    if halves.image is not None:
+        sums.append(g.linear(mean_of(g, g.input("patches", [patches, mvcn.PATCH])), halves.image, bias, "picture"))
+    answer(g, g.add(*sums) if len(sums) == 2 else sums[0])
     return g.save(path)
