@@ -404,6 +404,7 @@ mod tests {
                 kind: "PER".into(),
                 score: 0.5,
                 text: Some(secret()),
+                place: None,
             }]),
             neighbours: vec![Neighbour {
                 id: 1,

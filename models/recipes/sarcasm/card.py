@@ -25,6 +25,12 @@ def ladder(rows: dict[str, list[dict]]) -> str:
     return "\n".join(lines)
 
 
+def lost(rows: dict[str, list[dict]], head: str) -> str:
+    """Accuracy that a head loses to the picture words of another post, mean over the seeds."""
+    mean = lambda name: np.mean([seed["accuracy"] for seed in rows[name]])
+    return f"{mean(head) - mean(f'{head}, shuffled picture words'):.3f}".lstrip("0")
+
+
 def sweep(found: dict[str, list[float]], head: str, ks, taus) -> str:
     lines = ["| k | " + " | ".join(f"τ {tau}" for tau in taus) + " |", "|---" * (1 + len(taus)) + "|"]
     for k in ks:

@@ -100,7 +100,9 @@ def write_card(at: Places) -> None:
         "dev": card.measured(report),
         "seeds": str(len(found["rows"]["fgm"])),
         "ladder": card.ladder(found["rows"]),
-        "sweep": card.sweep(found["sweep"], "fgm+lgcl", st.K, st.TAU),
+        "sweep": card.sweep(found["sweep"], "fgm", st.K, st.TAU),
+        "k": str(ladder.K),
+        "control": card.lost(found["rows"], "fgm"),
         "prototypes": f"{st.PROTOTYPES:,}",
         "data": "\n".join(f"| {name} | {licence} |" for name, licence in bundle.DATA),
     }
