@@ -9,7 +9,7 @@ import onnxruntime
 import torch
 
 from common import manifest
-from common.onnx_graph import FLOAT, INT64, Graph, quantise_per_channel
+from common.onnx_graph import INT64, Graph
 from emotion.text import encoder_layer, numpy_state
 from entities import bundle as entities
 from grounding import data as gd
@@ -66,9 +66,10 @@ def cells(g: Graph, w: dict, read: dict, linear) -> str:
         x = g.add(x, linear(read["middle"], "middle"))
     if "fine" in read:
         side, channels = gm.CELLS, gd.MAPS["fine"][1]
-        four = g.op("Reshape", [read["fine"], g.ints([side, 2, side, 2 * channels])])
-        four = g.op("Transpose", [four], perm=[0, 2, 1, 3])
-        four = g.op("Reshape", [four, g.ints([side * side, 4 * channels])])
+        # two cells beside each other are one row already
+        pairs = g.op("Reshape", [read["fine"], g.ints([-1, 2 * channels])])
+        rows = [((2 * line + under)[:, None] * side + line[None]).reshape(-1) for under in (0, 1)]
+        four = g.op("Concat", [g.op("Gather", [pairs, g.ints(each)], axis=0) for each in rows], axis=1)
         x = g.add(x, linear(four, "fine"))
     return x
 
@@ -84,13 +85,7 @@ def phrase(g: Graph, w: dict, pieces: list[int], ids: str) -> str:
     row_of[0] = len(table) - 1
     rows = g.op("Gather", [g.const(row_of, "row_of"), ids], axis=0)
     share = g.softmax(g.op("Gather", [g.f32(weights[:, 0]), rows], axis=0))
-    if g.int8:
-        codes, scale = quantise_per_channel(np.asarray(table, np.float32), axis=0)
-        share = g.mul(share, g.op("Gather", [g.f32(scale.reshape(-1)), rows], axis=0))
-        words = g.op("Cast", [g.op("Gather", [g.const(codes, "words"), rows], axis=0)], to=FLOAT)
-    else:
-        words = g.op("Gather", [g.f32(table, "words"), rows], axis=0)
-    weighed = g.mul(words, g.op("Unsqueeze", [share, g.ints([2])]))
+    weighed = g.mul(g.embedding(rows, table, "words"), g.op("Unsqueeze", [share, g.ints([2])]))
     return g.op("ReduceSum", [weighed, g.ints([1])], keepdims=0)
 
 
@@ -98,11 +93,14 @@ def look(g: Graph, w: dict, q: str, x: str) -> str:
     """[Q, DIM]: what each query sees in the cells."""
     width = gm.DIM // gm.HEADS
     linear = lambda y, name, scale=1.0: g.linear(y, w[f"{name}.weight"] * scale, w[f"{name}.bias"] * scale, name)
-    split = lambda y, perm: g.op("Transpose", [g.op("Reshape", [y, g.ints([-1, gm.HEADS, width])])], perm=perm)
-    asked = split(linear(q, "look_q", width**-0.5), [1, 0, 2])
-    keys, values = split(linear(x, "look_k"), [1, 2, 0]), split(linear(x, "look_v"), [1, 0, 2])
-    seen = g.matmul(g.softmax(g.matmul(asked, keys, "scores")), values, "seen")
-    return g.op("Reshape", [g.op("Transpose", [seen], perm=[1, 0, 2]), g.ints([-1, gm.DIM])])
+    heads = lambda y: g.op("Reshape", [y, g.ints([-1, gm.CELLS * gm.CELLS, gm.HEADS, width])])
+    # a handful of names are too few rows for products of their own
+    asked = g.op("Unsqueeze", [linear(q, "look_q", width**-0.5), g.ints([1])])
+    fit = g.op("ReduceSum", [heads(g.mul(linear(x, "look_k"), asked)), g.ints([3])], keepdims=0)
+    share = g.softmax(g.op("Transpose", [fit], perm=[0, 2, 1]))
+    share = g.op("Unsqueeze", [g.op("Transpose", [share], perm=[0, 2, 1]), g.ints([3])])
+    seen = g.op("ReduceSum", [g.mul(heads(linear(x, "look_v")), share), g.ints([1])], keepdims=0)
+    return g.op("Reshape", [seen, g.ints([-1, gm.DIM])])
 
 
 def expose(models: Path) -> None:

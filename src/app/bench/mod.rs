@@ -183,8 +183,8 @@ fn models<'a>(options: &'a Options, found: &'a [Bundle]) -> Vec<Model<'a>> {
     named.chain(bundled).collect()
 }
 
-/// What the shipped models are measured at: 4 s of frames, a long utterance.
-const USUAL: [(&str, usize); 2] = [("T", 400), ("N", 64)];
+/// What the shipped models are measured at: 4 s of frames, a long utterance, one name of four pieces.
+const USUAL: [(&str, usize); 4] = [("T", 400), ("N", 64), ("Q", 1), ("L", 4)];
 
 fn size(dim: &Dim, options: &Options) -> usize {
     match dim {
