@@ -177,7 +177,7 @@ def section(found: dict) -> str:
     n, m, true = found["views"], measured["views"], measured["true"]
     counts = found["counts"]
     return f"""{TITLE}
-What the detector takes for a face is cropped, and the network that names expressions says from its last row whether
+What the detector takes for a face is cropped, and the network that names expressions says from its last cells whether
 it is one (`gate`, a logistic layer in bytes); below {measured["threshold"]} it is none: not judged, not followed,
 not counted in an emotion. `models/recipes/run.py expression false-faces` prints this table. Pictures whose sentences name
 no person (Flickr8k, mostly dogs), and animals and things cut out of the others, each with a find or not; finds of at least
