@@ -1,5 +1,7 @@
 //! Configuration of `demeanor run`: a TOML file, unknown fields refused.
 
+pub mod outputs;
+
 use crate::Error;
 use crate::board::profile::{self, Format, Line, Profile};
 use crate::capture::camera::CameraSpec;
@@ -49,6 +51,10 @@ pub struct Config {
     /// Numbers for node_exporter's text collector.
     #[serde(default)]
     pub metrics: Metrics,
+    /// Events for programs of this machine; none when it is left out.
+    pub socket: Option<outputs::Socket>,
+    /// The page, live events and figures by HTTP; none when it is left out.
+    pub http: Option<outputs::Http>,
 }
 
 /// The duty to tell people before they are exposed (EU AI Act, Art. 50(3)); the deployer
@@ -494,6 +500,7 @@ impl Config {
                 return Err(format!("`{name}` must lie in 0..=3600 seconds"));
             }
         }
+        self.http.as_ref().map_or(Ok(()), outputs::Http::check)?;
         match self.decision.unsure_below {
             Some(p) if !(0.0..=1.0).contains(&p) => {
                 Err("`decision.unsure_below` must lie in 0..=1".into())

@@ -49,6 +49,9 @@ pub enum Error {
         /// What is wrong, with the line.
         what: String,
     },
+    /// An output cannot be opened.
+    #[error("{0}")]
+    Listen(String),
     /// The end was asked for, and something did not come to it.
     #[error("{0}; the run was ended without it")]
     Unfinished(String),

@@ -56,15 +56,17 @@ fn a_config_is_checked_with_its_files() {
     let folder = Folder::new();
     let sound = repo("tests/data/sample.wav");
     let (audit, page) = (folder.path("audit.jsonl"), folder.path("demeanor.prom"));
+    let socket = folder.path("events.sock");
     let config = format!(
         "{NOTICE}{NO_LINES}[audio]\nsource = {sound:?}\n[audit]\nfile = {audit:?}\n\
-         [metrics]\nfile = {page:?}\n"
+         [metrics]\nfile = {page:?}\n[socket]\npath = {socket:?}\n\
+         [http]\nlisten = \"127.0.0.1:0\"\n"
     );
     let config = folder.file("run.toml", config);
     let (ran, report) = report(&["--config", &config]);
     assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
     assert_eq!(check(&report, "notice"), ("ok", "public: a test"));
-    for name in ["sound", "audit", "metrics"] {
+    for name in ["sound", "audit", "metrics", "socket", "http"] {
         assert_eq!(check(&report, name).0, "ok", "{name}");
     }
     // what run would not load is not loaded
@@ -116,6 +118,16 @@ fn what_does_not_work_is_status_2_and_says_what_to_do() {
             &format!("{silent}[metrics]\nfile = \"/no/such/folder/page.prom\"\n"),
             "metrics",
             "/no/such/folder",
+        ),
+        (
+            &format!("{silent}[socket]\npath = \"/dev/null\"\n"),
+            "socket",
+            "no socket",
+        ),
+        (
+            &format!("{silent}[http]\ntoken_file = \"/no/such/token\"\n"),
+            "http",
+            "/no/such/token",
         ),
     ] {
         // the small models alone: an emulated board is slow

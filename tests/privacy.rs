@@ -9,6 +9,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use support::*;
 
@@ -105,6 +106,11 @@ fn names(calls: &[Call]) -> BTreeSet<&str> {
 
 /// What no run may do, whatever it is configured to do.
 fn carries_nothing_away(calls: &[Call]) {
+    carries_nothing_away_but(calls, &[]);
+}
+
+/// The same, but for some calls.
+fn carries_nothing_away_but(calls: &[Call], others: &[&str]) {
     let allowed = [
         "open",
         "openat",
@@ -118,7 +124,8 @@ fn carries_nothing_away(calls: &[Call]) {
         "mkdir",
     ];
     for name in names(calls) {
-        assert!(allowed.contains(&name), "the run made a call of {name}");
+        let is_allowed = allowed.contains(&name) || others.contains(&name);
+        assert!(is_allowed, "the run made a call of {name}");
     }
     let shared = |c: &&Call| {
         c.name == "mmap" && c.text.contains("MAP_SHARED") && c.text.contains("PROT_WRITE")
@@ -204,6 +211,51 @@ fn with_log_and_metrics_these_two_are_all_that_is_written() {
             );
         }
     }
+}
+
+#[test]
+fn an_output_waits_for_readers_where_the_config_says_and_connects_to_nobody() {
+    let folder = Folder::new();
+    let path = folder.path("events.sock");
+    // free a moment ago
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let port = port.unwrap().port();
+    let config = format!(
+        "{NOTICE}[decision]\ntasks = [\"emotion\"]\n[audio]\nsource = \"none\"\n\
+         [socket]\npath = {path:?}\n[http]\nlisten = \"127.0.0.1:{port}\"\n"
+    );
+    let config = folder.file("run.toml", config);
+    let args = ["run", "--config", &config, "--text-stdin"];
+    let Some((calls, out)) = trace(&args, b"I am so happy\n") else {
+        return;
+    };
+    assert!(out.contains("\"task\":\"emotion\""), "{out}");
+    let waiting = [
+        "socket",
+        "setsockopt",
+        "bind",
+        "listen",
+        "getsockname",
+        "accept4",
+    ];
+    carries_nothing_away_but(&calls, &waiting);
+    let bound: Vec<&str> = calls
+        .iter()
+        .filter(|c| c.name == "bind")
+        .map(|c| c.text.as_str())
+        .collect();
+    let [unix, inet] = bound[..] else {
+        panic!("{bound:?}")
+    };
+    assert!(
+        unix.contains("AF_UNIX") && unix.contains("events.sock"),
+        "{unix}"
+    );
+    assert!(
+        inet.contains("127.0.0.1") && inet.contains(&port.to_string()),
+        "{inet}"
+    );
+    assert!(!path.exists());
 }
 
 #[test]

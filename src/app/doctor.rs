@@ -182,6 +182,8 @@ pub fn doctor(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     report.add(machine::thermal(&board))?;
     report.add(files::audit(config))?;
     report.add(files::metrics(config))?;
+    report.add(files::socket(config))?;
+    report.add(files::http(config))?;
     report.finish(&board.name)
 }
 

@@ -104,6 +104,17 @@ The config (TOML):
   [metrics]                   # for node_exporter's text collector
   file = \"/run/demeanor/demeanor.prom\"
   every = 15.0
+  [socket]                    # events for programs of this machine; none without the section
+  path = \"/run/demeanor/events.sock\"
+  mode = \"0660\"               # who may connect
+  # group = \"kiosk\"
+  words = false               # true: words that people said go out, too
+  [http]                      # a page, live events and figures; none without the section
+  listen = \"127.0.0.1:8642\"   # beyond this machine only with a token
+  # token_file = \"/etc/demeanor.token\"
+  # hosts = [\"kiosk.local\"]   # further names by which browsers reach it
+  mute = true                 # the page may mute; it never undoes a press
+  words = false
 
 SIGUSR1 is a press of the button. SIGTERM answers what was heard and ends.";
 

@@ -11,13 +11,14 @@ mod tests;
 
 use crate::app::bench::machine;
 use crate::event::{Event, Latency};
+use crate::sink::feed::Feed;
 use histogram::Histogram;
 pub use page::Page;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// Something that is counted, from the start of the program.
@@ -135,6 +136,8 @@ pub struct Metrics {
     answers: Mutex<BTreeMap<String, Answers>>,
     counters: [AtomicU64; COUNTERS.len()],
     muted: AtomicBool,
+    /// Outputs with many readers, by the section that asks for them.
+    feeds: OnceLock<Vec<(&'static str, Arc<Feed>)>>,
 }
 
 impl Metrics {
@@ -145,7 +148,13 @@ impl Metrics {
             answers: Mutex::default(),
             counters: Default::default(),
             muted: AtomicBool::new(false),
+            feeds: OnceLock::new(),
         }
+    }
+
+    /// Counts the readers of these outputs, too. To be said once.
+    pub fn count_readers(&self, feeds: Vec<(&'static str, Arc<Feed>)>) {
+        let _ = self.feeds.set(feeds);
     }
 
     /// Counts an answer and how long its stages took.
@@ -181,6 +190,7 @@ impl Metrics {
         let mut page = String::new();
         self.answers(&mut page);
         self.counters(&mut page);
+        self.readers(&mut page);
         self.gauges(&mut page, machine, now);
         page
     }
@@ -225,6 +235,31 @@ impl Metrics {
             sample(page, &total, labels, value as f64);
             last = name;
         }
+    }
+
+    /// Figures of the outputs with many readers, where there are any.
+    fn readers(&self, page: &mut String) {
+        let feeds = self.feeds.get().map_or(&[][..], Vec::as_slice);
+        if feeds.is_empty() {
+            return;
+        }
+        let mut each = |name, kind, help, value: &dyn Fn(&Feed) -> u64| {
+            family(page, name, kind, help);
+            for (output, feed) in feeds {
+                let labels = format!("output=\"{output}\"");
+                sample(page, name, &labels, value(feed) as f64);
+            }
+        };
+        let help = "Readers of an output now.";
+        each("readers", "gauge", help, &|f| f.counts().readers as u64);
+        let help = "Readers of an output that were cut because they were slow.";
+        each("readers_cut_total", "counter", help, &|f| f.counts().cut);
+        let help = "Readers of an output that found no room.";
+        each("readers_refused_total", "counter", help, &|f| {
+            f.counts().refused
+        });
+        let help = "Messages that an output never got.";
+        each("output_lost_total", "counter", help, &|f| f.counts().lost);
     }
 
     fn gauges(&self, page: &mut String, machine: &Machine, now: Instant) {
@@ -304,6 +339,26 @@ fn stages(latency: &Latency) -> impl Iterator<Item = (&'static str, f64)> {
     ]
     .into_iter()
     .filter_map(|(name, spent)| Some((name, spent?)))
+}
+
+/// The same page as OpenMetrics 1.0 has it: a counter's family goes without `_total`, and the
+/// end is marked.
+pub fn open_metrics(page: &str) -> String {
+    let mut open = String::with_capacity(page.len());
+    for line in page.lines() {
+        match line.strip_prefix("# ").map(|rest| rest.splitn(3, ' ')) {
+            Some(mut words) => {
+                let mut word = || words.next().unwrap_or_default();
+                let (keyword, family, rest) = (word(), word(), word());
+                let family = family.strip_suffix("_total").unwrap_or(family);
+                let _ = writeln!(open, "# {keyword} {family} {rest}");
+            }
+            None => {
+                let _ = writeln!(open, "{line}");
+            }
+        }
+    }
+    open + "# EOF\n"
 }
 
 // writing to a string cannot fail

@@ -58,7 +58,8 @@ impl Fanout {
     }
 
     /// Messages that each further receiver has lost so far, with its name.
-    pub fn lost(&self) -> Vec<(String, u64)> {
+    #[cfg(test)]
+    fn lost(&self) -> Vec<(String, u64)> {
         let of = |ring: &Arc<Ring>| (ring.name.clone(), ring.lock().lost);
         self.others.iter().map(of).collect()
     }
@@ -166,6 +167,8 @@ impl Ring {
                 }
             }
         }
+        // its end may take it a moment, too
+        drop(receiver);
         self.lock().is_served = true;
         self.changed.notify_all();
     }

@@ -1,8 +1,7 @@
 //! Where events go: JSON lines for programs, one readable line for people.
 
-// standard output is all that a command writes to so far
-#[cfg_attr(not(test), allow(dead_code))]
 mod fanout;
+pub mod feed;
 
 use crate::event::{Event, Faces, Gap, Salient, Stamp, StateChange};
 pub use fanout::Fanout;

@@ -2,8 +2,11 @@
 
 use super::Check;
 use crate::config::Config;
+use crate::service::http::Token;
+use crate::service::socket;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::net::TcpListener;
 use std::path::Path;
 
 /// What is written to see whether there is room: more than a page and a record need.
@@ -46,6 +49,48 @@ pub(super) fn metrics(config: Option<&Config>) -> Check {
     match config.and_then(|c| c.metrics.file.as_deref()) {
         Some(path) => written(name, path, room_beside(path)),
         None => Check::skipped(name, "no [metrics] file is configured"),
+    }
+}
+
+/// Whether the socket can be made where it is to lie.
+pub(super) fn socket(config: Option<&Config>) -> Check {
+    let name = "socket";
+    let Some(section) = config.and_then(|c| c.socket.as_ref()) else {
+        return Check::skipped(name, "no [socket] is configured");
+    };
+    let path = section.path.display();
+    if socket::is_served(&section.path) {
+        let finding = format!("{path} is served already; by demeanor, if it runs");
+        return Check::warning(name, finding);
+    }
+    let group = section.group.as_deref().map(socket::group).transpose();
+    if let Err(what) = socket::check(&section.path).and(group) {
+        return Check::failed(name, format!("{path}: {what}"));
+    }
+    written(name, &section.path, room_beside(&section.path))
+}
+
+/// Whether the token may be used, and the address had.
+pub(super) fn http(config: Option<&Config>) -> Check {
+    let name = "http";
+    let Some(section) = config.and_then(|c| c.http.as_ref()) else {
+        return Check::skipped(name, "no [http] is configured");
+    };
+    let token = section.token_file.as_deref().map(Token::read).transpose();
+    if let Err(e) = token {
+        return Check::failed(name, e);
+    }
+    let address = section.listen;
+    match TcpListener::bind(address) {
+        Ok(_) => Check::ok(name, format!("{address} is free")),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
+            let finding = format!("{address} is served already; by demeanor, if it runs");
+            Check::warning(name, finding)
+        }
+        Err(e) => Check::failed(
+            name,
+            format!("{address}: {e}; choose another in [http] listen"),
+        ),
     }
 }
 

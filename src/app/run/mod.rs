@@ -7,6 +7,7 @@ mod align;
 mod audio;
 mod capture;
 mod gate;
+mod outputs;
 mod reporter;
 mod signals;
 mod sources;
@@ -23,6 +24,7 @@ use crate::capture::camera::CameraSpec;
 use crate::config::{Config, Notice, Setting};
 use crate::event::State;
 use crate::service::audit::Record;
+use crate::service::health::Health;
 use crate::service::latches::Remote;
 use crate::service::ledger::Ledger;
 use crate::service::metrics::{Machine, Metrics};
@@ -32,6 +34,7 @@ use crate::sink::Fanout;
 use capture::Capture;
 use gate::CaptureGate;
 pub(crate) use gate::line;
+use outputs::{About, Outputs};
 use reporter::StatusReporter;
 use signals::Signals;
 pub(crate) use sources::{Sound, Sources, sources};
@@ -90,6 +93,7 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
     let remote = Arc::new(Remote::default());
     let pressed = signals::press_flag();
     let gate = CaptureGate::open(&config, &profile, pressed, Arc::clone(&remote))?;
+    let outputs = Outputs::open(&config)?;
     let camera = sources.camera != CameraSpec::None;
     let mut worker = Worker::load(
         session::Options {
@@ -122,7 +126,12 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
         names.clone(),
         Grace::default(),
     );
-    let mut sink = sink.live(&config.device.name());
+    let about = About {
+        bundles: worker.bundles(),
+        thermal_zone: profile.thermal_zone.clone(),
+    };
+    let sink = sink.live(&config.device.name());
+    let (mut sink, _file) = outputs.serve(sink, &config, &shared, about)?;
     let (heard, seen) = (sources.sound.name(), sources.camera_name());
     let inferring = Arc::clone(&shared);
     let infer = move || worker.work(&inferring, &mut sink, (&heard, &seen));
@@ -159,6 +168,7 @@ struct Shared {
     writing: Writing,
     /// The latch of those who are far away.
     remote: Arc<Remote>,
+    health: Health,
     /// Every source is open.
     is_ready: AtomicBool,
 }
@@ -177,6 +187,7 @@ impl Shared {
             metrics: Metrics::new(Instant::now()),
             writing: Writing::default(),
             remote,
+            health: Health::new(Instant::now()),
             is_ready: AtomicBool::new(false),
         }
     }

@@ -236,6 +236,7 @@ impl Supervisor {
             self.is_ready = true;
             self.service.ready(self.word());
         }
+        self.shared.health.look(&self.shared.progress, now);
         if let Some(told) = self.service.tick(&self.shared.progress, now) {
             let shared = Arc::clone(&self.shared);
             // the log may block, and this thread must not

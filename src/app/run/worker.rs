@@ -5,6 +5,7 @@ use crate::Error;
 use crate::app::queue::Next;
 use crate::capture::camera::Frame;
 use crate::event::{Event, StateChange};
+use crate::model::Bundle;
 use crate::service::progress::Stage;
 use crate::session::{self, Observation, Scene, Session};
 use crate::sink::Sink;
@@ -76,6 +77,15 @@ impl Worker {
             decoded: None,
             damaged: Damaged::default(),
         })
+    }
+
+    /// `id@version` of every bundle that answers.
+    pub fn bundles(&self) -> Vec<String> {
+        let tasks = self.session.tasks();
+        let named = tasks.iter().filter_map(|task| self.session.bundle(task));
+        let mut names: Vec<String> = named.map(Bundle::name).collect();
+        names.dedup();
+        names
     }
 
     /// Answers until the queue is closed and empty. `Ok(false)` when nothing was recognised.

@@ -304,3 +304,42 @@ fn a_link_or_a_device_in_the_place_of_the_page_is_left_alone() {
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
 }
+
+#[test]
+fn readers_of_outputs_are_counted_by_output() {
+    let metrics = Metrics::new(Instant::now());
+    let (feed, _writer) = Feed::new(false);
+    let _reader = feed.join(1);
+    assert!(feed.join(1).is_none());
+    metrics.count_readers(vec![("socket", Arc::clone(&feed)), ("http", feed)]);
+    let (kinds, samples) = parse(&metrics.render(&Machine::default(), Instant::now()));
+    assert_eq!(kinds["demeanor_readers"], "gauge");
+    for output in ["socket", "http"] {
+        let labels = vec![("output".to_owned(), output.to_owned())];
+        for (name, value) in [("readers", 1.0), ("readers_refused_total", 1.0)] {
+            let sample = (format!("demeanor_{name}"), labels.clone(), value);
+            assert!(samples.contains(&sample), "{sample:?}");
+        }
+    }
+}
+
+#[test]
+fn open_metrics_name_a_counter_without_its_ending_and_mark_the_end() {
+    let metrics = Metrics::new(Instant::now());
+    metrics.observe(&Event {
+        task: "emotion".into(),
+        ..Event::default()
+    });
+    let page = metrics.render(&Machine::default(), Instant::now());
+    let open = open_metrics(&page);
+    assert!(open.ends_with("\n# EOF\n"), "{open}");
+    assert!(open.contains("# TYPE demeanor_answers counter\n"), "{open}");
+    assert!(open.contains("# HELP demeanor_answers Answers given, of each task.\n"));
+    assert!(open.contains("\ndemeanor_answers_total{task=\"emotion\"} 1\n"));
+    // every sample as it was
+    let samples = |page: &str| -> Vec<String> {
+        let lines = page.lines().filter(|line| !line.starts_with('#'));
+        lines.map(String::from).collect()
+    };
+    assert_eq!(samples(&open), samples(&page));
+}

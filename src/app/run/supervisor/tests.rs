@@ -5,6 +5,7 @@ use crate::app::run::switch::Switch;
 use crate::app::run::worker::Work;
 use crate::app::run::{Shared, Writing};
 use crate::config::Config;
+use crate::service::health::Health;
 use crate::service::latches::Remote;
 use crate::service::ledger::Ledger;
 use crate::service::metrics::Metrics;
@@ -55,6 +56,7 @@ fn stage(audit: Option<PathBuf>) -> Stage {
         metrics: Metrics::new(Instant::now()),
         writing: Writing::default(),
         remote,
+        health: Health::new(Instant::now()),
         is_ready: AtomicBool::new(false),
     });
     let signals = Signals::of(&stop);
