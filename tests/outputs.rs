@@ -246,7 +246,7 @@ fn what_is_in_the_way_of_an_output_is_told_before_anything_is_opened() {
     let every = format!("[http]\nlisten = \"0.0.0.0:8642\"\ntoken_file = {token:?}\n");
     run(&every).is_error("http.hosts");
     run(&format!("{every}hosts = [\"door\"]\n")).is_error("chmod 600");
-    run("[http]\nlisten = \"localhost\"\n").is_error("listen");
+    run("[http]\nlisten = \"localhost\"\n").is_error("no address with a port");
 }
 
 /// Makes the socket that systemd would make, and becomes the command with it as descriptor 3.
@@ -255,7 +255,8 @@ import os, socket, sys
 s = socket.socket(socket.AF_UNIX)
 s.bind(sys.argv[1])
 s.listen()
-os.dup2(s.fileno(), 3, inheritable=True)
+os.dup2(s.fileno(), 3)
+os.set_inheritable(3, True)
 os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))
 os.execvp(sys.argv[2], sys.argv[2:])
 ";

@@ -1,6 +1,7 @@
 //! Where events go beside standard output. Without these sections no socket is opened.
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -50,6 +51,7 @@ impl TryFrom<String> for Mode {
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     /// Address and port.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// A file with the token that every request must bear; needed beyond this machine.
     pub token_file: Option<PathBuf>,
@@ -103,5 +105,65 @@ impl Http {
             )),
             None => Ok(()),
         }
+    }
+}
+
+fn address<'de, D: Deserializer<'de>>(written: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(written)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "`{text}` is no address with a port; write listen = \"127.0.0.1:8642\""
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http(text: &str) -> Result<Http, String> {
+        let http: Http = toml::from_str(text).map_err(|e| e.message().to_owned())?;
+        http.check().map(|()| http)
+    }
+
+    #[test]
+    fn an_empty_section_is_this_machine_alone() {
+        let http = http("").unwrap();
+        assert!(http.listen.ip().is_loopback() && http.mute && !http.words);
+        let socket: Socket = toml::from_str("path = \"x\"").unwrap();
+        assert_eq!((socket.mode, socket.words), (Mode(0o660), false));
+    }
+
+    #[test]
+    fn beyond_this_machine_a_token_and_a_name_are_needed() {
+        let outside = "listen = \"0.0.0.0:80\"\n";
+        let token = "token_file = \"x\"\n";
+        let said = http(outside).unwrap_err();
+        assert!(said.contains("http.token_file"), "{said}");
+        let said = http(&format!("{outside}{token}")).unwrap_err();
+        assert!(said.contains("http.hosts"), "{said}");
+        let named = format!("{outside}{token}hosts = [\"kiosk.local\"]");
+        assert!(http(&named).is_ok());
+        let one = format!("listen = \"192.168.0.1:80\"\n{token}");
+        assert!(http(&one).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_address_no_host_and_no_mode_is_told() {
+        for (text, what) in [
+            (
+                "listen = \"localhost\"",
+                "`localhost` is no address with a port",
+            ),
+            ("listen = 8642", "expected a string"),
+            ("hosts = [\"http://x\"]", "`http://x` in `http.hosts`"),
+            ("hosts = [\"\"]", "`` in `http.hosts`"),
+            ("port = 1", "unknown field `port`"),
+        ] {
+            let said = http(text).unwrap_err();
+            assert!(said.contains(what), "{said}");
+        }
+        let socket = toml::from_str::<Socket>("path = \"x\"\nmode = \"rw\"");
+        assert!(socket.is_err_and(|e| e.message().contains("`rw` is no file mode")));
     }
 }
