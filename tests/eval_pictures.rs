@@ -95,6 +95,7 @@ fn what_is_missing_is_answered_by_the_head_that_can() {
     for (name, n) in [
         ("text-only", 3),
         ("image-only", 4),
+        ("late fusion", 2),
         ("equal fusion", 2),
         ("TGF", 2),
         ("MVCN (full)", 2),
