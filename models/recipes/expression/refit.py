@@ -10,6 +10,7 @@ from common.image_nets import IntegerNet, Weights
 from expression import student
 
 LAST = len(student.CHANNELS) - 1
+COPIES = 4  # the runtime's convolutions have more than four channels: the gate's two are there four times
 CELLS = f"sum{LAST}"  # the last layer before the mean
 
 
@@ -78,13 +79,15 @@ def write(shipped: Shipped, gate: tuple[np.ndarray, float], reach: float, out: P
     `gate` is a weight [256, 3, 3] and a bias for the difference of the two; `reach` is the largest
     logit that must fit. All else is as `shipped` says; returns the size in bytes.
     """
-    weight, bias = gate
-    weights = shipped.weights | {"gate": (np.stack([weight, -weight]) / 2, np.array([bias, -bias]) / 2)}
+    (weight, bias), twice = gate, [1, -1] * COPIES
+    rows = np.stack([sign * weight for sign in twice]) / 2, np.array([sign * bias for sign in twice]) / 2
     points = shipped.points | {"gate": (np.float32(reach / 127), 128)}
     scales = {layer: scale for layer, scale in shipped.scales.items() if layer != "gate"}
+    weights = shipped.weights | {"gate": rows}
     net = IntegerNet("expression", weights, student.SIDE, 1, student.POINT, Points(points), scales)
     cells = student.trunk(net)
-    for name, made in (("logits", student.named(net, cells)), ("gate", net.conv(cells, "gate"))):
-        size = len(weights[name][1])
-        net.g.output(net.g.op("Reshape", [net.floats(made), net.g.ints([-1])]), name, [size])
+    logits = net.g.op("Reshape", [net.floats(student.named(net, cells)), net.g.ints([-1])])
+    net.g.output(logits, "logits", [len(student.LABELS)])
+    copies = net.g.op("Reshape", [net.floats(net.conv(cells, "gate")), net.g.ints([COPIES, 2])])
+    net.g.output(net.g.mean_rows(copies), "gate", [2])
     return net.g.save(out / "expression.onnx")
