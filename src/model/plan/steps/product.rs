@@ -57,7 +57,7 @@ impl Step for Product32 {
     }
 }
 
-/// `MatMul` of two values, `[…, m, k]·[…, k, n]`: sums of rows, weighted by other rows.
+/// `MatMul` of two values, `[m, k]·[k, n]`: a sum of rows, weighted by other rows.
 #[derive(Debug)]
 struct ValueProduct;
 
@@ -70,28 +70,22 @@ impl Step for ValueProduct {
         inputs[0].expect(Kind::Float)?;
         inputs[1].expect(Kind::Float)?;
         match (&inputs[0].dims[..], &inputs[1].dims[..]) {
-            ([outer @ .., m, k], [others @ .., same, n]) if outer == others && k == same => {
-                let dims: Vec<usize> = outer.iter().chain([m, n]).copied().collect();
-                Ok(vec![Fact::new(Kind::Float, &dims)])
-            }
+            ([m, k], [same, n]) if k == same => Ok(vec![Fact::new(Kind::Float, &[*m, *n])]),
             (a, b) => Err(format!("{a:?} times {b:?}")),
         }
     }
 
     fn run(&self, mut io: Io<'_>) -> Result<(), String> {
-        let (weights, rows, kernels) = (io.floats(0), io.floats(1), io.kernels);
+        let (weights, rows) = (io.floats(0), io.floats(1));
         let (k, n) = (io.facts[0].width(), io.made[0].width());
-        let m = io.made[0].dims.iter().rev().nth(1).copied().unwrap_or(0);
-        if k == 0 || n == 0 || m == 0 {
+        if k == 0 || n == 0 {
             io.out().fill(0.0);
             return Ok(());
         }
         let sentence = |e: crate::kernels::ShapeError| e.to_string();
-        let pairs = weights.chunks_exact(m * k).zip(rows.chunks_exact(k * n));
-        for ((weights, rows), out) in pairs.zip(io.out().chunks_exact_mut(m * n)) {
-            let (a, b) = (Rows::new(weights, k), Rows::new(rows, n));
-            kernels.gemm(a.map_err(sentence)?, b.map_err(sentence)?, out);
-        }
+        let (a, b) = (Rows::new(weights, k), Rows::new(rows, n));
+        let (a, b) = (a.map_err(sentence)?, b.map_err(sentence)?);
+        io.kernels.gemm(a, b, io.out());
         Ok(())
     }
 
