@@ -21,6 +21,7 @@ mod task;
 mod trunks;
 mod warm_up;
 
+pub(crate) use heads::boxes::Place;
 pub use observation::{Observation, Scene};
 pub use task::UNSURE;
 pub use warm_up::Trial;
@@ -337,9 +338,8 @@ impl Session {
     }
 
     /// Where an image shows what each of the phrases names, by the first task whose bundle has a
-    /// head of kind `boxes`: left, top, right and bottom as shares of the image's sides, and the
-    /// probability that it shows it at all. `None` of an image of one colour, and of a phrase
-    /// without a word; nothing of a session without such a head. `latency` is what it took.
+    /// head of kind `boxes`. `None` of an image of one colour, and of a phrase without a word;
+    /// nothing of a session without such a head. `latency` is what it took.
     ///
     /// # Errors
     /// A model that is refused or fails.
@@ -348,7 +348,7 @@ impl Session {
         phrases: &[&str],
         scene: Scene<'_>,
         latency: &mut Latency,
-    ) -> Result<Vec<Option<([f32; 4], f32)>>, Error> {
+    ) -> Result<Vec<Option<Place>>, Error> {
         self.trunks.next();
         let points = |slot: &Slot| slot.manifest().points();
         let Some(at) = self.slots.iter().position(points) else {

@@ -805,11 +805,9 @@ impl Task {
         observed: &Observation<'_>,
         encoded: &mut Encoded,
     ) -> Result<Vec<Entity>, ModelError> {
-        let (Some(at), Some(text), Some(scene)) = (
-            self.pointer(),
-            words_of(&encoded.by),
-            &observed.scene,
-        ) else {
+        let (Some(at), Some(text), Some(scene)) =
+            (self.pointer(), words_of(&encoded.by), &observed.scene)
+        else {
             return Ok(named.into_iter().map(|named| named.entity).collect());
         };
         let head = &self.manifest.heads[at];
@@ -855,9 +853,8 @@ impl Task {
         Ok(reply.places)
     }
 
-    /// Where an image shows what each of the phrases names: left, top, right and bottom as shares
-    /// of its sides, and the probability that it shows it at all. `None` of an image of one
-    /// colour, and of a phrase without a word.
+    /// Where an image shows what each of the phrases names. `None` of an image of one colour, and
+    /// of a phrase without a word.
     ///
     /// # Errors
     /// A model that fails.
@@ -867,7 +864,7 @@ impl Task {
         scene: Scene<'_>,
         context: &mut Context<'_>,
         latency: &mut Latency,
-    ) -> Result<Vec<Option<([f32; 4], f32)>>, ModelError> {
+    ) -> Result<Vec<Option<Place>>, ModelError> {
         let (Some(at), Some(text)) = (self.pointer(), self.handles.get(&Trunk::Text)) else {
             return Ok(vec![None; phrases.len()]);
         };
@@ -886,8 +883,7 @@ impl Task {
         let places = self.point(at, &queries, &encoded.by, &mut encoded.latency)?;
         *latency = encoded.latency;
         let place = |(at, query): (usize, &Query)| {
-            let place = places.get(at).filter(|_| !query.ids.is_empty())?;
-            Some((place.sides, place.score))
+            places.get(at).filter(|_| !query.ids.is_empty()).copied()
         };
         Ok(queries.iter().enumerate().map(place).collect())
     }

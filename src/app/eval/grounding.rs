@@ -9,7 +9,7 @@ use super::{Options, file_name, image, workers};
 use crate::Error;
 use crate::event::Latency;
 use crate::model::{Bundle, ModelError, bundles};
-use crate::session::{self, Scene, Session, Tasks};
+use crate::session::{self, Place, Scene, Session, Tasks};
 use report::Report;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -72,7 +72,7 @@ impl Phrases {
 /// What was found of a picture's phrases: a box each and the probability that there is something
 /// to point at; `None` of a phrase without a word that could be read, and of a blank picture.
 struct Verdict {
-    found: Vec<Option<(Sides, f32)>>,
+    found: Vec<Option<Place>>,
     millis: f64,
 }
 

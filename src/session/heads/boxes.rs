@@ -26,7 +26,7 @@ pub(in crate::session) struct Query {
 
 /// Where it stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(in crate::session) struct Place {
+pub(crate) struct Place {
     /// Left, top, right and bottom, 0..1 of the image's sides; right of left and below top.
     pub sides: [f32; 4],
     /// Probability that there is something to point at, 0..1.

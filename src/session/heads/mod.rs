@@ -3,7 +3,7 @@
 //! Each kind is a file here and a row of [`KINDS`]; a manifest names it. A head knows nothing
 //! of tasks.
 
-pub(super) mod boxes;
+pub(crate) mod boxes;
 mod classes;
 mod mean;
 mod neighbours;

@@ -3,6 +3,7 @@
 use super::super::metrics::round4;
 use super::{Phrase, Phrases, Pointed, Sides, Tally, Verdict, figures, iou};
 use crate::model::Bundle;
+use crate::session::Place;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -29,7 +30,7 @@ struct Absence {
 }
 
 /// What a phrase gets.
-type Found = Option<(Sides, f32)>;
+type Found = Option<Place>;
 
 impl Report<'_> {
     /// Whether any phrase has a box to find.
@@ -56,7 +57,7 @@ impl Report<'_> {
     }
 
     fn shipped(&self, wanted: impl Fn(&Phrase) -> bool) -> Vec<Tally> {
-        self.tallies(wanted, |_, found| found.map(|(sides, _)| sides))
+        self.tallies(wanted, |_, found| found.map(|place| place.sides))
     }
 
     /// The mean box of each kind of phrase in this very table.
@@ -107,7 +108,7 @@ impl Report<'_> {
         let mut absence = Absence::default();
         for (pointed, verdict) in self.items {
             for (phrase, found) in pointed.phrases.iter().zip(&verdict.found) {
-                let points = usize::from(found.is_some_and(|(_, score)| score >= threshold));
+                let points = usize::from(found.is_some_and(|place| place.score >= threshold));
                 match phrase.truth {
                     Some(_) => {
                         absence.boxed += 1;
