@@ -9,6 +9,7 @@ use demeanor::model::{Bundle, Content, OnnxFile, Output, Runner};
 use onnx::Writer;
 use support::*;
 use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::tensor_proto::DataType;
 
 /// Shipped encoders, by file name.
 fn shipped(name: &str) -> Vec<u8> {
@@ -328,6 +329,34 @@ fn parts_and_values_side_by_side_are_tracts() {
     );
     assert_eq!(a[0].dims, [3, 5, 3]);
     agree(&a, &b, 0.999_999);
+}
+
+#[test]
+fn functions_of_a_value_and_rows_by_their_number_are_tracts() {
+    let onnx = Writer::default()
+        .typed("ids", &[2, 3], DataType::Int64)
+        .floats("table", &[5, 4], &noise(20, 12))
+        .node("Gather", &["table", "ids"], "rows", &[("axis", &[0])])
+        .node("Erf", &["rows"], "bent", &[])
+        .node("Sigmoid", &["bent"], "between", &[])
+        .node("Relu", &["rows"], "above", &[])
+        .node("Add", &["between", "above"], "y", &[])
+        .finish("y");
+    let (ours, tract) = (open(&onnx, Runner::Ours), open(&onnx, Runner::Tract));
+    assert!(ours.placed().iter().all(|p| p.tract.is_none()));
+    let ids = [Content::Ints(vec![2, 3], vec![4, 0, 2, 1, 4, 3])];
+    let (a, b) = (
+        ours.run(&ids).expect("ours"),
+        tract.run(&ids).expect("tract"),
+    );
+    assert_eq!(a[0].dims, [2, 3, 4]);
+    let apart = a[0]
+        .values
+        .iter()
+        .zip(&b[0].values)
+        .map(|(a, b)| (a - b).abs());
+    assert!(apart.fold(0.0, f32::max) < 1e-6);
+    assert!(ours.run(&[Content::Ints(vec![1, 1], vec![5])]).is_err());
 }
 
 #[test]

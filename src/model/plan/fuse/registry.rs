@@ -9,8 +9,8 @@ use crate::fusion::catalogue::DOMAIN;
 use crate::model::plan::error::PlanError;
 use crate::model::plan::op::{Op, Reading};
 use crate::model::plan::steps::{
-    Binary, BinaryOp, Call, CastInts, Concat, DequantiseImage, GatherInts, LayerNorm, Product32,
-    QuantiseImage, Reduce, Select, ShapeOf, SliceInts, Softmax, Tanh, Transpose, View,
+    Binary, BinaryOp, Call, CastInts, Concat, DequantiseImage, GatherInts, GatherRows, LayerNorm,
+    Product32, QuantiseImage, Reduce, Select, ShapeOf, SliceInts, Softmax, Transpose, Unary, View,
 };
 
 type Match<'a> = fn(&Matcher<'a>, usize) -> Option<Vec<FusedOp>>;
@@ -40,10 +40,12 @@ const SINGLE: &[(&str, Read)] = &[
     ("Cast", CastInts::read),
     ("DequantizeLinear", DequantiseImage::read),
     ("Div", |op| Binary::read(op, BinaryOp::Div)),
+    ("Erf", |op| Unary::Erf.read(op)),
     ("Flatten", View::flatten),
     ("Concat", Concat::read),
     ("Gather", |op| {
-        GatherInts::read(op).or_else(|| Select::gather(op))
+        let select = GatherInts::read(op).or_else(|| Select::gather(op));
+        select.or_else(|| GatherRows::read(op))
     }),
     ("Identity", View::identity),
     ("LayerNormalization", LayerNorm::read),
@@ -52,15 +54,17 @@ const SINGLE: &[(&str, Read)] = &[
     ("QuantizeLinear", QuantiseImage::read),
     ("ReduceMean", |op| Reduce::read(op, true)),
     ("ReduceSum", |op| Reduce::read(op, false)),
+    ("Relu", |op| Unary::Relu.read(op)),
     ("Reshape", View::reshape),
     ("Shape", ShapeOf::read),
+    ("Sigmoid", |op| Unary::Sigmoid.read(op)),
     ("Slice", |op| {
         SliceInts::read(op).or_else(|| Select::slice(op))
     }),
     ("Softmax", Softmax::read),
     ("Squeeze", View::squeeze),
     ("Sub", |op| Binary::read(op, BinaryOp::Sub)),
-    ("Tanh", Tanh::read),
+    ("Tanh", |op| Unary::Tanh.read(op)),
     ("Transpose", Transpose::read),
     ("Unsqueeze", View::unsqueeze),
 ];

@@ -92,6 +92,45 @@ impl Step for GatherInts {
     }
 }
 
+/// `table[ids]` of floats, whole rows of a table of any rank.
+#[derive(Debug)]
+pub struct GatherRows {
+    table: Arc<Const>,
+}
+
+impl GatherRows {
+    pub fn read(op: &Op<'_>) -> Option<Reading> {
+        let table = Arc::clone(op.graph.constant(op.input(0)?)?);
+        table.floats().filter(|_| !table.dims.is_empty())?;
+        let rows = op.node.int("axis").unwrap_or(0) == 0 && op.kind(1) == Some(Kind::Int);
+        rows.then(|| Reading::new(GatherRows { table }, &[1]))
+    }
+}
+
+impl Step for GatherRows {
+    fn name(&self) -> &'static str {
+        "rows"
+    }
+
+    fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
+        inputs[0].expect(Kind::Int)?;
+        let dims = [&inputs[0].dims, &self.table.dims[1..]].concat();
+        Ok(vec![Fact::new(Kind::Float, &dims)])
+    }
+
+    fn run(&self, io: Io<'_>) -> Result<(), String> {
+        let table = self.table.floats().ok_or("the table holds no floats")?;
+        let width: usize = self.table.dims[1..].iter().product();
+        let (len, ids) = (io.made[0].count(), io.ints(0));
+        let out = &mut io.outputs[0].floats[..len];
+        for (id, out) in ids.iter().zip(out.chunks_exact_mut(width.max(1))) {
+            let row = row(*id, self.table.dims[0])?;
+            out.copy_from_slice(&table[row * width..][..width]);
+        }
+        Ok(())
+    }
+}
+
 /// The first rows of a table of signed bytes with one scale; the input says how many.
 #[derive(Debug)]
 pub struct TableHead {

@@ -121,26 +121,59 @@ impl Step for Binary {
     }
 }
 
-/// `Tanh`.
-#[derive(Debug)]
-pub struct Tanh;
+/// A function of every value by itself.
+#[derive(Debug, Clone, Copy)]
+pub enum Unary {
+    Erf,
+    Relu,
+    Sigmoid,
+    Tanh,
+}
 
-impl Tanh {
-    pub fn read(op: &Op<'_>) -> Option<Reading> {
-        op.is_float(0).then(|| Reading::new(Tanh, &[0]))
+impl Unary {
+    pub fn read(self, op: &Op<'_>) -> Option<Reading> {
+        op.is_float(0).then(|| Reading::new(self, &[0]))
+    }
+
+    fn of(self, x: f32) -> f32 {
+        match self {
+            Unary::Erf => erf(x),
+            Unary::Relu => x.max(0.0),
+            Unary::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Unary::Tanh => x.tanh(),
+        }
     }
 }
 
-impl Step for Tanh {
+/// The error function within 2e-7: Abramowitz and Stegun, 7.1.26.
+fn erf(x: f32) -> f32 {
+    const A: [f32; 5] = [
+        1.061_405_4,
+        -1.453_152,
+        1.421_413_8,
+        -0.284_496_74,
+        0.254_829_6,
+    ];
+    let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
+    let sum = A.iter().fold(0.0, |sum, a| (sum + a) * t);
+    (1.0 - sum * (-x * x).exp()).copysign(x)
+}
+
+impl Step for Unary {
     fn name(&self) -> &'static str {
-        "tanh"
+        match self {
+            Unary::Erf => "erf",
+            Unary::Relu => "ReLU",
+            Unary::Sigmoid => "sigmoid",
+            Unary::Tanh => "tanh",
+        }
     }
 
     fn run(&self, io: Io<'_>) -> Result<(), String> {
         let len = io.made[0].count();
         let x = io.floats(0);
         for (out, x) in io.outputs[0].floats[..len].iter_mut().zip(x) {
-            *out = x.tanh();
+            *out = self.of(*x);
         }
         Ok(())
     }
