@@ -5,7 +5,7 @@ mod report;
 mod table;
 
 use super::judge::Unjudged;
-use super::metrics::{RESAMPLES, SEED, SplitMix};
+use super::metrics::Tallied;
 use super::{Options, file_name, found, image, workers};
 use crate::Error;
 use crate::event::Entity;
@@ -326,7 +326,7 @@ struct Tally {
 /// Precision, recall, F1.
 type Figures = [f64; 3];
 
-impl Tally {
+impl Tallied for Tally {
     fn add(&mut self, other: Tally) {
         self.marked += other.marked;
         self.found += other.found;
@@ -360,29 +360,6 @@ fn tallies(marked: &[Name], found: &[Name], kinds: usize) -> Vec<Tally> {
     tallies
 }
 
-/// Figures over all names, and their 95% intervals by a bootstrap over texts.
-fn figures(texts: &[Tally]) -> (Figures, [[f64; 2]; 3]) {
-    let mut sum = Tally::default();
-    texts.iter().for_each(|t| sum.add(*t));
-    let mut random = SplitMix(SEED);
-    let mut draws: [Vec<f64>; 3] = Default::default();
-    for _ in 0..RESAMPLES {
-        let mut drawn = Tally::default();
-        for _ in 0..texts.len() {
-            drawn.add(texts[random.below(texts.len())]);
-        }
-        for (draw, value) in draws.iter_mut().zip(drawn.figures()) {
-            draw.push(value);
-        }
-    }
-    let ends = draws.map(|mut draw| {
-        draw.sort_by(f64::total_cmp);
-        let at = |q: f64| draw[((draw.len() - 1) as f64 * q).round() as usize];
-        [at(0.025), at(0.975)]
-    });
-    (sum.figures(), ends)
-}
-
 /// The bytes of a file of marked texts as words.
 fn text_of(path: &Path) -> Result<String, Error> {
     let bytes = super::table::bytes(path)?;
@@ -397,6 +374,7 @@ fn text_of(path: &Path) -> Result<String, Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::metrics::resampled;
     use super::*;
 
     #[test]
@@ -418,14 +396,14 @@ mod tests {
         let mut sum = by[0];
         sum.add(by[1]);
         assert_eq!(sum.figures(), [1.0 / 3.0, 0.5, 0.4]);
-        let (all, ends) = figures(&[sum, tally(1, 1, 1), tally(0, 0, 0)]);
-        assert_eq!(all[0], 0.5);
+        let (all, ends) = resampled(&[sum, tally(1, 1, 1), tally(0, 0, 0)]);
+        assert_eq!(all.figures()[0], 0.5);
         assert!(
             ends.iter()
-                .zip(all)
+                .zip(all.figures())
                 .all(|([low, high], x)| *low <= x && x <= *high)
         );
-        assert_eq!(figures(&[]).0, [0.0; 3]);
+        assert_eq!(resampled::<Tally>(&[]).0.figures(), [0.0; 3]);
     }
 
     #[test]

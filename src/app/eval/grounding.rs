@@ -4,7 +4,7 @@ mod report;
 mod table;
 
 use super::judge::Unjudged;
-use super::metrics::{RESAMPLES, SEED, SplitMix};
+use super::metrics::Tallied;
 use super::{Options, file_name, image, workers};
 use crate::Error;
 use crate::event::Latency;
@@ -196,7 +196,9 @@ impl Tally {
             sums: [right(0.5), right(0.75), iou],
         });
     }
+}
 
+impl Tallied for Tally {
     fn add(&mut self, other: Tally) {
         self.n += other.n;
         for (sum, more) in self.sums.iter_mut().zip(other.sums) {
@@ -209,31 +211,9 @@ impl Tally {
     }
 }
 
-/// Figures over all phrases, and their 95% intervals by a bootstrap over pictures.
-fn figures(pictures: &[Tally]) -> (Tally, [[f64; 2]; 3]) {
-    let mut sum = Tally::default();
-    pictures.iter().for_each(|t| sum.add(*t));
-    let mut random = SplitMix(SEED);
-    let mut draws: [Vec<f64>; 3] = Default::default();
-    for _ in 0..RESAMPLES {
-        let mut drawn = Tally::default();
-        for _ in 0..pictures.len() {
-            drawn.add(pictures[random.below(pictures.len())]);
-        }
-        for (draw, value) in draws.iter_mut().zip(drawn.figures()) {
-            draw.push(value);
-        }
-    }
-    let ends = draws.map(|mut draw| {
-        draw.sort_by(f64::total_cmp);
-        let at = |q: f64| draw[((draw.len() - 1) as f64 * q).round() as usize];
-        [at(0.025), at(0.975)]
-    });
-    (sum, ends)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::metrics::resampled;
     use super::*;
 
     #[test]
@@ -254,12 +234,12 @@ mod tests {
         }
         let mut other = Tally::default();
         other.push(0.0);
-        let (sum, ends) = figures(&[one, other]);
+        let (sum, ends) = resampled(&[one, other]);
         assert_eq!(sum.n, 4);
         let [a50, a75, mean] = sum.figures();
         assert_eq!((a50, a75), (0.5, 0.25));
         assert!((mean - 0.375).abs() < 1e-9);
         assert!(ends[0][0] <= a50 && a50 <= ends[0][1]);
-        assert_eq!(figures(&[]).0.figures(), [0.0; 3]);
+        assert_eq!(resampled::<Tally>(&[]).0.figures(), [0.0; 3]);
     }
 }

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 /// Bins of the expected calibration error.
 const ECE_BINS: usize = 15;
 /// Resamples of the bootstrap.
-pub(super) const RESAMPLES: usize = 1000;
+const RESAMPLES: usize = 1000;
 /// Seed of the bootstrap: the same file gives the same interval.
-pub(super) const SEED: u64 = 0x6465_6d65_616e_6f72;
+const SEED: u64 = 0x6465_6d65_616e_6f72;
 
 /// Least probability whose logarithm is taken, so that one sure mistake is not all.
 const LEAST: f64 = 1e-12;
@@ -249,11 +249,68 @@ pub fn intervals(items: &[Item], classes: usize) -> [Interval; FIGURES] {
             draw.push(value);
         }
     }
-    draws.map(|mut draw| {
-        draw.sort_by(f64::total_cmp);
-        let at = |q: f64| draw[((draw.len() - 1) as f64 * q).round() as usize];
-        [at(0.025), at(0.975)]
-    })
+    draws.map(middle)
+}
+
+/// The middle 95% of draws.
+fn middle(mut draws: Vec<f64>) -> Interval {
+    draws.sort_by(f64::total_cmp);
+    let at = |q: f64| draws[((draws.len() - 1) as f64 * q).round() as usize];
+    [at(0.025), at(0.975)]
+}
+
+/// Counts that add up, and three figures that follow from them.
+pub(super) trait Tallied: Copy + Default {
+    /// Counts one more part.
+    fn add(&mut self, other: Self);
+
+    /// The figures of what was counted.
+    fn figures(self) -> [f64; 3];
+}
+
+/// The counts of all parts, and 95% intervals of their figures by a bootstrap over the parts.
+pub(super) fn resampled<T: Tallied>(parts: &[T]) -> (T, [Interval; 3]) {
+    let mut sum = T::default();
+    parts.iter().for_each(|part| sum.add(*part));
+    let mut random = SplitMix(SEED);
+    let mut draws: [Vec<f64>; 3] = Default::default();
+    for _ in 0..RESAMPLES {
+        let mut drawn = T::default();
+        for _ in 0..parts.len() {
+            drawn.add(parts[random.below(parts.len())]);
+        }
+        for (draw, value) in draws.iter_mut().zip(drawn.figures()) {
+            draw.push(value);
+        }
+    }
+    (sum, draws.map(middle))
+}
+
+/// Three figures by their names, and `ci95`, their intervals.
+pub(super) fn figures_json(
+    names: &[&str; 3],
+    figures: [f64; 3],
+    ends: [Interval; 3],
+) -> Map<String, Value> {
+    let values = names.iter().zip(figures);
+    let mut object: Map<String, Value> = values
+        .map(|(name, value)| ((*name).into(), json!(round4(value))))
+        .collect();
+    let ends = names.iter().zip(ends);
+    let ci95: Map<String, Value> = ends
+        .map(|(name, [low, high])| ((*name).into(), json!([round4(low), round4(high)])))
+        .collect();
+    object.insert("ci95".into(), Value::Object(ci95));
+    object
+}
+
+/// The same as the end of a table's line.
+pub(super) fn figures_line(figures: [f64; 3], ends: [Interval; 3]) -> String {
+    let told = figures.into_iter().zip(ends);
+    let told: Vec<String> = told
+        .map(|(x, [low, high])| format!("{:<21}", format!("{x:.3} [{low:.3}, {high:.3}]")))
+        .collect();
+    told.concat().trim_end().to_owned()
 }
 
 /// How far the scores are from the annotators' votes, in nats: (mean cross-entropy
@@ -302,7 +359,7 @@ pub fn round4(value: f64) -> f64 {
 }
 
 /// SplitMix64 (Steele et al. 2014): enough for resampling, and the same everywhere.
-pub(super) struct SplitMix(pub u64);
+struct SplitMix(u64);
 
 impl SplitMix {
     fn next(&mut self) -> u64 {
@@ -314,7 +371,7 @@ impl SplitMix {
     }
 
     /// Uniform in 0..n (multiply-shift; the bias is below n / 2^64).
-    pub fn below(&mut self, n: usize) -> usize {
+    fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
 }

@@ -1,7 +1,7 @@
 //! The evaluation of names as a table for people and as one JSON object.
 
-use super::super::metrics::round4;
-use super::{Figures, Marked, Name, Tally, Tweet, Verdict, Words, figures, tallies};
+use super::super::metrics::{Tallied, figures_json, figures_line, resampled, round4};
+use super::{Marked, Name, Tally, Tweet, Verdict, Words, tallies};
 use crate::model::Bundle;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -201,31 +201,16 @@ fn of_kind(texts: &[Vec<Tally>], kind: usize) -> Vec<Tally> {
 }
 
 fn metrics_json(texts: &[Tally]) -> Value {
-    let (values, ends): (Figures, _) = figures(texts);
-    let mut object = Map::new();
+    let (sum, ends) = resampled(texts);
+    let mut object = figures_json(&FIGURES, sum.figures(), ends);
     object.insert("n".into(), json!(texts.len()));
-    for (name, value) in FIGURES.iter().zip(values) {
-        object.insert((*name).into(), json!(round4(value)));
-    }
-    let marked: usize = texts.iter().map(|t| t.marked).sum();
-    let found: usize = texts.iter().map(|t| t.found).sum();
-    object.insert("marked".into(), json!(marked));
-    object.insert("found".into(), json!(found));
-    let ends = FIGURES.iter().zip(ends);
-    let ci: Map<String, Value> = ends
-        .map(|(name, [low, high])| ((*name).into(), json!([round4(low), round4(high)])))
-        .collect();
-    object.insert("ci95".into(), Value::Object(ci));
+    object.insert("marked".into(), json!(sum.marked));
+    object.insert("found".into(), json!(sum.found));
     Value::Object(object)
 }
 
 fn write_line(out: &mut impl Write, name: &str, texts: &[Tally]) -> io::Result<()> {
-    let (values, ends) = figures(texts);
-    let marked: usize = texts.iter().map(|t| t.marked).sum();
-    write!(out, "{name:<34}{:>6}{marked:>7}  ", texts.len())?;
-    let told = values.into_iter().zip(ends);
-    let told: Vec<String> = told
-        .map(|(x, [low, high])| format!("{:<21}", format!("{x:.3} [{low:.3}, {high:.3}]")))
-        .collect();
-    writeln!(out, "{}", told.concat().trim_end())
+    let (sum, ends) = resampled(texts);
+    let (marked, told) = (sum.marked, figures_line(sum.figures(), ends));
+    writeln!(out, "{name:<34}{:>6}{marked:>7}  {told}", texts.len())
 }

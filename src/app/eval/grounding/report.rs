@@ -1,7 +1,7 @@
 //! The evaluation of boxes as a table for people and as one JSON object.
 
-use super::super::metrics::round4;
-use super::{Phrase, Phrases, Pointed, Sides, Tally, Verdict, figures, iou};
+use super::super::metrics::{Tallied, figures_json, figures_line, resampled, round4};
+use super::{Phrase, Phrases, Pointed, Sides, Tally, Verdict, iou};
 use crate::model::Bundle;
 use crate::session::Place;
 use serde_json::{Map, Value, json};
@@ -206,26 +206,14 @@ impl Report<'_> {
 }
 
 fn metrics_json(pictures: &[Tally]) -> Value {
-    let (sum, ends) = figures(pictures);
-    let mut object = Map::new();
+    let (sum, ends) = resampled(pictures);
+    let mut object = figures_json(&FIGURES, sum.figures(), ends);
     object.insert("n".into(), json!(sum.n));
-    for (name, value) in FIGURES.iter().zip(sum.figures()) {
-        object.insert((*name).into(), json!(round4(value)));
-    }
-    let ends = FIGURES.iter().zip(ends);
-    let ci: Map<String, Value> = ends
-        .map(|(name, [low, high])| ((*name).into(), json!([round4(low), round4(high)])))
-        .collect();
-    object.insert("ci95".into(), Value::Object(ci));
     Value::Object(object)
 }
 
 fn write_line(out: &mut impl Write, name: &str, pictures: &[Tally]) -> io::Result<()> {
-    let (sum, ends) = figures(pictures);
-    write!(out, "{name:<40}{:>6}  ", sum.n)?;
-    let told = sum.figures().into_iter().zip(ends);
-    let told: Vec<String> = told
-        .map(|(x, [low, high])| format!("{:<21}", format!("{x:.3} [{low:.3}, {high:.3}]")))
-        .collect();
-    writeln!(out, "{}", told.concat().trim_end())
+    let (sum, ends) = resampled(pictures);
+    let told = figures_line(sum.figures(), ends);
+    writeln!(out, "{name:<40}{:>6}  {told}", sum.n)
 }
