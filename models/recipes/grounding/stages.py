@@ -46,7 +46,8 @@ def words(at: Places):
 
 
 def train(at: Places) -> None:
-    if (at.work / "grounding.pt").exists():
+    flat, done = at.work / "grounding-flat.pt", at.work / "grounding.pt"
+    if done.exists():
         return
     tokenizer, pieces, table = words(at)
     seen = pictures(at, "train")
@@ -56,8 +57,10 @@ def train(at: Places) -> None:
         torch.save(head.state_dict(), at.work / "grounding-part.pt")
         print(f"step {step}", flush=True)
 
-    head = gt.train(seen, queries, table, look=keep)
-    torch.save(head.state_dict(), at.work / "grounding.pt")
+    if not flat.exists():
+        torch.save(gt.train(seen, queries, table, look=keep).state_dict(), flat)
+    fall = {"epochs": gt.FALL_EPOCHS, "rate": gt.FALL_RATE, "start": torch.load(flat)}
+    torch.save(gt.train(seen, queries, table, seed=1, look=keep, **fall).state_dict(), done)
 
 
 def export(at: Places) -> None:

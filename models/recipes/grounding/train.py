@@ -14,6 +14,8 @@ from trunk.data import TYPES
 
 EPOCHS, RATE, DECAY, PICTURES, PHRASES = 5, 1e-3, 0.05, 16, 10
 WARM_UP, MEMORY = 100, 0.997  # steps; of the mean of the weights, which is what ships
+# Then from that mean on, at a rate that falls to nothing.
+FALL_EPOCHS, FALL_RATE = 3, 5e-4
 # How often a query says its kind beside the phrase, and its kind alone.
 BOTH, KIND_ALONE = 0.35, 0.15
 NO_KIND = len(TYPES)
@@ -51,18 +53,22 @@ def ask(rng, pieces, kinds):
 
 
 def train(pictures: gd.Pictures, queries: gd.Queries, table, seed: int = 0, epochs: int = EPOCHS, rate: float = RATE,
-          look=None, **shape) -> gm.Head:
-    """The mean of the weights over the last steps. `look` sees it every LOOK steps."""
+          look=None, start: dict | None = None, **shape) -> gm.Head:
+    """The mean of the weights over the last steps. `look` sees it every LOOK steps. From the weights
+    `start` on the rate falls to nothing."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     head = gm.Head(table, **shape).train()
+    if start:
+        head.load_state_dict(start)
     of = [[] for _ in pictures.names]
     for at, picture in enumerate(queries.picture):
         of[picture].append(at)
     of = [np.array(each) for each in of]
     optim = torch.optim.AdamW(head.parameters(), rate, weight_decay=DECAY, fused=True)
     steps = epochs * -(-len(of) // PICTURES)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optim, lambda step: min(1.0, (step + 1) / WARM_UP))
+    falling = lambda step: 1 - step / steps if start else 1.0
+    schedule = torch.optim.lr_scheduler.LambdaLR(optim, lambda step: min(falling(step), (step + 1) / WARM_UP))
     mean, step = copy.deepcopy(head).eval(), 0
     for epoch in range(epochs):
         began, sums = time.time(), np.zeros(2)
