@@ -2,7 +2,7 @@
 //! quantisation of the rows.
 
 use crate::kernels::int8::{
-    Activation, COLUMNS, Codes, Linear, PackedWeights, Quant, padded_depth,
+    Activation, COLUMNS, Codes, Linear, PackedWeights, ProductScratch, Quant, padded_depth,
 };
 use crate::kernels::{Kernels, Level, PackedFloats, Rows};
 
@@ -24,7 +24,7 @@ enum Weights {
 #[derive(Debug, Default)]
 pub struct ProjectionScratch {
     codes: Vec<u8>,
-    init: Vec<[i32; COLUMNS]>,
+    product: ProductScratch,
     /// Of `codes`.
     quant: Option<Quant>,
 }
@@ -142,7 +142,7 @@ impl Projection {
                     activation: Activation::Identity,
                     residual: None,
                 };
-                kernels.linear(codes, quant, &job, &mut work.init, out);
+                kernels.linear(codes, quant, &job, &mut work.product, out);
             }
         }
     }

@@ -20,6 +20,7 @@
 #[macro_use]
 mod table;
 
+mod cache;
 mod generic;
 pub mod halves;
 pub mod int8;
@@ -74,6 +75,13 @@ impl AttendScratch {
 for_each_kernel!(declare_table []);
 #[cfg(test)]
 for_each_kernel!(declare_tests []);
+
+#[cfg(test)]
+mod product_in_pieces {
+    use super::{Level, properties};
+
+    at_every_level!(super::int8::properties::product_in_pieces);
+}
 
 impl Kernels {
     /// The kernels of a level, if this CPU has it.

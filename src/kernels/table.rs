@@ -154,7 +154,7 @@ macro_rules! for_each_kernel {
                 a: Codes<'_>,
                 q: Quant,
                 job: &Linear<'_>,
-                init: &mut Vec<[i32; COLUMNS]>,
+                scratch: &mut ProductScratch,
                 out: &mut [f32]
             ) -> (f32, f32)
                 where a.hold(padded_depth(job.weights.k()))
@@ -167,7 +167,7 @@ macro_rules! for_each_kernel {
                 a: Codes<'_>,
                 zero: u8,
                 job: &Requantise<'_>,
-                init: &mut Vec<[i32; COLUMNS]>,
+                scratch: &mut ProductScratch,
                 out: &mut [u8]
             ) -> ()
                 where a.hold(padded_depth(job.weights.k()))

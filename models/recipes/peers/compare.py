@@ -1,7 +1,7 @@
 """Other runtimes and ours on the same models, in turns.
 
     compare.py --shapes DIR [--binary target/full/demeanor] [--threads 1|2] [--rounds R]
-               [--models DIR...] [--json OUT] [--markdown] [--agreement] [--rss]
+               [--level avx2] [--models DIR...] [--json OUT] [--markdown] [--agreement] [--rss]
 
 Every engine holds every form of a shape in a process of its own; in each round each process
 computes for a short while, one after the other, so that a slow moment of the machine hits all
@@ -539,6 +539,7 @@ def arguments():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3, help="of each engine's turn")
+    parser.add_argument("--level", choices=["avx2", "avx512-vnni"], help="hold every engine to it: see hold.c")
     parser.add_argument("--only", nargs="*", help="shapes")
     parser.add_argument("--engines", nargs="*", default=list(TRIES), choices=list(TRIES))
     parser.add_argument("--forms", nargs="*", help="of ours, instead of f32, dyn and qlinear")
@@ -565,16 +566,27 @@ def entries_of(args) -> dict:
     return {s: e for s, e in entries.items() if not args.only or s in args.only}
 
 
+def hold(level: str) -> None:
+    """What is started from here on believes that the CPU has no more than `level`."""
+    library = HERE.parents[2] / "target" / "peers" / "hold.so"
+    library.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, HERE / "hold.c"], check=True)
+    os.environ |= {"HOLD": level, "LD_PRELOAD": str(library), "DEMEANOR_ISA": level}
+
+
 def main() -> None:
     args = arguments()
     entries = entries_of(args)
     if "rten" in args.engines:
         build_rten()
+    if args.level:
+        hold(args.level)
     # every engine inherits this: the last cores, as the first one serves interrupts
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-args.threads:])
-    print(f"{processor()}, {args.threads} of {os.cpu_count()} cores, {args.rounds} rounds of {args.seconds} s;", end=" ")
+    held = f" held to {args.level}" if args.level else ""
+    print(f"{processor()}{held}, {args.threads} of {os.cpu_count()} cores, {args.rounds} rounds of {args.seconds} s;", end=" ")
     print(", ".join(f"{k} {v}" for k, v in versions().items()), flush=True)
-    results, report = {}, {"processor": processor(), "versions": versions(), "threads": args.threads}
+    results, report = {}, {"processor": processor(), "level": args.level, "versions": versions(), "threads": args.threads}
     for shape, entry in entries.items():
         results[shape] = compare_shape(args, shape, entry)
         print_shape(args, shape, results[shape])

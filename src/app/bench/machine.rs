@@ -1,7 +1,7 @@
 //! What this machine can do at best, and what the process holds.
 
 use crate::kernels::int8::{
-    Activation, COLUMNS, Codes, Linear, PackedWeights, Quant, padded_depth,
+    Activation, COLUMNS, Codes, Linear, PackedWeights, ProductScratch, Quant, padded_depth,
 };
 use crate::kernels::{self, Kernels};
 use std::fs;
@@ -31,7 +31,7 @@ pub(super) fn peak_macs() -> f64 {
 }
 
 fn peak_of(kernels: &Kernels) -> Option<f64> {
-    let (rows, k, n) = (8, 448, 48);
+    let (rows, k, n) = (48, 448, 48);
     let weights = PackedWeights::new(kernels.level(), &vec![1; k * n], k, n)?;
     let panels = n.div_ceil(COLUMNS);
     let job = Linear {
@@ -51,13 +51,13 @@ fn peak_of(kernels: &Kernels) -> Option<f64> {
         scale: 1.0,
         zero: 0,
     };
-    let (mut init, mut out) = (Vec::new(), vec![0.0; rows * n]);
+    let (mut scratch, mut out) = (ProductScratch::default(), vec![0.0; rows * n]);
     let mut best = Duration::MAX;
     let end = Instant::now() + Duration::from_millis(100);
     while Instant::now() < end {
         let start = Instant::now();
         for _ in 0..50 {
-            kernels.linear(a, quant, &job, &mut init, &mut out);
+            kernels.linear(a, quant, &job, &mut scratch, &mut out);
         }
         best = best.min(start.elapsed());
     }

@@ -22,7 +22,7 @@ use crate::fusion::catalogue::Setting;
 use crate::fusion::given::{InOrder, Tensor};
 use crate::fusion::{FusionError, Rows, Scratch, Simplex};
 use crate::kernels::int8::{
-    Activation, COLUMNS, Codes, Columns, PackedWeights, Quant, padded_depth,
+    Activation, COLUMNS, Codes, Columns, PackedWeights, ProductScratch, Quant, padded_depth,
 };
 use crate::kernels::{self, Kernels};
 use std::borrow::Cow;
@@ -56,7 +56,7 @@ pub struct Unit {
 /// nothing is allocated.
 #[derive(Debug, Default)]
 pub struct Workspace {
-    init: Vec<[i32; COLUMNS]>,
+    product: ProductScratch,
     codes: Vec<u8>,
     queries: Vec<f32>,
     keys: Vec<f32>,
@@ -165,12 +165,12 @@ impl Unit {
         let job = self.up.job(Activation::Relu, None);
         resize(&mut work.hidden, rows.rows() * self.up.weights.n());
         let codes = quantise(k, rows, &mut work.codes);
-        k.linear(codes.0, codes.1, &job, &mut work.init, &mut work.hidden);
+        k.linear(codes.0, codes.1, &job, &mut work.product, &mut work.hidden);
         let rows = Rows::of_whole(&work.hidden, self.up.weights.n());
         let job = self.down.job(Activation::Identity, Some(x));
         resize(&mut work.sum, x.len());
         let codes = quantise(k, rows, &mut work.codes);
-        k.linear(codes.0, codes.1, &job, &mut work.init, &mut work.sum);
+        k.linear(codes.0, codes.1, &job, &mut work.product, &mut work.sum);
         self.norm.apply(k, &work.sum, y);
     }
 }
@@ -367,7 +367,7 @@ impl Attend {
             codes,
             quant,
             &plain(&self.query),
-            &mut work.init,
+            &mut work.product,
             &mut work.queries,
         );
         let (codes, quant) = quantise(k, keys, &mut work.codes);
@@ -375,14 +375,14 @@ impl Attend {
             codes,
             quant,
             &plain(&self.key),
-            &mut work.init,
+            &mut work.product,
             &mut work.keys,
         );
         k.linear(
             codes,
             quant,
             &plain(&self.value),
-            &mut work.init,
+            &mut work.product,
             &mut work.values,
         );
         self.heads(k, (n, m), pi, work, weights);
@@ -390,7 +390,7 @@ impl Attend {
         resize(&mut work.sum, n * d);
         let context = Rows::of_whole(&work.context, d);
         let (codes, quant) = quantise(k, context, &mut work.codes);
-        k.linear(codes, quant, &job, &mut work.init, &mut work.sum);
+        k.linear(codes, quant, &job, &mut work.product, &mut work.sum);
         self.norm.apply(k, &work.sum, y);
     }
 

@@ -2,8 +2,8 @@
 
 use super::linear::{flip, next_panels, stored_zero};
 use super::pack::{COLUMNS, Line, Packing, padded_depth};
-use super::tile::{Block, MAX_ROWS, Sums, Tile};
-use super::{Codes, Quant};
+use super::tile::{Block, FEW, MAX_ROWS, Starts, Sums, Tile};
+use super::{Codes, Quant, widen};
 
 /// `softmax(scale·Q_h·K_hᵀ)·V_h` of every head `h`, side by side.
 ///
@@ -48,6 +48,8 @@ pub struct AttentionScratch {
     queries: Vec<u8>,
     scores: Vec<f32>,
     codes: Vec<u8>,
+    /// Queries or codes as words, where the level wants words.
+    words: Vec<u8>,
     ones: Vec<u8>,
 }
 
@@ -57,6 +59,8 @@ struct Panels {
     lines: Vec<Line>,
     init: Vec<[i32; COLUMNS]>,
     depth: usize,
+    /// The lines as words, where the level wants words.
+    words: Vec<Line>,
 }
 
 impl Panels {
@@ -125,6 +129,32 @@ impl Panels {
         }
     }
 
+    /// The lines as words.
+    #[inline(always)]
+    fn widen(&mut self) {
+        self.words.resize(self.lines.len() * 2, Line::ZERO);
+        widen::lines(&self.lines, &mut self.words);
+    }
+
+    /// The tile of rows `a` by `wide` panels from `panel` on, all of words if `words`.
+    #[inline(always)]
+    fn tile<L: Tile>(
+        &self,
+        lanes: L,
+        (a, words): ((&[u8], usize, usize), bool),
+        (panel, wide): (usize, usize),
+        sums: &mut Sums,
+    ) {
+        let (lines, depth) = if words {
+            (&self.words, self.depth * 2)
+        } else {
+            (&self.lines, self.depth)
+        };
+        let b = (&lines[panel * depth..], depth, depth, wide);
+        let block = Block::new(a, b, Starts::alike(&self.init[panel..]));
+        lanes.tile(&block.words(words), sums);
+    }
+
     /// Sums start at `−zero·Σ`; a row of ones tells the sums.
     #[inline(always)]
     fn start<L: Tile>(&mut self, lanes: L, zero: i32, ones: &mut Vec<u8>) {
@@ -135,8 +165,7 @@ impl Panels {
         let mut panel = 0;
         while panel < panels {
             let wide = next_panels::<L>(panels - panel);
-            let b = (&self.lines[panel * self.depth..], self.depth, wide);
-            lanes.tile(&Block::new((ones, 0, 1), b, &self.init[panel..]), &mut sums);
+            self.tile(lanes, ((ones, 0, 1), false), (panel, wide), &mut sums);
             for p in 0..wide {
                 self.init[panel + p] = sums[0][p].map(|sum| -zero * sum);
             }
@@ -159,11 +188,19 @@ pub(in crate::kernels) fn attend<L: Tile>(
     out: &mut [f32],
 ) {
     let (n, m) = (job.q.0.rows, job.k.0.rows);
+    if n <= FEW && m <= MOST_KEYS_OF_FEW && job.width.is_multiple_of(L::LANES) {
+        return attend_few(lanes, job, scratch, out);
+    }
     let depth = padded_depth(job.width);
     let (padded_m, columns) = (padded_depth(m), job.heads * job.width);
     scratch.scores.resize(MAX_ROWS * padded_m, 0.0);
     scratch.codes.resize(MAX_ROWS * padded_m, 0);
     scratch.queries.resize(MAX_ROWS * depth, 0);
+    let words = L::WORDS && n > FEW;
+    if words {
+        let most = padded_m.max(depth);
+        scratch.words.resize(2 * MAX_ROWS * most, 0);
+    }
     let score_scale = job.scale * job.q.1.scale * job.k.1.scale * std::f32::consts::LOG2_E;
     for head in 0..job.heads {
         let first = head * job.width;
@@ -174,6 +211,10 @@ pub(in crate::kernels) fn attend<L: Tile>(
         // the weights' zero point is 0
         let zero = stored_zero::<L>(0);
         scratch.values.start(lanes, zero, &mut scratch.ones);
+        if words {
+            scratch.keys.widen();
+            scratch.values.widen();
+        }
         let mut row = 0;
         while row < n {
             let high = L::ROWS.min(n - row);
@@ -182,6 +223,7 @@ pub(in crate::kernels) fn attend<L: Tile>(
                 scratch.queries[r * depth..][..job.width].copy_from_slice(query);
             }
             let queries = (scratch.queries.as_slice(), depth, high);
+            let queries = as_the_level_wants(queries, words, &mut scratch.words);
             scores(lanes, queries, &scratch.keys, &mut scratch.scores, padded_m);
             let mut totals = [0.0; MAX_ROWS];
             for r in 0..high {
@@ -190,6 +232,7 @@ pub(in crate::kernels) fn attend<L: Tile>(
                 totals[r] = weigh(lanes, &scores[..m], score_scale, codes);
             }
             let weights = (scratch.codes.as_slice(), padded_m, high);
+            let weights = as_the_level_wants(weights, words, &mut scratch.words);
             let values = (job.v.1.scale, f32::from(job.v.1.zero) - 128.0);
             let place = &mut out[row * columns + first..];
             mix(
@@ -205,11 +248,124 @@ pub(in crate::kernels) fn attend<L: Tile>(
     }
 }
 
+/// Most keys that a few queries meet unpacked: the sum of as many products of a weight and a
+/// value, 255·128 at most, is exact in f32.
+const MOST_KEYS_OF_FEW: usize = (1 << 24) / (255 * 128);
+
+/// Registers of values that are summed side by side.
+const SIDE_BY_SIDE: usize = 4;
+
+/// [`attend`] of a query or two, as a decoder asks them: keys and values are read where they lie,
+/// since packing them would take longer than their products. Whole numbers below 2²⁴ are exact in
+/// f32, so the answer is the same to the bit.
+#[inline(always)]
+fn attend_few<L: Tile>(
+    lanes: L,
+    job: &Attention<'_>,
+    scratch: &mut AttentionScratch,
+    out: &mut [f32],
+) {
+    let (m, columns) = (job.k.0.rows, job.heads * job.width);
+    let score_scale = job.scale * job.q.1.scale * job.k.1.scale * std::f32::consts::LOG2_E;
+    scratch.scores.resize(m, 0.0);
+    scratch.codes.resize(padded_depth(m), 0);
+    for row in 0..job.q.0.rows {
+        for head in 0..job.heads {
+            let first = head * job.width;
+            let query = &job.q.0.from_row(row)[first..first + job.width];
+            query_by_keys(
+                lanes,
+                query,
+                f32::from(job.q.1.zero),
+                (job.k.0, first),
+                &mut scratch.scores[..m],
+            );
+            let codes = &mut scratch.codes[..padded_depth(m)];
+            let total = weigh(lanes, &scratch.scores[..m], score_scale, codes);
+            // as in `mix`: values are taken as `code − 128`
+            let factor = lanes.splat(job.v.1.scale / total);
+            let offset = (128.0 - f32::from(job.v.1.zero)) * job.v.1.scale;
+            let out = &mut out[row * columns + first..][..job.width];
+            let mut part = 0;
+            for out in out.chunks_mut(SIDE_BY_SIDE * L::LANES) {
+                let sums = codes_by_values::<L>(
+                    lanes,
+                    &codes[..m],
+                    (job.v.0, first + part),
+                    out.len() / L::LANES,
+                );
+                for (chunk, sum) in L::chunks_mut(out).0.iter_mut().zip(sums) {
+                    lanes.store(lanes.mul_add(sum, factor, lanes.splat(offset)), chunk);
+                }
+                part += SIDE_BY_SIDE * L::LANES;
+            }
+        }
+    }
+}
+
+/// `Σ (q − zero)·(k − 128)` of a query and every key, whose columns begin at `first`.
+#[inline(always)]
+fn query_by_keys<L: Tile>(
+    lanes: L,
+    query: &[u8],
+    zero: f32,
+    (keys, first): (Codes<'_>, usize),
+    scores: &mut [f32],
+) {
+    let (zero, middle) = (lanes.splat(zero), lanes.splat(128.0));
+    for (key, score) in scores.iter_mut().enumerate() {
+        let key = &keys.from_row(key)[first..first + query.len()];
+        let mut sum = lanes.splat(0.0);
+        for (q, k) in query.chunks_exact(L::LANES).zip(key.chunks_exact(L::LANES)) {
+            let q = lanes.sub(lanes.load_codes(q, flip::<L>()), zero);
+            let k = lanes.sub(lanes.load_codes(k, flip::<L>()), middle);
+            sum = lanes.mul_add(q, k, sum);
+        }
+        *score = lanes.sum(sum);
+    }
+}
+
+/// `Σ w·(v − 128)` of as many registers (at most [`SIDE_BY_SIDE`]) of the values' columns from
+/// `first` on.
+#[inline(always)]
+fn codes_by_values<L: Tile>(
+    lanes: L,
+    weights: &[u8],
+    (values, first): (Codes<'_>, usize),
+    registers: usize,
+) -> [L::V; SIDE_BY_SIDE] {
+    let middle = lanes.splat(128.0);
+    let mut sums = [lanes.splat(0.0); SIDE_BY_SIDE];
+    for (row, weight) in weights.iter().enumerate() {
+        let weight = lanes.splat(f32::from(*weight ^ flip::<L>()));
+        let values = &values.from_row(row)[first..first + registers * L::LANES];
+        for (sum, v) in sums.iter_mut().zip(values.chunks_exact(L::LANES)) {
+            let v = lanes.sub(lanes.load_codes(v, flip::<L>()), middle);
+            *sum = lanes.mul_add(v, weight, *sum);
+        }
+    }
+    sums
+}
+
+/// Rows of codes as bytes, or as words if `words`.
+#[inline(always)]
+fn as_the_level_wants<'a>(
+    (codes, stride, rows): (&'a [u8], usize, usize),
+    words: bool,
+    wide: &'a mut [u8],
+) -> ((&'a [u8], usize, usize), bool) {
+    if !words {
+        return ((codes, stride, rows), false);
+    }
+    widen::codes(&codes[..rows * stride], wide);
+    ((wide, 2 * stride, rows), true)
+}
+
 /// Sums of a block of queries over all keys, as f32, unscaled.
 #[inline(always)]
 fn scores<L: Tile>(
     lanes: L,
-    queries: (&[u8], usize, usize),
+    queries: ((&[u8], usize, usize), bool),
     keys: &Panels,
     out: &mut [f32],
     stride: usize,
@@ -219,9 +375,8 @@ fn scores<L: Tile>(
     let mut panel = 0;
     while panel < panels {
         let wide = next_panels::<L>(panels - panel);
-        let b = (&keys.lines[panel * keys.depth..], keys.depth, wide);
-        lanes.tile(&Block::new(queries, b, &keys.init[panel..]), &mut sums);
-        for r in 0..queries.2 {
+        keys.tile(lanes, queries, (panel, wide), &mut sums);
+        for r in 0..queries.0.2 {
             for p in 0..wide {
                 let at = r * stride + (panel + p) * COLUMNS;
                 let chunks = L::chunks_mut(&mut out[at..at + COLUMNS]).0;
@@ -264,7 +419,7 @@ fn weigh<L: Tile>(lanes: L, scores: &[f32], factor: f32, codes: &mut [u8]) -> f3
 #[inline(always)]
 fn mix<L: Tile>(
     lanes: L,
-    weights: (&[u8], usize, usize),
+    weights: ((&[u8], usize, usize), bool),
     values: &Panels,
     (scale, zero): (f32, f32),
     totals: &[f32; MAX_ROWS],
@@ -276,9 +431,8 @@ fn mix<L: Tile>(
     let mut panel = 0;
     while panel < panels {
         let wide = next_panels::<L>(panels - panel);
-        let b = (&values.lines[panel * values.depth..], values.depth, wide);
-        lanes.tile(&Block::new(weights, b, &values.init[panel..]), &mut sums);
-        for r in 0..weights.2 {
+        values.tile(lanes, weights, (panel, wide), &mut sums);
+        for r in 0..weights.0.2 {
             let factor = lanes.splat(scale / totals[r]);
             for p in 0..wide {
                 let first = (panel + p) * COLUMNS;

@@ -19,6 +19,13 @@ pub struct DepthwiseWeights {
     /// are not nine taps.
     #[cfg(target_arch = "x86_64")]
     pub(in crate::kernels) columns: Vec<[[Line; 4]; 3]>,
+    /// `[panels][pairs of taps]`, a pair of each of sixteen channels.
+    #[cfg(target_arch = "x86_64")]
+    pub(in crate::kernels) pairs: Vec<Vec<[[i16; 2]; COLUMNS]>>,
+    /// `[panels][columns]` of nine taps: the pair of top and middle, and that of bottom and 0.
+    /// Empty where there are not nine taps.
+    #[cfg(target_arch = "x86_64")]
+    pub(in crate::kernels) words: Vec<[[[[i16; 2]; COLUMNS]; 2]; 3]>,
 }
 
 impl DepthwiseWeights {
@@ -36,8 +43,20 @@ impl DepthwiseWeights {
         let nines = if taps == 9 { quads.len() } else { 0 };
         #[cfg(target_arch = "x86_64")]
         let mut columns = vec![[[Line::ZERO; 4]; 3]; nines];
+        #[cfg(target_arch = "x86_64")]
+        let mut pairs = vec![vec![[[0; 2]; COLUMNS]; taps.div_ceil(2)]; panels.len()];
+        #[cfg(target_arch = "x86_64")]
+        let mut words = vec![[[[[0; 2]; COLUMNS]; 2]; 3]; if taps == 9 { panels.len() } else { 0 }];
         for (c, weights) in weights.chunks_exact(taps).enumerate() {
             for (t, w) in weights.iter().enumerate() {
+                #[cfg(target_arch = "x86_64")]
+                {
+                    let (panel, c) = (c / COLUMNS, c % COLUMNS);
+                    pairs[panel][t / 2][c][t % 2] = i16::from(*w);
+                    if let Some(words) = words.get_mut(panel) {
+                        words[t % 3][t / 6][c][t / 3 % 2] = i16::from(*w);
+                    }
+                }
                 panels[c / COLUMNS][t][c % COLUMNS] = i16::from(*w);
                 sums[c / COLUMNS][c % COLUMNS] += i32::from(*w);
                 let (sixteen, four) = (c / COLUMNS % 4, c % COLUMNS / 4);
@@ -55,6 +74,10 @@ impl DepthwiseWeights {
             quads,
             #[cfg(target_arch = "x86_64")]
             columns,
+            #[cfg(target_arch = "x86_64")]
+            pairs,
+            #[cfg(target_arch = "x86_64")]
+            words,
         })
     }
 }
@@ -78,6 +101,19 @@ pub struct Depthwise<'a> {
 }
 
 impl Depthwise<'_> {
+    /// How many columns of a 3×3 window a step goes on, if they are neighbours all the same way
+    /// apart: then what was made of a column for one pixel serves the next.
+    #[cfg(target_arch = "x86_64")]
+    pub(in crate::kernels) fn apart(
+        &self,
+        [left, middle, right]: &[[usize; 3]; 3],
+    ) -> Option<usize> {
+        let apart = middle[0].checked_sub(left[0])?;
+        let even = (0..3).all(|r| left[r] + apart == middle[r] && middle[r] + apart == right[r]);
+        let step = self.step.checked_div(apart)?;
+        (even && step * apart == self.step).then_some(step)
+    }
+
     /// Whether the parts fit each other and every tap of every pixel is within `codes`.
     pub(in crate::kernels) fn fits(&self, codes: usize, taps: &[usize], out: usize) -> bool {
         let panels = self.weights.sums.len();

@@ -1,10 +1,11 @@
 //! Products of quantised rows with packed weights, and the passes around them.
 
 use super::super::Rows;
+use super::super::cache::caches;
 use super::super::lanes::Lanes;
-use super::pack::{COLUMNS, Line, PackedWeights, padded_depth};
-use super::tile::{Block, Recode, Sums, Tile};
-use super::{Codes, Quant};
+use super::pack::{COLUMNS, DEPTH, Line, PackedWeights, padded_depth};
+use super::tile::{Block, FEW, Recode, Starts, Sums, Tile};
+use super::{Codes, Quant, widen};
 
 /// What follows a product, element by element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,37 +127,175 @@ trait Finish<L: Tile> {
     fn tile(&mut self, lanes: L, at: (usize, usize), block: &Block<'_>, sums: &mut Sums);
 }
 
+/// Memory that a product works in; grows to the largest one, then stays.
+#[derive(Debug, Default)]
+pub struct ProductScratch {
+    /// Where the sums of each panel start.
+    init: Vec<[i32; COLUMNS]>,
+    /// Sums of the parts of rows that are done.
+    partial: Vec<[i32; COLUMNS]>,
+    /// Rows and panels of words, where the level wants words.
+    rows: Vec<u8>,
+    panel: Vec<Line>,
+}
+
 /// Weights of more bytes than this are in no cache of one core.
 const STREAMED: usize = 1 << 20;
 
-/// Every tile of `a·W`, panels outside: a panel stays in the cache while the rows pass.
+/// The pieces that a product is made in, so that what is read again and again is near: a part of
+/// a panel in the first cache while a block of rows passes, the block in the second while the
+/// panels pass. Weights come once for each block.
+struct Pieces {
+    /// Rows of a block.
+    rows: usize,
+    /// Lines of a part of a panel.
+    lines: usize,
+}
+
+impl Pieces {
+    /// For `rows` rows that meet panels of `depth` lines.
+    fn of<L: Tile>(rows: usize, depth: usize) -> Pieces {
+        let near = caches();
+        let most_rows = (near.second / 4 / (depth * 4)).max(8 * L::ROWS);
+        // a wide tile reads so little of each panel for a product that one panel is counted
+        let most_lines = near.first * 3 / 4 / size_of::<Line>();
+        Pieces {
+            rows: even(rows, most_rows, L::ROWS),
+            lines: if rows <= L::ROWS {
+                depth
+            } else {
+                even(depth, most_lines, DEPTH / 2)
+            },
+        }
+    }
+}
+
+/// The least multiple of `unit` of which as few pieces as of `most` make up `all`.
+fn even(all: usize, most: usize, unit: usize) -> usize {
+    let pieces = all.div_ceil(most);
+    all.div_ceil(pieces).next_multiple_of(unit)
+}
+
+/// Every tile of `a·W`.
 #[inline(always)]
 fn product<L: Tile>(
     lanes: L,
     a: Codes<'_>,
     weights: &PackedWeights,
-    init: &[[i32; COLUMNS]],
+    scratch: &mut ProductScratch,
     finish: &mut impl Finish<L>,
 ) {
-    let mut out: Sums = [[[0; COLUMNS]; 3]; 8];
-    let (depth, panels) = (weights.depth(), weights.panels());
-    let mut panel = 0;
+    let words = L::WORDS && a.rows > FEW;
+    let depth = weights.depth() * if words { 2 } else { 1 };
+    let pieces = Pieces::of::<L>(a.rows, depth);
+    let mut first = 0;
+    while first < a.rows {
+        let rows = pieces.rows.min(a.rows - first);
+        let mut codes = Codes {
+            bytes: a.from_row(first),
+            rows,
+            ..a
+        };
+        let mut wide = std::mem::take(&mut scratch.rows);
+        if words {
+            let stride = depth * 4;
+            wide.resize(wide.len().max(rows * stride), 0);
+            for (row, wide) in wide.chunks_exact_mut(stride).take(rows).enumerate() {
+                widen::codes(&codes.from_row(row)[..stride / 2], wide);
+            }
+            codes = Codes {
+                bytes: &wide,
+                rows,
+                stride,
+            };
+        }
+        rows_by_panels(
+            lanes,
+            first,
+            codes,
+            words,
+            weights,
+            pieces.lines,
+            scratch,
+            finish,
+        );
+        scratch.rows = wide;
+        first += rows;
+    }
+}
+
+/// A block of rows, which are those from `first` on, by all panels.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)] // one loop of `product`
+fn rows_by_panels<L: Tile>(
+    lanes: L,
+    first: usize,
+    codes: Codes<'_>,
+    words: bool,
+    weights: &PackedWeights,
+    lines: usize,
+    scratch: &mut ProductScratch,
+    finish: &mut impl Finish<L>,
+) {
+    let mut sums: Sums = [[[0; COLUMNS]; 3]; 8];
+    let panels = weights.panels();
+    let depth = weights.depth() * if words { 2 } else { 1 };
+    let ProductScratch {
+        init,
+        partial,
+        panel: widened,
+        ..
+    } = scratch;
     // weights that come from memory, each for one row, come fastest as one stream
-    let streamed = a.rows == 1 && panels * depth * size_of::<Line>() > STREAMED;
+    let streamed = codes.rows == 1 && panels * depth * size_of::<Line>() > STREAMED;
+    // tiles as even as they come: a low last one would cost almost as much as the others
+    let high = codes.rows.div_ceil(codes.rows.div_ceil(L::ROWS));
+    let mut panel = 0;
     while panel < panels {
         let wide = if streamed {
             1
         } else {
             next_panels::<L>(panels - panel)
         };
-        let b = (weights.from_panel(panel), depth, wide);
-        let mut row = 0;
-        while row < a.rows {
-            let high = L::ROWS.min(a.rows - row);
-            let rows = (a.from_row(row), a.stride, high);
-            let block = Block::new(rows, b, &init[panel..]);
-            finish.tile(lanes, (row, panel), &block, &mut out);
-            row += high;
+        if lines < depth {
+            partial.resize(partial.len().max(codes.rows * wide), [0; COLUMNS]);
+        }
+        let mut from = 0;
+        while from < depth {
+            let deep = lines.min(depth - from);
+            let b = if words {
+                widened.resize(widened.len().max(deep), Line::ZERO);
+                let narrow = &weights.from_panel(panel)[from / 2..][..deep / 2];
+                widen::lines(narrow, &mut widened[..deep]);
+                (widened.as_slice(), deep, deep, wide)
+            } else {
+                let part = &weights.from_panel(panel)[from..];
+                (part, depth, deep, wide)
+            };
+            let mut row = 0;
+            while row < codes.rows {
+                let high = high.min(codes.rows - row);
+                let starts = if from == 0 {
+                    Starts::alike(&init[panel..])
+                } else {
+                    Starts {
+                        places: &partial[row * wide..],
+                        step: wide,
+                    }
+                };
+                let a = (&codes.from_row(row)[from * 4..], codes.stride, high);
+                let block = Block::new(a, b, starts).words(words);
+                if from + deep == depth {
+                    finish.tile(lanes, (first + row, panel), &block, &mut sums);
+                } else {
+                    lanes.tile(&block, &mut sums);
+                    for (r, sums) in sums[..high].iter().enumerate() {
+                        partial[(row + r) * wide..][..wide].copy_from_slice(&sums[..wide]);
+                    }
+                }
+                row += high;
+            }
+            from += deep;
         }
         panel += wide;
     }
@@ -357,17 +496,17 @@ pub(in crate::kernels) fn linear<L: Tile>(
     a: Codes<'_>,
     q: Quant,
     job: &Linear<'_>,
-    init: &mut Vec<[i32; COLUMNS]>,
+    scratch: &mut ProductScratch,
     out: &mut [f32],
 ) -> (f32, f32) {
-    start_sums(init, stored_zero::<L>(q.zero), job.weights);
+    start_sums(&mut scratch.init, stored_zero::<L>(q.zero), job.weights);
     let mut finish = ToFloats::<L> {
         job,
         scale: lanes.splat(q.scale),
         range: Range::new(lanes),
         out,
     };
-    product(lanes, a, job.weights, init, &mut finish);
+    product(lanes, a, job.weights, scratch, &mut finish);
     finish.range.ends(lanes)
 }
 
@@ -397,18 +536,18 @@ pub(in crate::kernels) fn requantise<L: Tile>(
     a: Codes<'_>,
     zero: u8,
     job: &Requantise<'_>,
-    init: &mut Vec<[i32; COLUMNS]>,
+    scratch: &mut ProductScratch,
     out: &mut [u8],
 ) {
-    start_sums(init, stored_zero::<L>(zero), job.weights);
-    for (start, bias) in init.iter_mut().zip(job.bias) {
+    start_sums(&mut scratch.init, stored_zero::<L>(zero), job.weights);
+    for (start, bias) in scratch.init.iter_mut().zip(job.bias) {
         for (start, bias) in start.iter_mut().zip(bias) {
             *start = start.wrapping_add(*bias);
         }
     }
     let stride = job.weights.panels() * COLUMNS;
     let mut finish = ToCodes { job, out, stride };
-    product(lanes, a, job.weights, init, &mut finish);
+    product(lanes, a, job.weights, scratch, &mut finish);
 }
 
 #[inline(always)]

@@ -21,12 +21,13 @@ mod pack;
 pub(super) mod properties;
 pub(super) mod scalar;
 mod tile;
+mod widen;
 
 pub(super) use attention::attend;
 pub use attention::{Attention, AttentionScratch};
 pub(super) use conv::depthwise;
 pub use conv::{Depthwise, DepthwiseWeights};
-pub use linear::{Activation, Columns, Linear, Requantise};
+pub use linear::{Activation, Columns, Linear, ProductScratch, Requantise};
 pub(super) use linear::{
     add_codes, dequantise, gelu, layer_norm, linear, quantise, range, requantise,
 };
@@ -36,6 +37,8 @@ pub(super) use pack::Packing;
 pub use pack::{COLUMNS, DEPTH, PackedWeights, padded_depth};
 #[cfg(target_arch = "x86_64")]
 pub(super) use tile::Recode;
+#[cfg(test)]
+pub(super) use tile::Starts;
 pub(super) use tile::{Block, Sums, Tile};
 
 use super::Level;

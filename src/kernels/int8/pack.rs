@@ -1,6 +1,7 @@
 //! Weights in the order in which a level's products read them.
 
 use super::super::Level;
+use std::sync::Arc;
 
 /// Columns of a panel, the least that a tile computes.
 pub const COLUMNS: usize = 16;
@@ -98,6 +99,13 @@ pub struct PackedWeights {
     level: Level,
     k: usize,
     n: usize,
+    packed: Arc<Packed>,
+    /// The first of its panels in what is packed.
+    first: usize,
+}
+
+#[derive(Debug)]
+struct Packed {
     lines: Vec<Line>,
     /// Σ of each column, padded to whole panels.
     sums: Vec<[i32; COLUMNS]>,
@@ -133,9 +141,27 @@ impl PackedWeights {
             level,
             k,
             n,
-            lines,
-            sums,
+            packed: Arc::new(Packed { lines, sums }),
+            first: 0,
         })
+    }
+
+    /// The columns of `panels` panels from `first` on: the same memory, nothing is copied.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    #[must_use]
+    pub fn part(&self, first: usize, panels: usize) -> PackedWeights {
+        assert!(
+            panels > 0 && first + panels <= self.panels(),
+            "{panels} panels from {first}"
+        );
+        PackedWeights {
+            n: (self.n - first * COLUMNS).min(panels * COLUMNS),
+            packed: Arc::clone(&self.packed),
+            first: self.first + first,
+            ..*self
+        }
     }
 
     /// The level it is packed for.
@@ -168,7 +194,8 @@ impl PackedWeights {
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of_val(self.lines.as_slice()) + size_of_val(self.sums.as_slice())
+        let (lines, sums) = (self.packed.lines.as_slice(), self.packed.sums.as_slice());
+        size_of_val(lines) + size_of_val(sums)
     }
 
     /// Lines of a panel: 4 values of each of 16 columns to a line.
@@ -179,19 +206,19 @@ impl PackedWeights {
 
     #[inline(always)]
     pub(in crate::kernels) fn panels(&self) -> usize {
-        self.sums.len()
+        self.n.div_ceil(COLUMNS)
     }
 
     /// The lines from `panel` on.
     #[inline(always)]
     #[allow(clippy::wrong_self_convention)] // "from this panel on", no conversion
     pub(in crate::kernels) fn from_panel(&self, panel: usize) -> &[Line] {
-        &self.lines[panel * self.depth()..]
+        &self.packed.lines[(self.first + panel) * self.depth()..]
     }
 
     #[inline(always)]
     pub(in crate::kernels) fn sums(&self) -> &[[i32; COLUMNS]] {
-        &self.sums
+        &self.packed.sums[self.first..][..self.panels()]
     }
 
     /// The weight of row `k` in column `c`.

@@ -106,7 +106,7 @@ pub(in crate::kernels) fn linear(k: &Kernels) {
                     stride: padded_depth(p.k),
                 };
                 let mut out = vec![f32::NAN; p.rows * p.n];
-                let range = kernels.linear(a, q, &job, &mut Vec::new(), &mut out);
+                let range = kernels.linear(a, q, &job, &mut ProductScratch::default(), &mut out);
                 (out, range)
             };
             let (wanted, _) = answer(&Kernels::SCALAR, activation);
@@ -124,6 +124,57 @@ pub(in crate::kernels) fn linear(k: &Kernels) {
             Ok(())
         },
     );
+}
+
+/// A product larger than any cache in both directions: its blocks of rows and parts of panels
+/// must add up, and so must the parts that workers take.
+pub(in crate::kernels) fn product_in_pieces(k: &Kernels) {
+    let (rows, depth, n) = (260, 2600, 33);
+    let mut state = 1_u64;
+    let mut byte = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 56) as u8
+    };
+    let codes: Vec<u8> = (0..rows * padded_depth(depth)).map(|_| byte()).collect();
+    let weights: Vec<i8> = (0..depth * n).map(|_| byte() as i8).collect();
+    let (scales, bias) = (
+        panels_of(&vec![1e-4; n], 1.0),
+        panels_of(&vec![0.5; n], 0.0),
+    );
+    let q = Quant {
+        scale: 0.02,
+        zero: 77,
+    };
+    let packed = PackedWeights::new(k.level(), &weights, depth, n).unwrap();
+    let run = |first: usize, rows: usize, panel: usize, panels: usize| {
+        let weights = packed.part(panel, panels);
+        let job = Linear {
+            weights: &weights,
+            scales: &scales[panel..][..panels],
+            bias: &bias[panel..][..panels],
+            activation: Activation::Identity,
+            residual: None,
+        };
+        let stride = padded_depth(depth);
+        let codes = stored(k.level(), &codes[first * stride..][..rows * stride]);
+        let a = Codes {
+            bytes: &codes,
+            rows,
+            stride,
+        };
+        let mut out = vec![f32::NAN; rows * weights.n()];
+        k.linear(a, q, &job, &mut ProductScratch::default(), &mut out);
+        out
+    };
+    let whole = run(0, rows, 0, 3);
+    for row in [0, 1, 200, rows - 1] {
+        // of one row nothing is cut
+        assert_eq!(run(row, 1, 0, 3), whole[row * n..][..n], "row {row}");
+        let columns: Vec<f32> = (0..3).flat_map(|panel| run(row, 1, panel, 1)).collect();
+        assert_eq!(columns, whole[row * n..][..n], "row {row} by panels");
+    }
 }
 
 pub(in crate::kernels) fn requantise(k: &Kernels) {
@@ -154,7 +205,7 @@ pub(in crate::kernels) fn requantise(k: &Kernels) {
                     stride: padded_depth(p.k),
                 };
                 let mut out = vec![0; p.rows * p.n.next_multiple_of(COLUMNS)];
-                kernels.requantise(a, zero, &job, &mut Vec::new(), &mut out);
+                kernels.requantise(a, zero, &job, &mut ProductScratch::default(), &mut out);
                 stored(level, &out)
             };
             prop_assert_eq!(answer(k), answer(&Kernels::SCALAR));

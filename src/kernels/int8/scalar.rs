@@ -3,7 +3,7 @@
 use super::super::Rows;
 use super::attention::{Attention, AttentionScratch};
 use super::conv::Depthwise;
-use super::linear::{Activation, Linear, Requantise};
+use super::linear::{Activation, Linear, ProductScratch, Requantise};
 use super::pack::{COLUMNS, PackedWeights, padded_depth};
 use super::{Codes, Quant};
 
@@ -42,7 +42,7 @@ pub(in crate::kernels) fn linear(
     a: Codes<'_>,
     q: Quant,
     job: &Linear<'_>,
-    _init: &mut Vec<[i32; COLUMNS]>,
+    _scratch: &mut ProductScratch,
     out: &mut [f32],
 ) -> (f32, f32) {
     let n = job.weights.n();
@@ -65,7 +65,7 @@ pub(in crate::kernels) fn requantise(
     a: Codes<'_>,
     zero: u8,
     job: &Requantise<'_>,
-    _init: &mut Vec<[i32; COLUMNS]>,
+    _scratch: &mut ProductScratch,
     out: &mut [u8],
 ) {
     let stride = padded_depth(job.weights.n());

@@ -10,6 +10,9 @@ use super::reach;
 pub(in crate::kernels) const MAX_ROWS: usize = 8;
 pub(in crate::kernels) const MAX_PANELS: usize = 3;
 
+/// Rows that a level with [`WORDS`](Tile::WORDS) multiplies as bytes.
+pub(in crate::kernels) const FEW: usize = 2;
+
 /// The sums of a tile: by row, by panel, by column.
 pub(in crate::kernels) type Sums = [[[i32; COLUMNS]; MAX_PANELS]; MAX_ROWS];
 
@@ -20,32 +23,68 @@ pub(in crate::kernels) struct Block<'a> {
     stride: usize,
     rows: usize,
     b: &'a [Line],
+    pitch: usize,
     depth: usize,
     panels: usize,
-    init: &'a [[i32; COLUMNS]],
+    starts: Starts<'a>,
+    of_words: bool,
+}
+
+/// What the sums of a tile start at: a place for each panel.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Starts<'a> {
+    pub places: &'a [[i32; COLUMNS]],
+    /// From one row's places to the next's; 0 if all rows start alike.
+    pub step: usize,
+}
+
+impl<'a> Starts<'a> {
+    /// The same in every row.
+    #[inline(always)]
+    pub(in crate::kernels) fn alike(places: &'a [[i32; COLUMNS]]) -> Self {
+        Starts { places, step: 0 }
+    }
 }
 
 impl<'a> Block<'a> {
-    /// `rows` rows of codes from the start of `a`, `stride` apart, by `panels` panels of
-    /// `depth` lines from the start of `b`; the sums start at `init`.
+    /// `rows` rows of codes from the start of `a`, `stride` apart, by `panels` panels from the
+    /// start of `b`, `pitch` lines apart, of which `depth` lines are taken.
     #[inline(always)]
     pub(in crate::kernels) fn new(
         (a, stride, rows): (&'a [u8], usize, usize),
-        (b, depth, panels): (&'a [Line], usize, usize),
-        init: &'a [[i32; COLUMNS]],
+        (b, pitch, depth, panels): (&'a [Line], usize, usize, usize),
+        starts: Starts<'a>,
     ) -> Self {
         assert!((1..=MAX_ROWS).contains(&rows) && (1..=MAX_PANELS).contains(&panels));
         assert!(reach(rows, stride, depth * 4).is_some_and(|end| end <= a.len()));
-        assert!(b.len() >= panels * depth && init.len() >= panels);
+        assert!(reach(panels, pitch, depth).is_some_and(|end| end <= b.len()));
+        assert!(reach(rows, starts.step, panels).is_some_and(|end| end <= starts.places.len()));
         Block {
             a,
             stride,
             rows,
             b,
+            pitch,
             depth,
             panels,
-            init,
+            starts,
+            of_words: false,
         }
+    }
+
+    /// Says that rows and panels hold words, two to four bytes of a line, if `so`.
+    #[inline(always)]
+    pub(in crate::kernels) fn words(self, so: bool) -> Self {
+        Block {
+            of_words: so,
+            ..self
+        }
+    }
+
+    /// Whether rows and panels hold words of 16 bits.
+    #[inline(always)]
+    pub(in crate::kernels) fn of_words(&self) -> bool {
+        self.of_words
     }
 
     /// Rows, 1..=8.
@@ -75,13 +114,20 @@ impl<'a> Block<'a> {
     /// Start of panel `p`: at least `depth` lines are there.
     #[inline(always)]
     pub(in crate::kernels) fn panel(&self, p: usize) -> *const Line {
-        self.b[p * self.depth..].as_ptr()
+        self.b[p * self.pitch..].as_ptr()
     }
 
-    /// What the sums of panel `p` start at.
+    /// Whether the sums of all rows start alike.
     #[inline(always)]
-    pub(in crate::kernels) fn init(&self, p: usize) -> &'a [i32; COLUMNS] {
-        &self.init[p]
+    pub(in crate::kernels) fn starts_alike(&self) -> bool {
+        self.starts.step == 0
+    }
+
+    /// What the sums of row `r` and panel `p` start at: sixteen are there.
+    #[inline(always)]
+    pub(in crate::kernels) fn start(&self, r: usize, p: usize) -> *const i32 {
+        let at = r * self.starts.step + p;
+        self.starts.places.as_ptr().wrapping_add(at).cast()
     }
 }
 
@@ -108,9 +154,14 @@ pub(in crate::kernels) trait Tile: Lanes {
     /// How weights are packed.
     const PACKING: Packing = Packing::Fours;
 
-    /// `out[r][p][c] = init[p][c] + Σₖ a[r][k]·b[p][k][c]`, exactly.
+    /// Whether products of more than [`FEW`] rows are made of operands
+    /// [widened](super::widen) to 16 bits; fewer rows would not repay the widening.
+    const WORDS: bool = false;
+
+    /// `out[r][p][c] = start[r][p][c] + Σₖ a[r][k]·b[p][k][c]`, exactly.
     ///
-    /// `block` has at most `ROWS` rows and `PANELS` panels.
+    /// `block` has at most `ROWS` rows and `PANELS` panels; at a level with
+    /// [`WORDS`](Tile::WORDS) it has [words](Block::of_words) or at most [`FEW`] rows.
     fn tile(self, block: &Block<'_>, out: &mut Sums);
 
     /// A tile and its codes: row `r` of panel `p` goes to `out[r·stride + 16·p..]`. `sums` is a

@@ -72,17 +72,12 @@ impl Tile for NeonDot {
 #[inline(never)] // called from several places, and `mca.py` looks for it
 #[target_feature(enable = "neon,dotprod")]
 fn rows<const R: usize>(block: &Block<'_>, out: &mut Sums) {
-    let init = block.init(0).as_ptr();
-    // SAFETY: sixteen i32 in four loads.
-    let start = unsafe {
-        [
-            vld1q_s32(init),
-            vld1q_s32(init.add(4)),
-            vld1q_s32(init.add(8)),
-            vld1q_s32(init.add(12)),
-        ]
-    };
-    let mut sums = [start; R];
+    let mut sums = [start(block, 0); R];
+    if !block.starts_alike() {
+        for r in 1..R {
+            sums[r] = start(block, r);
+        }
+    }
     let mut rows = [block.row(0); R];
     for (r, row) in rows.iter_mut().enumerate() {
         *row = block.row(r);
@@ -109,6 +104,22 @@ fn rows<const R: usize>(block: &Block<'_>, out: &mut Sums) {
             // SAFETY: the fourth four ends the sixteen i32.
             unsafe { vst1q_s32(out[r][0].as_mut_ptr().add(4 * part), sums[r][part]) };
         }
+    }
+}
+
+/// What the sums of row `r` start at.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn start(block: &Block<'_>, r: usize) -> [int32x4_t; 4] {
+    let at = block.start(r, 0);
+    // SAFETY: sixteen i32 in four loads.
+    unsafe {
+        [
+            vld1q_s32(at),
+            vld1q_s32(at.add(4)),
+            vld1q_s32(at.add(8)),
+            vld1q_s32(at.add(12)),
+        ]
     }
 }
 

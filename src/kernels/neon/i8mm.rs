@@ -95,8 +95,8 @@ fn pairs<const P: usize>(block: &Block<'_>, out: &mut Sums) {
             }
         }
     }
-    let init = block.init(0).as_ptr();
     for p in 0..P {
+        let starts = [0, 1].map(|r| block.start((2 * p + r).min(block.rows() - 1), 0));
         for four in 0..4 {
             let left = vreinterpretq_s64_s32(sums[p][2 * four]);
             let right = vreinterpretq_s64_s32(sums[p][2 * four + 1]);
@@ -105,12 +105,12 @@ fn pairs<const P: usize>(block: &Block<'_>, out: &mut Sums) {
             // SAFETY: the fourth four ends the sixteen i32. A lone last row's partner
             // is its equal, and goes into a row of `out` that nobody reads.
             unsafe {
-                let start = vld1q_s32(init.add(4 * four));
+                let start = starts.map(|start| vld1q_s32(start.add(4 * four)));
                 let [first, second] = &mut out.as_chunks_mut().0[p];
-                vst1q_s32(first[0].as_mut_ptr().add(4 * four), vaddq_s32(upper, start));
+                vst1q_s32(first[0].as_mut_ptr().add(4 * four), vaddq_s32(upper, start[0]));
                 vst1q_s32(
                     second[0].as_mut_ptr().add(4 * four),
-                    vaddq_s32(lower, start),
+                    vaddq_s32(lower, start[1]),
                 );
             }
         }

@@ -89,8 +89,8 @@ fn rows<const R: usize>(block: &Block<'_>, out: &mut Sums) {
         vdupq_laneq_s32::<0>(complemented),
         vdupq_laneq_s32::<1>(complemented),
     ];
-    let init = block.init(0).as_ptr();
     for r in 0..R {
+        let init = block.start(r, 0);
         for four in 0..4 {
             let columns = vpaddq_s32(sums[r][2 * four], sums[r][2 * four + 1]);
             let total = vsubq_s32(columns, surplus[r]);

@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::super::int8::{Block, COLUMNS, Depthwise, Line, Sums, Tile};
+use super::super::int8::{Block, COLUMNS, Depthwise, Line, Recode, Sums, Tile};
 use super::super::lanes::Lanes;
+use super::depthwise_words;
 
 /// Proof that this CPU has AVX2 and FMA.
 #[derive(Clone, Copy, Debug)]
@@ -177,19 +178,21 @@ impl Lanes for Avx2 {
 }
 
 impl Tile for Avx2 {
-    const ROWS: usize = 2;
+    const ROWS: usize = 6;
     const PANELS: usize = 1;
     const SIGNED: bool = false;
+    const WORDS: bool = true;
 
     #[inline(always)]
     fn tile(self, block: &Block<'_>, out: &mut Sums) {
         // SAFETY: the token proves AVX2.
-        unsafe {
-            match block.rows() {
-                1 => rows::<1>(block, out),
-                _ => rows::<2>(block, out),
-            }
-        }
+        unsafe { by_rows(block, End::Sums(out)) }
+    }
+
+    #[inline(always)]
+    fn recode_tile(self, block: &Block<'_>, to: &Recode<'_>, _: &mut Sums, out: &mut [u8]) {
+        // SAFETY: the token proves AVX2.
+        unsafe { by_rows(block, End::Codes(to, out)) }
     }
 
     #[inline(always)]
@@ -200,7 +203,114 @@ impl Tile for Avx2 {
 
     #[inline(always)]
     fn depthwise_row(self, codes: &[u8], taps: &[usize], job: &Depthwise<'_>, out: &mut [u8]) {
-        depthwise_row(self, codes, taps, job, out);
+        // SAFETY: the token proves AVX2.
+        unsafe { depthwise_words::row(codes, taps, job, out) }
+    }
+}
+
+/// What the sums of row `r` start at.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn start(block: &Block<'_>, r: usize) -> [__m256i; 2] {
+    let at = block.start(r, 0);
+    // SAFETY: eight of sixteen i32 from 0 and from 8 on, unaligned loads.
+    unsafe {
+        [
+            _mm256_loadu_si256(at.cast()),
+            _mm256_loadu_si256(at.add(8).cast()),
+        ]
+    }
+}
+
+/// Where the sums of a tile go.
+pub(super) enum End<'a> {
+    Sums(&'a mut Sums),
+    /// As codes, straight from the registers: what a tile of few groups gains most from.
+    Codes(&'a Recode<'a>, &'a mut [u8]),
+}
+
+/// The sums of `R` rows and one panel to where they go.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn finish<const R: usize>(sums: &[[__m256i; 2]; R], end: End<'_>) {
+    match end {
+        End::Sums(out) => {
+            for r in 0..R {
+                let out = out[r][0].as_mut_ptr();
+                for half in 0..2 {
+                    // SAFETY: eight of sixteen i32 from 0 or 8 on, unaligned stores.
+                    unsafe { _mm256_storeu_si256(out.add(half * 8).cast(), sums[r][half]) };
+                }
+            }
+        }
+        End::Codes(to, out) => {
+            let to_codes = ToCodes::new(&to.multipliers[0], to.zero, to.clamp);
+            for r in 0..R {
+                let out: &mut [u8; COLUMNS] = &mut out[r * to.stride..].as_chunks_mut().0[0];
+                to_codes.store(sums[r], out);
+            }
+        }
+    }
+}
+
+/// What turns the sums of sixteen columns into codes.
+pub(super) struct ToCodes {
+    multipliers: [__m256; 2],
+    zero: __m256i,
+    low: __m128i,
+    high: __m128i,
+}
+
+impl ToCodes {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn new(multipliers: &[f32; COLUMNS], zero: u8, clamp: (u8, u8)) -> ToCodes {
+        let at = multipliers.as_ptr();
+        ToCodes {
+            // SAFETY: eight of sixteen f32 from 0 or 8 on, unaligned loads.
+            multipliers: unsafe { [_mm256_loadu_ps(at), _mm256_loadu_ps(at.add(8))] },
+            zero: _mm256_set1_epi16(i16::from(zero)),
+            low: _mm_set1_epi8(clamp.0 as i8),
+            high: _mm_set1_epi8(clamp.1 as i8),
+        }
+    }
+
+    /// `clamp(round(sums·multipliers) + zero, low, high)`: saturation stays beyond the limits.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn store(&self, sums: [__m256i; 2], out: &mut [u8; COLUMNS]) {
+        let mut whole = sums;
+        for half in 0..2 {
+            let v = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half]), self.multipliers[half]);
+            // what is too high for an integer would become the least one, as what is too low does
+            whole[half] = _mm256_cvtps_epi32(_mm256_min_ps(v, _mm256_set1_ps(1e6)));
+        }
+        // packing works on halves: 0-3 8-11 4-7 12-15, then put in order
+        let words = _mm256_packs_epi32(whole[0], whole[1]);
+        let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+        let words = _mm256_adds_epi16(words, self.zero);
+        let (front, back) = (
+            _mm256_castsi256_si128(words),
+            _mm256_extracti128_si256::<1>(words),
+        );
+        let codes = _mm_packus_epi16(front, back);
+        let codes = _mm_min_epu8(_mm_max_epu8(codes, self.low), self.high);
+        // SAFETY: sixteen bytes, unaligned store.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), codes) };
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn by_rows(block: &Block<'_>, end: End<'_>) {
+    match (block.of_words(), block.rows()) {
+        (false, 1) => rows::<1>(block, end),
+        (false, _) => rows::<2>(block, end),
+        (true, 1) => word_rows::<1>(block, end),
+        (true, 2) => word_rows::<2>(block, end),
+        (true, 3) => word_rows::<3>(block, end),
+        (true, 4) => word_rows::<4>(block, end),
+        (true, 5) => word_rows::<5>(block, end),
+        (true, _) => word_rows::<6>(block, end),
     }
 }
 
@@ -208,7 +318,7 @@ impl Tile for Avx2 {
 /// would leave i16; a register holds four columns by four values, which `vpmaddwd` adds in
 /// pairs, and pairs are added at the end.
 #[target_feature(enable = "avx2")]
-fn rows<const R: usize>(block: &Block<'_>, out: &mut Sums) {
+fn rows<const R: usize>(block: &Block<'_>, end: End<'_>) {
     let mut sums = [[_mm256_setzero_si256(); 4]; R];
     let mut rows = [block.row(0); R];
     for (r, row) in rows.iter_mut().enumerate() {
@@ -233,20 +343,52 @@ fn rows<const R: usize>(block: &Block<'_>, out: &mut Sums) {
             }
         }
     }
-    let init = block.init(0);
+    let mut totals = [[_mm256_setzero_si256(); 2]; R];
     for r in 0..R {
         for half in 0..2 {
             // 4 columns × 2 pairs, twice → 8 columns, in the order 0 1 4 5 2 3 6 7
             let mixed = _mm256_hadd_epi32(sums[r][half * 2], sums[r][half * 2 + 1]);
             let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(mixed);
-            // SAFETY: eight of sixteen i32 from 0 or 8 on; unaligned accesses.
-            unsafe {
-                let start = _mm256_loadu_si256(init.as_ptr().add(half * 8).cast());
-                let total = _mm256_add_epi32(ordered, start);
-                _mm256_storeu_si256(out[r][0].as_mut_ptr().add(half * 8).cast(), total);
+            // SAFETY: eight of sixteen i32 from 0 or 8 on, unaligned load.
+            let start = unsafe { _mm256_loadu_si256(block.start(r, 0).add(half * 8).cast()) };
+            totals[r][half] = _mm256_add_epi32(ordered, start);
+        }
+    }
+    finish(&totals, end);
+}
+
+/// `R` rows of words by one panel of words: `vpmaddwd` adds the products of a pair, exactly, and
+/// each lane of the sums is a column. Twelve registers of sums, two of weights, one of codes.
+#[target_feature(enable = "avx2")]
+fn word_rows<const R: usize>(block: &Block<'_>, end: End<'_>) {
+    let mut sums = [start(block, 0); R];
+    if !block.starts_alike() {
+        for r in 1..R {
+            sums[r] = start(block, r);
+        }
+    }
+    let mut rows = [block.row(0); R];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = block.row(r);
+    }
+    let panel = block.panel(0);
+    for pair in 0..block.depth() {
+        // SAFETY: a panel has `depth` aligned lines of 64 bytes.
+        let weights = unsafe {
+            let line = panel.add(pair).cast::<__m256i>();
+            [_mm256_load_si256(line), _mm256_load_si256(line.add(1))]
+        };
+        for r in 0..R {
+            // SAFETY: a row has 4·depth bytes, and `pair` is below depth.
+            let two = unsafe { rows[r].add(pair * 4).cast::<i32>().read_unaligned() };
+            let codes = _mm256_set1_epi32(two);
+            for half in 0..2 {
+                let products = _mm256_madd_epi16(codes, weights[half]);
+                sums[r][half] = _mm256_add_epi32(sums[r][half], products);
             }
         }
     }
+    finish(&sums, end);
 }
 
 /// Four rows of sixteen bytes to sixteen groups of four.
@@ -267,74 +409,6 @@ pub(super) fn interleave(rows: [&[u8; COLUMNS]; 4], flip: u8, line: &mut Line) {
     for (i, part) in parts.into_iter().enumerate() {
         // SAFETY: a line is 64 aligned bytes.
         unsafe { _mm_store_si128(line.0.as_mut_ptr().cast::<__m128i>().add(i), part) };
-    }
-}
-
-/// A row of a depthwise convolution, sixteen channels at a time.
-#[inline(always)]
-fn depthwise_row(lanes: Avx2, codes: &[u8], taps: &[usize], job: &Depthwise<'_>, out: &mut [u8]) {
-    let panels = job.weights.sums.len();
-    let zero_in = i32::from(job.zeros.0);
-    for panel in 0..panels {
-        let weights = &job.weights.panels[panel];
-        let mut start = job.bias[panel];
-        for c in 0..COLUMNS {
-            start[c] -= zero_in * job.weights.sums[panel][c];
-        }
-        let multipliers = Avx2::chunks(&job.multipliers[panel]).0;
-        for (pixel, out) in out.chunks_exact_mut(panels * COLUMNS).enumerate() {
-            let mut sums = start;
-            let from = pixel * job.step + panel * COLUMNS;
-            // SAFETY: the token proves AVX2.
-            unsafe { depthwise(&codes[from..], taps, weights, &mut sums) };
-            let out = &mut out[panel * COLUMNS..][..COLUMNS];
-            for part in 0..COLUMNS / Avx2::LANES {
-                let v = lanes.mul(lanes.from_sums(&sums, part), lanes.load(&multipliers[part]));
-                let out = &mut out[part * Avx2::LANES..][..Avx2::LANES];
-                lanes.store_rounded(v, job.zeros.1, job.clamp, 0, out);
-            }
-        }
-    }
-}
-
-/// Two taps at a time: their codes side by side in 16 bits, `vpmaddwd` adds the pair.
-#[target_feature(enable = "avx2")]
-fn depthwise(codes: &[u8], taps: &[usize], weights: &[[i16; COLUMNS]], sums: &mut [i32; COLUMNS]) {
-    let load = |tap: usize| -> __m256i {
-        let bytes: &[u8; COLUMNS] = &codes[tap..].as_chunks().0[0];
-        // SAFETY: sixteen bytes, unaligned load.
-        _mm256_cvtepu8_epi16(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
-    };
-    let weight = |t: usize| -> __m256i {
-        // SAFETY: sixteen i16, unaligned load.
-        unsafe { _mm256_loadu_si256(weights[t].as_ptr().cast()) }
-    };
-    // lanes 0-3 and 8-11, then 4-7 and 12-15
-    let mut low = _mm256_setzero_si256();
-    let mut high = _mm256_setzero_si256();
-    let mut t = 0;
-    while t < taps.len() {
-        let (x, w) = (load(taps[t]), weight(t));
-        let (y, v) = if t + 1 < taps.len() {
-            (load(taps[t + 1]), weight(t + 1))
-        } else {
-            (_mm256_setzero_si256(), _mm256_setzero_si256())
-        };
-        let pairs = _mm256_madd_epi16(_mm256_unpacklo_epi16(x, y), _mm256_unpacklo_epi16(w, v));
-        low = _mm256_add_epi32(low, pairs);
-        let pairs = _mm256_madd_epi16(_mm256_unpackhi_epi16(x, y), _mm256_unpackhi_epi16(w, v));
-        high = _mm256_add_epi32(high, pairs);
-        t += 2;
-    }
-    let first = _mm256_permute2x128_si256::<0x20>(low, high);
-    let second = _mm256_permute2x128_si256::<0x31>(low, high);
-    let out = sums.as_mut_ptr();
-    // SAFETY: sixteen i32 in two halves, unaligned accesses.
-    unsafe {
-        let start = _mm256_loadu_si256(out.cast());
-        _mm256_storeu_si256(out.cast(), _mm256_add_epi32(start, first));
-        let start = _mm256_loadu_si256(out.add(8).cast());
-        _mm256_storeu_si256(out.add(8).cast(), _mm256_add_epi32(start, second));
     }
 }
 
@@ -363,21 +437,20 @@ impl AvxVnni {
 same_lanes!(AvxVnni as Avx2);
 
 impl Tile for AvxVnni {
-    const ROWS: usize = 4;
+    const ROWS: usize = 6;
     const PANELS: usize = 1;
     const SIGNED: bool = false;
 
     #[inline(always)]
     fn tile(self, block: &Block<'_>, out: &mut Sums) {
         // SAFETY: the token proves AVX-VNNI.
-        unsafe {
-            match block.rows() {
-                1 => vnni_rows::<1>(block, out),
-                2 => vnni_rows::<2>(block, out),
-                3 => vnni_rows::<3>(block, out),
-                _ => vnni_rows::<4>(block, out),
-            }
-        }
+        unsafe { by_vnni_rows(block, End::Sums(out)) }
+    }
+
+    #[inline(always)]
+    fn recode_tile(self, block: &Block<'_>, to: &Recode<'_>, _: &mut Sums, out: &mut [u8]) {
+        // SAFETY: the token proves AVX-VNNI.
+        unsafe { by_vnni_rows(block, End::Codes(to, out)) }
     }
 
     #[inline(always)]
@@ -396,16 +469,13 @@ macro_rules! vnni_tile {
     ($name:ident, $features:literal, $dot:ident) => {
         /// `R` rows by one panel, a register for each half of it.
         #[target_feature(enable = $features)]
-        fn $name<const R: usize>(block: &Block<'_>, out: &mut Sums) {
-            let init = block.init(0).as_ptr();
-            // SAFETY: eight of sixteen i32 from 0 and from 8 on, unaligned loads.
-            let start = unsafe {
-                [
-                    _mm256_loadu_si256(init.cast()),
-                    _mm256_loadu_si256(init.add(8).cast()),
-                ]
-            };
-            let mut sums = [start; R];
+        fn $name<const R: usize>(block: &Block<'_>, end: End<'_>) {
+            let mut sums = [start(block, 0); R];
+            if !block.starts_alike() {
+                for r in 1..R {
+                    sums[r] = start(block, r);
+                }
+            }
             let mut rows = [block.row(0); R];
             for (r, row) in rows.iter_mut().enumerate() {
                 *row = block.row(r);
@@ -426,25 +496,30 @@ macro_rules! vnni_tile {
                     }
                 }
             }
-            for r in 0..R {
-                let out = out[r][0].as_mut_ptr();
-                // SAFETY: eight of sixteen i32 from 0 and from 8 on, unaligned stores.
-                unsafe {
-                    _mm256_storeu_si256(out.cast(), sums[r][0]);
-                    _mm256_storeu_si256(out.add(8).cast(), sums[r][1]);
-                }
-            }
+            finish(&sums, end);
         }
     };
 }
 
 vnni_tile!(vnni_rows, "avx2,avxvnni", _mm256_dpbusd_avx_epi32);
 
+#[target_feature(enable = "avx2,avxvnni")]
+fn by_vnni_rows(block: &Block<'_>, end: End<'_>) {
+    match block.rows() {
+        1 => vnni_rows::<1>(block, end),
+        2 => vnni_rows::<2>(block, end),
+        3 => vnni_rows::<3>(block, end),
+        4 => vnni_rows::<4>(block, end),
+        5 => vnni_rows::<5>(block, end),
+        _ => vnni_rows::<6>(block, end),
+    }
+}
+
 /// The AVX-VNNI tile in the other encoding of its one instruction, which machines with
 /// AVX-512 can run: the same code is tested there.
 #[cfg(test)]
 mod tests {
-    use super::super::super::int8::{PackedWeights, padded_depth};
+    use super::super::super::int8::{PackedWeights, Starts, padded_depth};
     use super::*;
     use crate::kernels::Level;
 
@@ -468,12 +543,12 @@ mod tests {
         let a: Vec<u8> = (0..3 * stride).map(|i| (i * 57 % 256) as u8).collect();
         let block = Block::new(
             (&a, stride, 3),
-            (packed.from_panel(0), packed.depth(), 1),
-            &[[7; 16]],
+            (packed.from_panel(0), packed.depth(), packed.depth(), 1),
+            Starts::alike(&[[7; 16]]),
         );
         let mut out: Sums = [[[0; COLUMNS]; 3]; 8];
         // SAFETY: the features were just found.
-        unsafe { vnni_rows_512::<3>(&block, &mut out) };
+        unsafe { vnni_rows_512::<3>(&block, End::Sums(&mut out)) };
         for r in 0..3 {
             for c in 0..n {
                 let products =

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::super::int8::{Block, COLUMNS, Depthwise, Line, Recode, Sums, Tile};
 use super::super::lanes::Lanes;
-use super::avx2;
+use super::avx2::{self, End};
 use super::depthwise::{self, Register};
 
 /// Proof that this CPU has AVX-512 F, BW, VL, DQ and VNNI.
@@ -249,13 +249,6 @@ impl Tile for Avx512 {
     }
 }
 
-/// Where the sums of a tile go.
-enum End<'a> {
-    Sums(&'a mut Sums),
-    /// As codes, straight from the registers: what a tile of few groups gains most from.
-    Codes(&'a Recode<'a>, &'a mut [u8]),
-}
-
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn by_rows<const P: usize>(block: &Block<'_>, end: End<'_>) {
     match block.rows() {
@@ -278,9 +271,17 @@ fn tile<const R: usize, const P: usize>(block: &Block<'_>, end: End<'_>) {
     for p in 0..P {
         panels[p] = block.panel(p);
         // SAFETY: sixteen i32, unaligned load.
-        let start = unsafe { _mm512_loadu_si512(block.init(p).as_ptr().cast()) };
+        let start = unsafe { _mm512_loadu_si512(block.start(0, p).cast()) };
         for sums in &mut sums {
             sums[p] = start;
+        }
+    }
+    if !block.starts_alike() {
+        for r in 1..R {
+            for p in 0..P {
+                // SAFETY: sixteen i32, unaligned load.
+                sums[r][p] = unsafe { _mm512_loadu_si512(block.start(r, p).cast()) };
+            }
         }
     }
     let mut rows = [block.row(0); R];

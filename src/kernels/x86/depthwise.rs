@@ -48,7 +48,11 @@ impl Strip<'_> {
             [a, b, c, d, e, f, g, h, i] => {
                 let columns = [[*a, *d, *g], [*b, *e, *h], [*c, *f, *i]];
                 // a lone pixel leaves nothing to a next one
-                match self.apart(&columns).filter(|_| out.len() > self.channels) {
+                match self
+                    .job
+                    .apart(&columns)
+                    .filter(|_| out.len() > self.channels)
+                {
                     Some(1) => self.rolled::<V, 1>(columns, &ends, out),
                     Some(2) => self.rolled::<V, 2>(columns, &ends, out),
                     _ => self.rolled::<V, 3>(columns, &ends, out),
@@ -57,15 +61,6 @@ impl Strip<'_> {
             _ => self.by_quads(&ends, out),
         }
         V::BYTES
-    }
-
-    /// How many columns of the window a step goes on, if they are neighbours all the same way
-    /// apart: then what one pixel has interleaved serves the next.
-    fn apart(&self, [left, middle, right]: &[[usize; 3]; 3]) -> Option<usize> {
-        let apart = middle[0].checked_sub(left[0])?;
-        let even = (0..3).all(|r| left[r] + apart == middle[r] && middle[r] + apart == right[r]);
-        let step = self.job.step.checked_div(apart)?;
-        (even && step * apart == self.job.step).then_some(step)
     }
 
     /// Where the bytes of tap offset `tap` of `pixel` are.

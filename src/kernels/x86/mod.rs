@@ -6,6 +6,7 @@
 mod avx2;
 mod avx512;
 mod depthwise;
+mod depthwise_words;
 
 pub(super) use avx2::{Avx2, AvxVnni};
 pub(super) use avx512::Avx512;

@@ -2,7 +2,7 @@
 
 use crate::fusion;
 use crate::kernels::Kernels;
-use crate::kernels::int8::{AttentionScratch, COLUMNS, Quant};
+use crate::kernels::int8::{AttentionScratch, ProductScratch, Quant};
 use std::fmt;
 use tract_onnx::tract_hir::internal::Tensor;
 
@@ -92,7 +92,7 @@ pub(super) struct Buffer {
 /// Memory that steps work in.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    pub init: Vec<[i32; COLUMNS]>,
+    pub product: ProductScratch,
     pub attention: AttentionScratch,
     pub codes: Vec<u8>,
     pub fusion: fusion::Scratch,

@@ -58,7 +58,7 @@ impl Step for Attend {
             return Ok(());
         }
         // every worker packs keys and values for itself: they are few beside the products
-        let work = |first: usize, rows: usize, out: &mut [f32], _: &mut Vec<_>| {
+        let work = |first: usize, rows: usize, out: &mut [f32], _: &mut _| {
             let bytes = &queries.bytes[first * queries.stride..];
             let q = (
                 Codes {
@@ -78,7 +78,7 @@ impl Step for Attend {
             io.threads,
             out,
             work,
-            &mut io.scratch.init,
+            &mut io.scratch.product,
         );
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! Convolutions of codes, channels last.
 
 use super::linear::linear;
-use super::{by_rows, codes_len, image, pixel};
+use super::{WORTH_SHARING, by_rows, codes_len, image, in_parts, pixel};
 use crate::kernels::int8::{
-    Activation, COLUMNS, Codes, Columns, Depthwise, DepthwiseWeights, PackedWeights, Quant,
-    Requantise, flip, padded_depth,
+    Activation, COLUMNS, Codes, Columns, Depthwise, DepthwiseWeights, PackedWeights,
+    ProductScratch, Quant, Requantise, flip, padded_depth,
 };
 use crate::model::plan::step::{Fact, Io, Kind, Product, Step};
 
@@ -163,7 +163,7 @@ impl Step for Conv {
             zero: self.after.quant.zero,
             clamp: self.after.clamp,
         };
-        let (zero, init) = (self.after.zero_in, &mut io.scratch.init);
+        let (zero, scratch) = (self.after.zero_in, &mut io.scratch.product);
         let flipped = flip(io.kernels.level());
         if self.window.is_pointwise() && pixel(self.channels).is_multiple_of(COLUMNS) {
             let a = Codes {
@@ -171,13 +171,13 @@ impl Step for Conv {
                 rows: h * w,
                 stride: pixel(self.channels),
             };
-            let work = |first: usize, rows: usize, out: &mut [u8], init: &mut Vec<_>| {
+            let work = |first: usize, rows: usize, out: &mut [u8], scratch: &mut ProductScratch| {
                 let bytes = &a.bytes[first * a.stride..];
                 io.kernels
-                    .requantise(Codes { bytes, rows, ..a }, zero, &job, init, out);
+                    .requantise(Codes { bytes, rows, ..a }, zero, &job, scratch, out);
             };
             let macs = self.weights.k() * self.weights.n();
-            by_rows(a.rows, macs, io.threads, out, work, init);
+            by_rows(a.rows, macs, io.threads, out, work, scratch);
         } else {
             let depth = padded_depth(self.weights.k());
             let windows = &mut io.scratch.codes;
@@ -189,7 +189,7 @@ impl Step for Conv {
                     rows: width,
                     stride: depth,
                 };
-                io.kernels.requantise(a, zero, &job, init, out);
+                io.kernels.requantise(a, zero, &job, scratch, out);
             }
         }
         tail.fill(self.after.quant.zero ^ flipped);
@@ -273,9 +273,9 @@ impl Step for DepthwiseConv {
         let end = end.clamp(first, width);
         // what lies outside reads the row of zeros behind the picture
         let outside = h * w * bytes;
-        let mut taps = [0; MAX_TAPS];
-        let taps = &mut taps[..size.0 * size.1];
-        for (y, out) in out.chunks_exact_mut(width * bytes).enumerate() {
+        let line = |y: usize, out: &mut [u8]| {
+            let mut taps = [0; MAX_TAPS];
+            let taps = &mut taps[..size.0 * size.1];
             let aim = |at: usize, taps: &mut [usize]| {
                 for (t, tap) in taps.iter_mut().enumerate() {
                     let top = (y * stride.0 + t / size.1).wrapping_sub(before.0);
@@ -297,7 +297,18 @@ impl Step for DepthwiseConv {
                 io.kernels
                     .depthwise(x, taps, &job, &mut out[first * bytes..end * bytes]);
             }
-        }
+        };
+        let macs = height * width * bytes * size.0 * size.1;
+        let threads = if macs < WORTH_SHARING / 4 {
+            1
+        } else {
+            io.threads
+        };
+        in_parts(out, (width * bytes, 1), threads, |first, lines| {
+            for (y, out) in lines.chunks_exact_mut(width * bytes).enumerate() {
+                line(first + y, out);
+            }
+        });
         tail.fill(self.after.quant.zero ^ flip(io.kernels.level()));
         io.outputs[0].quant = Some(self.after.quant);
         Ok(())
@@ -385,7 +396,7 @@ impl Step for Conv1d {
             (io.kernels, io.threads),
             (a, quant),
             &job,
-            &mut io.scratch.init,
+            &mut io.scratch.product,
             floats,
         );
         out.range = Some(range);

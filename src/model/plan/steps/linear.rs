@@ -1,7 +1,9 @@
 //! Quantise, product with packed weights, layer norm.
 
-use super::by_rows;
-use crate::kernels::int8::{Activation, COLUMNS, Codes, Columns, Linear, Quant};
+use super::{WORTH_SHARING, by_rows, in_parts, passers, passing};
+use crate::kernels::int8::{
+    Activation, COLUMNS, Codes, Columns, Linear, ProductScratch, Quant, padded_depth,
+};
 use crate::kernels::{Kernels, Rows};
 use crate::model::plan::op::{Op, Reading};
 use crate::model::plan::step::{Fact, Io, Kind, Product, Step};
@@ -41,8 +43,12 @@ impl Step for Quantise {
         });
         let rows = Rows::of_whole(x, io.facts[0].width());
         let len = super::codes_len(io.made[0]);
-        io.kernels
-            .quantise(rows, quant, &mut io.outputs[0].codes[..len]);
+        let (codes, padded) = (&mut io.outputs[0].codes[..len], padded_depth(rows.cols()));
+        let threads = passers(len, io.threads);
+        in_parts(codes, (padded, 1), threads, |first, codes| {
+            let rows = rows.slice(first, first + codes.len() / padded);
+            io.kernels.quantise(rows, quant, codes);
+        });
         io.outputs[0].quant = Some(quant);
         Ok(())
     }
@@ -53,12 +59,12 @@ pub(super) fn linear(
     (kernels, threads): (&Kernels, usize),
     (codes, quant): (Codes<'_>, Quant),
     job: &Linear<'_>,
-    init: &mut Vec<[i32; COLUMNS]>,
+    scratch: &mut ProductScratch,
     out: &mut [f32],
 ) -> (f32, f32) {
     let (k, n) = (job.weights.k(), job.weights.n());
     let ends = Mutex::new((f32::INFINITY, f32::NEG_INFINITY));
-    let work = |first: usize, rows: usize, out: &mut [f32], init: &mut Vec<_>| {
+    let work = |first: usize, rows: usize, out: &mut [f32], scratch: &mut ProductScratch| {
         let codes = Codes {
             bytes: &codes.bytes[first * codes.stride..],
             rows,
@@ -66,12 +72,34 @@ pub(super) fn linear(
         };
         let residual = job.residual.map(|r| &r[first * n..(first + rows) * n]);
         let job = Linear { residual, ..*job };
-        let (low, high) = kernels.linear(codes, quant, &job, init, out);
+        let (low, high) = kernels.linear(codes, quant, &job, scratch, out);
         if let Ok(mut ends) = ends.lock() {
             *ends = (ends.0.min(low), ends.1.max(high));
         }
     };
-    by_rows(codes.rows, k * n, threads, out, work, init);
+    if codes.rows == 1 && threads > 1 && k * n >= WORTH_SHARING {
+        // a row cannot be split, but its columns can
+        in_parts(out, (1, COLUMNS), threads, |first, out| {
+            let part = job
+                .weights
+                .part(first / COLUMNS, out.len().div_ceil(COLUMNS));
+            let columns = first..first + out.len();
+            let job = Linear {
+                weights: &part,
+                scales: &job.scales[first / COLUMNS..][..part.n().div_ceil(COLUMNS)],
+                bias: &job.bias[first / COLUMNS..][..part.n().div_ceil(COLUMNS)],
+                residual: job.residual.map(|r| &r[columns]),
+                ..*job
+            };
+            let (low, high) =
+                super::own(|scratch| kernels.linear(codes, quant, &job, scratch, out));
+            if let Ok(mut ends) = ends.lock() {
+                *ends = (ends.0.min(low), ends.1.max(high));
+            }
+        });
+    } else {
+        by_rows(codes.rows, k * n, threads, out, work, scratch);
+    }
     ends.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -120,7 +148,7 @@ impl Step for LinearStep {
             (io.kernels, io.threads),
             (codes, quant),
             &job,
-            &mut io.scratch.init,
+            &mut io.scratch.product,
             floats,
         );
         out.range = Some(range);
@@ -182,9 +210,11 @@ impl Step for LayerNorm {
         let len = io.made[0].count();
         let out = &mut io.outputs[0];
         let affine = (self.gamma.as_slice(), self.beta.as_slice());
-        let range = io
-            .kernels
-            .layer_norm(rows, affine, self.epsilon, &mut out.floats[..len]);
+        let (width, floats) = (rows.cols(), &mut out.floats[..len]);
+        let range = passing(floats, width, io.threads, |first, floats| {
+            let rows = rows.slice(first, first + floats.len() / width);
+            io.kernels.layer_norm(rows, affine, self.epsilon, floats)
+        });
         out.range = Some(range);
         Ok(())
     }

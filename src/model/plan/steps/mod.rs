@@ -26,9 +26,9 @@ pub(super) use shape::{ShapeOf, SliceInts, View};
 
 use super::step::{Fact, Io, Kind};
 use crate::kernels;
-use crate::kernels::int8::{COLUMNS, Codes, Quant, padded_depth};
+use crate::kernels::int8::{COLUMNS, Codes, ProductScratch, Quant, padded_depth};
 use std::cell::RefCell;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// Most inputs or outputs of a step.
 pub(super) const MOST: usize = 8;
@@ -92,7 +92,58 @@ pub(super) fn panels<T: Copy>(values: &[T], fill: T) -> Vec<[T; COLUMNS]> {
 }
 
 /// Fewer multiply-accumulates than this are not worth waking a worker.
-const WORTH_SHARING: usize = 1 << 20;
+pub(super) const WORTH_SHARING: usize = 1 << 20;
+
+/// Fewer values than this, of a step that only passes over them, are not either.
+const WORTH_PASSING: usize = 1 << 14;
+
+/// Runs `work(first unit, their part of out)` over all of `out`, shared among the workers in
+/// whole blocks of units; a unit is `width` values.
+pub(super) fn in_parts<T: Send>(
+    out: &mut [T],
+    (width, block): (usize, usize),
+    threads: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let blocks = (out.len() / width.max(1)).div_ceil(block);
+    let parts = threads.clamp(1, blocks.max(1)).min(kernels::MAX_THREADS);
+    let each = blocks.div_ceil(parts) * block;
+    if parts < 2 {
+        return work(0, out);
+    }
+    let mut chunks = out.chunks_mut(each * width);
+    let shares: [Mutex<Option<&mut [T]>>; kernels::MAX_THREADS] =
+        std::array::from_fn(|_| Mutex::new(chunks.next()));
+    kernels::share(blocks.div_ceil(each / block), &|part| {
+        let chunk = shares[part].lock().map_or(None, |mut share| share.take());
+        if let Some(chunk) = chunk {
+            work(part * each, chunk);
+        }
+    });
+}
+
+/// As [`in_parts`], for a step that passes over floats in rows and tells their range.
+pub(super) fn passing(
+    out: &mut [f32],
+    width: usize,
+    threads: usize,
+    work: impl Fn(usize, &mut [f32]) -> (f32, f32) + Sync,
+) -> (f32, f32) {
+    let threads = passers(out.len(), threads);
+    let ends = Mutex::new((f32::INFINITY, f32::NEG_INFINITY));
+    in_parts(out, (width, 1), threads, |first, out| {
+        let (low, high) = work(first, out);
+        if let Ok(mut ends) = ends.lock() {
+            *ends = (ends.0.min(low), ends.1.max(high));
+        }
+    });
+    ends.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Threads for a pass over `values`.
+pub(super) fn passers(values: usize, threads: usize) -> usize {
+    if values < WORTH_PASSING { 1 } else { threads }
+}
 
 /// Runs `work(first row, rows, their part of out)` over all of `rows`, shared among the
 /// workers in whole blocks of 8 rows if there is enough to do.
@@ -101,29 +152,24 @@ pub(super) fn by_rows<T: Send>(
     macs_per_row: usize,
     threads: usize,
     out: &mut [T],
-    work: impl Fn(usize, usize, &mut [T], &mut Vec<[i32; COLUMNS]>) + Sync,
-    init: &mut Vec<[i32; COLUMNS]>,
+    work: impl Fn(usize, usize, &mut [T], &mut ProductScratch) + Sync,
+    scratch: &mut ProductScratch,
 ) {
-    let blocks = rows.div_ceil(8);
-    let parts = threads.min(blocks);
-    if parts < 2 || rows * macs_per_row < WORTH_SHARING {
-        work(0, rows, out, init);
-        return;
+    if threads < 2 || rows < 9 || rows * macs_per_row < WORTH_SHARING {
+        return work(0, rows, out, scratch);
     }
     let width = out.len() / rows;
-    let each = blocks.div_ceil(parts) * 8;
-    let mut chunks = out.chunks_mut(each * width);
-    let shares: [Mutex<Option<&mut [T]>>; kernels::MAX_THREADS] =
-        std::array::from_fn(|_| Mutex::new(chunks.next()));
-    kernels::share(rows.div_ceil(each), &|part| {
-        let chunk = shares[part].lock().map_or(None, |mut share| share.take());
-        if let Some(chunk) = chunk {
-            INIT.with_borrow_mut(|init| work(part * each, chunk.len() / width, chunk, init));
-        }
+    in_parts(out, (width, 8), threads, |first, out| {
+        own(|scratch| work(first, out.len() / width, out, scratch));
     });
 }
 
+/// Lends a worker's own memory.
+pub(super) fn own<R>(work: impl FnOnce(&mut ProductScratch) -> R) -> R {
+    SCRATCH.with_borrow_mut(work)
+}
+
 thread_local! {
-    /// A worker's own start of sums.
-    static INIT: RefCell<Vec<[i32; COLUMNS]>> = const { RefCell::new(Vec::new()) };
+    /// A worker's own memory.
+    static SCRATCH: RefCell<ProductScratch> = RefCell::default();
 }
