@@ -223,6 +223,7 @@ fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Long("fusion") => options.fusion = true,
             Long("operator") => options.operator = Some(utf8(parser.value()?, "--operator")?),
             Long("compare") => options.compare = Some(compare(&mut parser)?),
+            Long("decision") => options.decision = true,
             Long("instructions") => options.unit = bench::Unit::Instructions,
             Long("input") => {
                 let (name, file) = pair(&mut parser, "--input")?;
@@ -237,6 +238,12 @@ fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
     }
     if options.fusion && options.unit == bench::Unit::Instructions {
         return Err("--instructions does nothing for --fusion".into());
+    }
+    if options.decision && (options.fusion || options.profile || !options.onnx.is_empty()) {
+        return Err(
+            "--decision measures all tasks as they are; leave --onnx, --profile and --fusion out"
+                .into(),
+        );
     }
     Ok(Command::Bench(Box::new(options)))
 }
@@ -391,6 +398,7 @@ mod tests {
             ("bench --compare", "--compare"),
             ("bench --compare a b c", "--compare"),
             ("bench --fusion --instructions", "--instructions"),
+            ("bench --decision --onnx a.onnx", "--decision"),
         ] {
             let error = parsed(line).err().unwrap_or_default();
             assert!(error.contains(word), "{line}: {error}");

@@ -180,6 +180,8 @@ says of itself before and after: temperature, clock, throttling, power.
                      whose clock goes on by one nanosecond for each
   --input NAME=FILE  content of an input, as .npy (float32 or int64)
   --output DIR       writes the outputs there, as .npy
+  --decision         a whole decision instead: sound, picture and words to the events of
+                     every task, the first one and those that follow, with its stages
   --fusion           the fusion catalogue instead: every operator at the sizes of heads, its
                      share of what this machine can do, and tract on the same equation
   --operator NAME    of those, the functions whose name holds NAME

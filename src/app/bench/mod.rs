@@ -2,6 +2,7 @@
 
 mod compare;
 mod conditions;
+mod decision;
 #[cfg(feature = "research")]
 mod fusion;
 pub(crate) mod machine;
@@ -51,6 +52,8 @@ pub struct Options {
     pub unit: Unit,
     /// Operators of the fusion catalogue instead of models.
     pub fusion: bool,
+    /// A whole decision of every task instead of models.
+    pub decision: bool,
     /// Only operators whose function's name holds this.
     pub operator: Option<String>,
     /// One JSON object.
@@ -72,6 +75,7 @@ impl Default for Options {
             compare: None,
             unit: Unit::Time,
             fusion: false,
+            decision: false,
             operator: None,
             json: false,
         }
@@ -91,6 +95,10 @@ pub fn bench(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
         return fusion::bench(options, out);
         #[cfg(not(feature = "research"))]
         return Err(crate::app::fusion::left_out());
+    }
+    if options.decision {
+        decision::bench(options, out)?;
+        return Ok(true);
     }
     let before = match &options.compare {
         Some(Compare::With(path)) => Some(Saved::read(path)?.counts(options.unit)?),

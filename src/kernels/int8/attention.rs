@@ -2,7 +2,7 @@
 
 use super::linear::{flip, next_panels, stored_zero};
 use super::pack::{COLUMNS, Line, Packing, padded_depth};
-use super::tile::{Block, FEW, MAX_ROWS, Starts, Sums, Tile};
+use super::tile::{Block, MAX_ROWS, Operands, Panels, Starts, Sums, Tile};
 use super::{Codes, Quant, widen};
 
 /// `softmax(scale·Q_h·K_hᵀ)·V_h` of every head `h`, side by side.
@@ -43,8 +43,8 @@ impl Attention<'_> {
 /// Memory that attention works in; grows to the longest input, then stays.
 #[derive(Debug, Default)]
 pub struct AttentionScratch {
-    keys: Panels,
-    values: Panels,
+    keys: Packed,
+    values: Packed,
     queries: Vec<u8>,
     scores: Vec<f32>,
     codes: Vec<u8>,
@@ -55,7 +55,7 @@ pub struct AttentionScratch {
 
 /// Rows of codes packed as weights, with the start of their sums.
 #[derive(Debug, Default)]
-struct Panels {
+struct Packed {
     lines: Vec<Line>,
     init: Vec<[i32; COLUMNS]>,
     depth: usize,
@@ -63,7 +63,7 @@ struct Panels {
     words: Vec<Line>,
 }
 
-impl Panels {
+impl Packed {
     #[inline(always)]
     fn reset(&mut self, k: usize, n: usize) {
         self.depth = padded_depth(k) / 4;
@@ -101,7 +101,7 @@ impl Panels {
     #[inline(always)]
     fn pack_values<L: Tile>(&mut self, lanes: L, codes: Codes<'_>, first: usize, width: usize) {
         self.reset(codes.rows, width);
-        let fours = if L::PACKING == Packing::Fours && width.is_multiple_of(COLUMNS) {
+        let fours = if L::PACKING != Packing::Eights && width.is_multiple_of(COLUMNS) {
             codes.rows / 4
         } else {
             0
@@ -129,43 +129,38 @@ impl Panels {
         }
     }
 
-    /// The lines as words.
-    #[inline(always)]
-    fn widen(&mut self) {
-        self.words.resize(self.lines.len() * 2, Line::ZERO);
-        widen::lines(&self.lines, &mut self.words);
-    }
-
-    /// The tile of rows `a` by `wide` panels from `panel` on, all of words if `words`.
+    /// The tile of rows `a` by `wide` panels from `panel` on.
     #[inline(always)]
     fn tile<L: Tile>(
         &self,
         lanes: L,
-        (a, words): ((&[u8], usize, usize), bool),
+        (a, operands): (Side<'_>, Operands),
         (panel, wide): (usize, usize),
         sums: &mut Sums,
     ) {
-        let (lines, depth) = if words {
-            (&self.words, self.depth * 2)
-        } else {
-            (&self.lines, self.depth)
+        let lines = match operands {
+            Operands::Words => &self.words,
+            _ => &self.lines,
         };
-        let b = (&lines[panel * depth..], depth, depth, wide);
-        let block = Block::new(a, b, Starts::alike(&self.init[panel..]));
-        lanes.tile(&block.words(words), sums);
+        let depth = self.depth * operands.lines();
+        let by = Panels::new(&lines[panel * depth..], (wide, depth, depth), operands);
+        let starts = Starts::alike(&self.init[panel..]);
+        lanes.tile(&Block::new(a, &by, starts), sums);
     }
 
     /// Sums start at `−zero·Σ`; a row of ones tells the sums.
     #[inline(always)]
     fn start<L: Tile>(&mut self, lanes: L, zero: i32, ones: &mut Vec<u8>) {
-        ones.resize(self.depth * 4, 1);
-        ones.fill(1);
+        let operands = Operands::of::<L>(1);
+        ones.clear();
+        let one: &[u8] = if L::WORDS { &[1, 0] } else { &[1] };
+        ones.extend(one.iter().cycle().take(self.depth * operands.row_bytes()));
         let mut sums: Sums = [[[0; COLUMNS]; 3]; 8];
         let panels = self.init.len();
         let mut panel = 0;
         while panel < panels {
             let wide = next_panels::<L>(panels - panel);
-            self.tile(lanes, ((ones, 0, 1), false), (panel, wide), &mut sums);
+            self.tile(lanes, ((ones, 0, 1), operands), (panel, wide), &mut sums);
             for p in 0..wide {
                 self.init[panel + p] = sums[0][p].map(|sum| -zero * sum);
             }
@@ -188,7 +183,7 @@ pub(in crate::kernels) fn attend<L: Tile>(
     out: &mut [f32],
 ) {
     let (n, m) = (job.q.0.rows, job.k.0.rows);
-    if n <= FEW && m <= MOST_KEYS_OF_FEW && job.width.is_multiple_of(L::LANES) {
+    if n <= QUERIES_OF_FEW && m <= MOST_KEYS_OF_FEW && job.width.is_multiple_of(L::LANES) {
         return attend_few(lanes, job, scratch, out);
     }
     let depth = padded_depth(job.width);
@@ -196,11 +191,7 @@ pub(in crate::kernels) fn attend<L: Tile>(
     scratch.scores.resize(MAX_ROWS * padded_m, 0.0);
     scratch.codes.resize(MAX_ROWS * padded_m, 0);
     scratch.queries.resize(MAX_ROWS * depth, 0);
-    let words = L::WORDS && n > FEW;
-    if words {
-        let most = padded_m.max(depth);
-        scratch.words.resize(2 * MAX_ROWS * most, 0);
-    }
+    let operands = Operands::of::<L>(n);
     let score_scale = job.scale * job.q.1.scale * job.k.1.scale * std::f32::consts::LOG2_E;
     for head in 0..job.heads {
         let first = head * job.width;
@@ -211,9 +202,10 @@ pub(in crate::kernels) fn attend<L: Tile>(
         // the weights' zero point is 0
         let zero = stored_zero::<L>(0);
         scratch.values.start(lanes, zero, &mut scratch.ones);
-        if words {
-            scratch.keys.widen();
-            scratch.values.widen();
+        if operands == Operands::Words {
+            for panels in [&mut scratch.keys, &mut scratch.values] {
+                widen::lines(lanes, &panels.lines, &mut panels.words);
+            }
         }
         let mut row = 0;
         while row < n {
@@ -223,7 +215,10 @@ pub(in crate::kernels) fn attend<L: Tile>(
                 scratch.queries[r * depth..][..job.width].copy_from_slice(query);
             }
             let queries = (scratch.queries.as_slice(), depth, high);
-            let queries = as_the_level_wants(queries, words, &mut scratch.words);
+            let queries = (
+                as_the_level_wants::<L>(queries, &mut scratch.words),
+                operands,
+            );
             scores(lanes, queries, &scratch.keys, &mut scratch.scores, padded_m);
             let mut totals = [0.0; MAX_ROWS];
             for r in 0..high {
@@ -232,7 +227,10 @@ pub(in crate::kernels) fn attend<L: Tile>(
                 totals[r] = weigh(lanes, &scores[..m], score_scale, codes);
             }
             let weights = (scratch.codes.as_slice(), padded_m, high);
-            let weights = as_the_level_wants(weights, words, &mut scratch.words);
+            let weights = (
+                as_the_level_wants::<L>(weights, &mut scratch.words),
+                operands,
+            );
             let values = (job.v.1.scale, f32::from(job.v.1.zero) - 128.0);
             let place = &mut out[row * columns + first..];
             mix(
@@ -247,6 +245,9 @@ pub(in crate::kernels) fn attend<L: Tile>(
         }
     }
 }
+
+/// Most queries that are few.
+const QUERIES_OF_FEW: usize = 2;
 
 /// Most keys that a few queries meet unpacked: the sum of as many products of a weight and a
 /// value, 255·128 at most, is exact in f32.
@@ -347,26 +348,33 @@ fn codes_by_values<L: Tile>(
     sums
 }
 
-/// Rows of codes as bytes, or as words if `words`.
+/// Rows of codes, the bytes from one to the next, and their number.
+type Side<'a> = (&'a [u8], usize, usize);
+
+/// The same rows in words, where the level wants words.
 #[inline(always)]
-fn as_the_level_wants<'a>(
-    (codes, stride, rows): (&'a [u8], usize, usize),
-    words: bool,
-    wide: &'a mut [u8],
-) -> ((&'a [u8], usize, usize), bool) {
-    if !words {
-        return ((codes, stride, rows), false);
+fn as_the_level_wants<'a, L: Tile>(
+    (bytes, stride, rows): Side<'a>,
+    words: &'a mut Vec<u8>,
+) -> Side<'a> {
+    if !L::WORDS {
+        return (bytes, stride, rows);
     }
-    widen::codes(&codes[..rows * stride], wide);
-    ((wide, 2 * stride, rows), true)
+    let codes = Codes {
+        bytes,
+        rows,
+        stride,
+    };
+    let wide = widen::rows(codes, stride, words);
+    (wide.bytes, wide.stride, wide.rows)
 }
 
 /// Sums of a block of queries over all keys, as f32, unscaled.
 #[inline(always)]
 fn scores<L: Tile>(
     lanes: L,
-    queries: ((&[u8], usize, usize), bool),
-    keys: &Panels,
+    queries: (Side<'_>, Operands),
+    keys: &Packed,
     out: &mut [f32],
     stride: usize,
 ) {
@@ -419,8 +427,8 @@ fn weigh<L: Tile>(lanes: L, scores: &[f32], factor: f32, codes: &mut [u8]) -> f3
 #[inline(always)]
 fn mix<L: Tile>(
     lanes: L,
-    weights: ((&[u8], usize, usize), bool),
-    values: &Panels,
+    weights: (Side<'_>, Operands),
+    values: &Packed,
     (scale, zero): (f32, f32),
     totals: &[f32; MAX_ROWS],
     (out, stride, width): (&mut [f32], usize, usize),

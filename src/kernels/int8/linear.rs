@@ -4,7 +4,7 @@ use super::super::Rows;
 use super::super::cache::caches;
 use super::super::lanes::Lanes;
 use super::pack::{COLUMNS, DEPTH, Line, PackedWeights, padded_depth};
-use super::tile::{Block, FEW, Recode, Starts, Sums, Tile};
+use super::tile::{Block, Operands, Panels, Recode, Starts, Sums, Tile};
 use super::{Codes, Quant, widen};
 
 /// What follows a product, element by element.
@@ -134,7 +134,7 @@ pub struct ProductScratch {
     init: Vec<[i32; COLUMNS]>,
     /// Sums of the parts of rows that are done.
     partial: Vec<[i32; COLUMNS]>,
-    /// Rows and panels of words, where the level wants words.
+    /// A block of rows and a part of a panel in words, where the level wants words.
     rows: Vec<u8>,
     panel: Vec<Line>,
 }
@@ -185,61 +185,46 @@ fn product<L: Tile>(
     scratch: &mut ProductScratch,
     finish: &mut impl Finish<L>,
 ) {
-    let words = L::WORDS && a.rows > FEW;
-    let depth = weights.depth() * if words { 2 } else { 1 };
-    let pieces = Pieces::of::<L>(a.rows, depth);
+    let operands = Operands::of::<L>(a.rows);
+    let pieces = Pieces::of::<L>(a.rows, weights.depth() * operands.lines());
+    let mut wide = std::mem::take(&mut scratch.rows);
     let mut first = 0;
     while first < a.rows {
-        let rows = pieces.rows.min(a.rows - first);
-        let mut codes = Codes {
+        let rows = Codes {
             bytes: a.from_row(first),
-            rows,
+            rows: pieces.rows.min(a.rows - first),
             ..a
         };
-        let mut wide = std::mem::take(&mut scratch.rows);
-        if words {
-            let stride = depth * 4;
-            wide.resize(wide.len().max(rows * stride), 0);
-            for (row, wide) in wide.chunks_exact_mut(stride).take(rows).enumerate() {
-                widen::codes(&codes.from_row(row)[..stride / 2], wide);
-            }
-            codes = Codes {
-                bytes: &wide,
-                rows,
-                stride,
-            };
-        }
-        rows_by_panels(
+        let block = if operands == Operands::Bytes {
+            rows
+        } else {
+            widen::rows(rows, padded_depth(weights.k()), &mut wide)
+        };
+        block_by_panels(
             lanes,
-            first,
-            codes,
-            words,
+            (first, block, operands),
             weights,
             pieces.lines,
             scratch,
             finish,
         );
-        scratch.rows = wide;
-        first += rows;
+        first += rows.rows;
     }
+    scratch.rows = wide;
 }
 
-/// A block of rows, which are those from `first` on, by all panels.
+/// A block of rows, which are those from `first` on, by all panels in parts of `lines` lines.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)] // one loop of `product`
-fn rows_by_panels<L: Tile>(
+fn block_by_panels<L: Tile>(
     lanes: L,
-    first: usize,
-    codes: Codes<'_>,
-    words: bool,
+    (first, rows, operands): (usize, Codes<'_>, Operands),
     weights: &PackedWeights,
     lines: usize,
     scratch: &mut ProductScratch,
     finish: &mut impl Finish<L>,
 ) {
     let mut sums: Sums = [[[0; COLUMNS]; 3]; 8];
-    let panels = weights.panels();
-    let depth = weights.depth() * if words { 2 } else { 1 };
+    let (panels, depth) = (weights.panels(), weights.depth() * operands.lines());
     let ProductScratch {
         init,
         partial,
@@ -247,9 +232,9 @@ fn rows_by_panels<L: Tile>(
         ..
     } = scratch;
     // weights that come from memory, each for one row, come fastest as one stream
-    let streamed = codes.rows == 1 && panels * depth * size_of::<Line>() > STREAMED;
+    let streamed = rows.rows == 1 && panels * depth * size_of::<Line>() > STREAMED;
     // tiles as even as they come: a low last one would cost almost as much as the others
-    let high = codes.rows.div_ceil(codes.rows.div_ceil(L::ROWS));
+    let high = rows.rows.div_ceil(rows.rows.div_ceil(L::ROWS));
     let mut panel = 0;
     while panel < panels {
         let wide = if streamed {
@@ -258,23 +243,22 @@ fn rows_by_panels<L: Tile>(
             next_panels::<L>(panels - panel)
         };
         if lines < depth {
-            partial.resize(partial.len().max(codes.rows * wide), [0; COLUMNS]);
+            partial.resize(partial.len().max(rows.rows * wide), [0; COLUMNS]);
         }
         let mut from = 0;
         while from < depth {
             let deep = lines.min(depth - from);
-            let b = if words {
-                widened.resize(widened.len().max(deep), Line::ZERO);
-                let narrow = &weights.from_panel(panel)[from / 2..][..deep / 2];
-                widen::lines(narrow, &mut widened[..deep]);
-                (widened.as_slice(), deep, deep, wide)
+            let packed = &weights.from_panel(panel)[from / operands.lines()..];
+            let by = if operands == Operands::Words {
+                widen::lines(lanes, &packed[..deep / 2], widened);
+                Panels::new(widened, (wide, deep, deep), operands)
             } else {
-                let part = &weights.from_panel(panel)[from..];
-                (part, depth, deep, wide)
+                Panels::new(packed, (wide, depth, deep), operands)
             };
+            let last = from + deep == depth;
             let mut row = 0;
-            while row < codes.rows {
-                let high = high.min(codes.rows - row);
+            while row < rows.rows {
+                let high = high.min(rows.rows - row);
                 let starts = if from == 0 {
                     Starts::alike(&init[panel..])
                 } else {
@@ -283,9 +267,9 @@ fn rows_by_panels<L: Tile>(
                         step: wide,
                     }
                 };
-                let a = (&codes.from_row(row)[from * 4..], codes.stride, high);
-                let block = Block::new(a, b, starts).words(words);
-                if from + deep == depth {
+                let a = &rows.from_row(row)[from * operands.row_bytes()..];
+                let block = Block::new((a, rows.stride, high), &by, starts);
+                if last {
                     finish.tile(lanes, (first + row, panel), &block, &mut sums);
                 } else {
                     lanes.tile(&block, &mut sums);

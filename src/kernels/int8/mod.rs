@@ -31,15 +31,15 @@ pub use linear::{Activation, Columns, Linear, ProductScratch, Requantise};
 pub(super) use linear::{
     add_codes, dequantise, gelu, layer_norm, linear, quantise, range, requantise,
 };
-pub(super) use pack::Line;
-#[cfg(target_arch = "aarch64")]
-pub(super) use pack::Packing;
 pub use pack::{COLUMNS, DEPTH, PackedWeights, padded_depth};
+pub(super) use pack::{Line, Packing};
+#[cfg(target_arch = "x86_64")]
+pub(super) use tile::Operands;
 #[cfg(target_arch = "x86_64")]
 pub(super) use tile::Recode;
-#[cfg(test)]
-pub(super) use tile::Starts;
 pub(super) use tile::{Block, Sums, Tile};
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(super) use tile::{Panels, Starts};
 
 use super::Level;
 

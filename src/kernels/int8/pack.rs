@@ -31,12 +31,15 @@ pub(in crate::kernels) enum Packing {
     Fours,
     /// Eight: `smmla`.
     Eights,
+    /// Two, in each half of a line: `vpmaddwd`, which takes pairs of words.
+    Pairs,
 }
 
 impl Packing {
     pub(in crate::kernels) fn of(level: Level) -> Packing {
         match level {
             Level::NeonI8mm => Packing::Eights,
+            Level::Avx2 => Packing::Pairs,
             _ => Packing::Fours,
         }
     }
@@ -44,6 +47,7 @@ impl Packing {
     #[inline(always)]
     pub(in crate::kernels) fn group(self) -> usize {
         match self {
+            Packing::Pairs => 2,
             Packing::Fours => 4,
             Packing::Eights => 8,
         }
@@ -53,6 +57,7 @@ impl Packing {
     #[inline(always)]
     fn steps(self) -> (usize, usize) {
         match self {
+            Packing::Pairs => (2, 16),
             Packing::Fours => (4, 16),
             Packing::Eights => (8, 8),
         }
@@ -62,6 +67,7 @@ impl Packing {
     #[inline(always)]
     pub(in crate::kernels) fn place(self, k: usize, c: usize) -> (usize, usize) {
         match self {
+            Packing::Pairs => (k / 4, k % 4 / 2 * 32 + c * 2 + k % 2),
             Packing::Fours => (k / 4, c * 4 + k % 4),
             Packing::Eights => (k / 8 * 2 + c / 8, c % 8 * 8 + k % 8),
         }
@@ -78,18 +84,27 @@ fn pack_row(
     sums: &mut [i32; COLUMNS],
 ) {
     let (step, half) = packing.steps();
-    if let (Packing::Fours, Some(row)) = (packing, row.first_chunk::<COLUMNS>()) {
-        // the common case, with sizes that the compiler knows
-        let (line, byte) = (&mut lines[0].0, byte % 4);
-        for c in 0..COLUMNS {
-            line[c * 4 + byte] = row[c];
-            sums[c] += i32::from(row[c]);
+    if let Some(row) = row.first_chunk::<COLUMNS>() {
+        // the common cases, with sizes that the compiler knows
+        match packing {
+            Packing::Fours => return spread::<4>(row, &mut lines[0].0[byte..], sums),
+            Packing::Pairs => return spread::<2>(row, &mut lines[0].0[byte..], sums),
+            Packing::Eights => {}
         }
-        return;
     }
     for (c, w) in row.iter().enumerate() {
         lines[c / half].0[byte + c % half * step] = *w;
         sums[c] += i32::from(*w);
+    }
+}
+
+/// A row of a panel, `STEP` bytes apart.
+#[inline]
+fn spread<const STEP: usize>(row: &[i8; COLUMNS], bytes: &mut [i8], sums: &mut [i32; COLUMNS]) {
+    let bytes = &mut bytes[..(COLUMNS - 1) * STEP + 1];
+    for c in 0..COLUMNS {
+        bytes[c * STEP] = row[c];
+        sums[c] += i32::from(row[c]);
     }
 }
 

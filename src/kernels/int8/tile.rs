@@ -4,17 +4,87 @@ use super::super::lanes::Lanes;
 use super::conv::Depthwise;
 use super::linear::flip;
 use super::pack::{COLUMNS, Line, Packing};
-use super::reach;
+use super::{reach, widen};
 
 /// Most rows and panels of a tile at any level.
 pub(in crate::kernels) const MAX_ROWS: usize = 8;
 pub(in crate::kernels) const MAX_PANELS: usize = 3;
 
-/// Rows that a level with [`WORDS`](Tile::WORDS) multiplies as bytes.
-pub(in crate::kernels) const FEW: usize = 2;
+/// What the operands of a tile are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kernels) enum Operands {
+    /// Bytes on both sides.
+    Bytes,
+    /// Rows of words of 16 bits, weights in bytes.
+    WordRows,
+    /// Words on both sides: a line holds half as many values.
+    Words,
+}
+
+impl Operands {
+    /// For `rows` rows: a level with [`WORDS`](Tile::WORDS) widens panels that more than one
+    /// tile reads.
+    #[inline(always)]
+    pub(in crate::kernels) fn of<L: Tile>(rows: usize) -> Operands {
+        match (L::WORDS, rows > L::ROWS) {
+            (false, _) => Operands::Bytes,
+            (true, false) => Operands::WordRows,
+            (true, true) => Operands::Words,
+        }
+    }
+
+    /// Bytes of a row that meet one line of a panel.
+    #[inline(always)]
+    pub(in crate::kernels) fn row_bytes(self) -> usize {
+        match self {
+            Operands::Bytes | Operands::Words => 4,
+            Operands::WordRows => 8,
+        }
+    }
+
+    /// Lines that become of one line of packed weights.
+    #[inline(always)]
+    pub(in crate::kernels) fn lines(self) -> usize {
+        match self {
+            Operands::Bytes | Operands::WordRows => 1,
+            Operands::Words => 2,
+        }
+    }
+}
 
 /// The sums of a tile: by row, by panel, by column.
 pub(in crate::kernels) type Sums = [[[i32; COLUMNS]; MAX_PANELS]; MAX_ROWS];
+
+/// Panels, or parts of them, that a tile multiplies by; sizes checked.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Panels<'a> {
+    lines: &'a [Line],
+    pitch: usize,
+    depth: usize,
+    panels: usize,
+    operands: Operands,
+}
+
+impl<'a> Panels<'a> {
+    /// `panels` panels from the start of `lines`, `pitch` lines apart, of which `depth` lines are
+    /// taken.
+    #[inline(always)]
+    pub(in crate::kernels) fn new(
+        lines: &'a [Line],
+        (panels, pitch, depth): (usize, usize, usize),
+        operands: Operands,
+    ) -> Self {
+        assert!((1..=MAX_PANELS).contains(&panels));
+        assert!(reach(panels, pitch, depth).is_some_and(|end| end <= lines.len()));
+        Panels {
+            lines,
+            pitch,
+            depth,
+            panels,
+            operands,
+        }
+    }
+}
 
 /// The operands of a tile, sizes checked.
 #[derive(Clone, Copy)]
@@ -22,12 +92,8 @@ pub(in crate::kernels) struct Block<'a> {
     a: &'a [u8],
     stride: usize,
     rows: usize,
-    b: &'a [Line],
-    pitch: usize,
-    depth: usize,
-    panels: usize,
+    by: &'a Panels<'a>,
     starts: Starts<'a>,
-    of_words: bool,
 }
 
 /// What the sums of a tile start at: a place for each panel.
@@ -47,44 +113,30 @@ impl<'a> Starts<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// `rows` rows of codes from the start of `a`, `stride` apart, by `panels` panels from the
-    /// start of `b`, `pitch` lines apart, of which `depth` lines are taken.
+    /// `rows` rows of codes from the start of `a`, `stride` apart, by `by`.
     #[inline(always)]
     pub(in crate::kernels) fn new(
         (a, stride, rows): (&'a [u8], usize, usize),
-        (b, pitch, depth, panels): (&'a [Line], usize, usize, usize),
+        by: &'a Panels<'a>,
         starts: Starts<'a>,
     ) -> Self {
-        assert!((1..=MAX_ROWS).contains(&rows) && (1..=MAX_PANELS).contains(&panels));
-        assert!(reach(rows, stride, depth * 4).is_some_and(|end| end <= a.len()));
-        assert!(reach(panels, pitch, depth).is_some_and(|end| end <= b.len()));
-        assert!(reach(rows, starts.step, panels).is_some_and(|end| end <= starts.places.len()));
+        assert!((1..=MAX_ROWS).contains(&rows));
+        let row = by.depth * by.operands.row_bytes();
+        assert!(reach(rows, stride, row).is_some_and(|end| end <= a.len()));
+        assert!(reach(rows, starts.step, by.panels).is_some_and(|end| end <= starts.places.len()));
         Block {
             a,
             stride,
             rows,
-            b,
-            pitch,
-            depth,
-            panels,
+            by,
             starts,
-            of_words: false,
         }
     }
 
-    /// Says that rows and panels hold words, two to four bytes of a line, if `so`.
+    /// What rows and panels are made of.
     #[inline(always)]
-    pub(in crate::kernels) fn words(self, so: bool) -> Self {
-        Block {
-            of_words: so,
-            ..self
-        }
-    }
-
-    /// Whether rows and panels hold words of 16 bits.
-    #[inline(always)]
-    pub(in crate::kernels) fn of_words(&self) -> bool {
-        self.of_words
+    pub(in crate::kernels) fn operands(&self) -> Operands {
+        self.by.operands
     }
 
     /// Rows, 1..=8.
@@ -96,16 +148,16 @@ impl<'a> Block<'a> {
     /// Panels, 1..=3.
     #[inline(always)]
     pub(in crate::kernels) fn panels(&self) -> usize {
-        self.panels
+        self.by.panels
     }
 
-    /// Lines of a panel; a row has four times as many bytes.
+    /// Lines of a panel.
     #[inline(always)]
     pub(in crate::kernels) fn depth(&self) -> usize {
-        self.depth
+        self.by.depth
     }
 
-    /// Start of row `r`: at least `4·depth` bytes are there.
+    /// Start of row `r`: as many bytes are there as meet `depth` lines.
     #[inline(always)]
     pub(in crate::kernels) fn row(&self, r: usize) -> *const u8 {
         self.a[r * self.stride..].as_ptr()
@@ -114,7 +166,7 @@ impl<'a> Block<'a> {
     /// Start of panel `p`: at least `depth` lines are there.
     #[inline(always)]
     pub(in crate::kernels) fn panel(&self, p: usize) -> *const Line {
-        self.b[p * self.pitch..].as_ptr()
+        self.by.lines[p * self.by.pitch..].as_ptr()
     }
 
     /// Whether the sums of all rows start alike.
@@ -154,14 +206,13 @@ pub(in crate::kernels) trait Tile: Lanes {
     /// How weights are packed.
     const PACKING: Packing = Packing::Fours;
 
-    /// Whether products of more than [`FEW`] rows are made of operands
-    /// [widened](super::widen) to 16 bits; fewer rows would not repay the widening.
+    /// Whether operands are [widened](super::widen) to 16 bits.
     const WORDS: bool = false;
 
     /// `out[r][p][c] = start[r][p][c] + Σₖ a[r][k]·b[p][k][c]`, exactly.
     ///
-    /// `block` has at most `ROWS` rows and `PANELS` panels; at a level with
-    /// [`WORDS`](Tile::WORDS) it has [words](Block::of_words) or at most [`FEW`] rows.
+    /// `block` has at most `ROWS` rows and `PANELS` panels, and [operands](Operands) of bytes only
+    /// at a level without [`WORDS`](Tile::WORDS).
     fn tile(self, block: &Block<'_>, out: &mut Sums);
 
     /// A tile and its codes: row `r` of panel `p` goes to `out[r·stride + 16·p..]`. `sums` is a
@@ -215,7 +266,14 @@ pub(in crate::kernels) trait Tile: Lanes {
     /// A row of a depthwise convolution; see [`depthwise`](super::conv::depthwise).
     fn depthwise_row(self, codes: &[u8], taps: &[usize], job: &Depthwise<'_>, out: &mut [u8]);
 
-    /// 64 bytes of weights `[4, 16]`: four rows of codes, each byte XOR `flip`, interleaved.
+    /// A line of bytes to two of words, in order.
+    #[inline(always)]
+    fn widen(self, bytes: &Line, words: &mut [Line; 2]) {
+        widen::line(bytes, words);
+    }
+
+    /// 64 bytes of weights `[4, 16]`: four rows of codes, each byte XOR `flip`, as the level packs
+    /// them; never asked of one that packs eights.
     #[inline(always)]
     fn interleave(self, rows: [&[u8; COLUMNS]; 4], flip: u8, line: &mut Line) {
         for c in 0..COLUMNS {

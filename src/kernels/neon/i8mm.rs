@@ -107,7 +107,10 @@ fn pairs<const P: usize>(block: &Block<'_>, out: &mut Sums) {
             unsafe {
                 let start = starts.map(|start| vld1q_s32(start.add(4 * four)));
                 let [first, second] = &mut out.as_chunks_mut().0[p];
-                vst1q_s32(first[0].as_mut_ptr().add(4 * four), vaddq_s32(upper, start[0]));
+                vst1q_s32(
+                    first[0].as_mut_ptr().add(4 * four),
+                    vaddq_s32(upper, start[0]),
+                );
                 vst1q_s32(
                     second[0].as_mut_ptr().add(4 * four),
                     vaddq_s32(lower, start[1]),

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::int8::{Block, COLUMNS, Depthwise, Line, Recode, Sums, Tile};
+use super::super::int8::{Block, COLUMNS, Depthwise, Line, Operands, Packing, Recode, Sums, Tile};
 use super::super::lanes::Lanes;
 use super::depthwise_words;
 
@@ -182,6 +182,7 @@ impl Tile for Avx2 {
     const PANELS: usize = 1;
     const SIGNED: bool = false;
     const WORDS: bool = true;
+    const PACKING: Packing = Packing::Pairs;
 
     #[inline(always)]
     fn tile(self, block: &Block<'_>, out: &mut Sums) {
@@ -196,9 +197,22 @@ impl Tile for Avx2 {
     }
 
     #[inline(always)]
+    fn widen(self, bytes: &Line, words: &mut [Line; 2]) {
+        let bytes = bytes.0.as_chunks::<16>().0;
+        for (i, bytes) in bytes.iter().enumerate() {
+            let half = &mut words[i / 2].0.as_chunks_mut::<32>().0[i % 2];
+            // SAFETY: the token proves AVX2. Sixteen bytes and half of a line, which is aligned.
+            unsafe {
+                let wide = _mm256_cvtepi8_epi16(_mm_load_si128(bytes.as_ptr().cast()));
+                _mm256_store_si256(half.as_mut_ptr().cast(), wide);
+            }
+        }
+    }
+
+    #[inline(always)]
     fn interleave(self, rows: [&[u8; COLUMNS]; 4], flip: u8, line: &mut Line) {
         // SAFETY: the token proves AVX2.
-        unsafe { interleave(rows, flip, line) }
+        unsafe { interleave_pairs(rows, flip, line) }
     }
 
     #[inline(always)]
@@ -302,65 +316,27 @@ impl ToCodes {
 
 #[target_feature(enable = "avx2")]
 fn by_rows(block: &Block<'_>, end: End<'_>) {
-    match (block.of_words(), block.rows()) {
-        (false, 1) => rows::<1>(block, end),
-        (false, _) => rows::<2>(block, end),
-        (true, 1) => word_rows::<1>(block, end),
-        (true, 2) => word_rows::<2>(block, end),
-        (true, 3) => word_rows::<3>(block, end),
-        (true, 4) => word_rows::<4>(block, end),
-        (true, 5) => word_rows::<5>(block, end),
-        (true, _) => word_rows::<6>(block, end),
+    match (block.operands(), block.rows()) {
+        (Operands::Words, 1) => word_rows::<1, true>(block, end),
+        (Operands::Words, 2) => word_rows::<2, true>(block, end),
+        (Operands::Words, 3) => word_rows::<3, true>(block, end),
+        (Operands::Words, 4) => word_rows::<4, true>(block, end),
+        (Operands::Words, 5) => word_rows::<5, true>(block, end),
+        (Operands::Words, _) => word_rows::<6, true>(block, end),
+        (_, 1) => word_rows::<1, false>(block, end),
+        (_, 2) => word_rows::<2, false>(block, end),
+        (_, 3) => word_rows::<3, false>(block, end),
+        (_, 4) => word_rows::<4, false>(block, end),
+        (_, 5) => word_rows::<5, false>(block, end),
+        (_, _) => word_rows::<6, false>(block, end),
     }
 }
 
-/// `R` rows by one panel. Bytes are widened to 16 bits, as sums of two products of bytes
-/// would leave i16; a register holds four columns by four values, which `vpmaddwd` adds in
-/// pairs, and pairs are added at the end.
+/// `R` rows of words by one panel, of words if `WIDE` and else of bytes, widened here: `vpmaddwd`
+/// adds the products of a pair, exactly (sums of two products of bytes would leave i16), and each
+/// lane of the sums is a column. Twelve registers of sums, two of weights, one of codes.
 #[target_feature(enable = "avx2")]
-fn rows<const R: usize>(block: &Block<'_>, end: End<'_>) {
-    let mut sums = [[_mm256_setzero_si256(); 4]; R];
-    let mut rows = [block.row(0); R];
-    for (r, row) in rows.iter_mut().enumerate() {
-        *row = block.row(r);
-    }
-    let panel = block.panel(0);
-    for group in 0..block.depth() {
-        let mut codes = [_mm256_setzero_si256(); R];
-        for r in 0..R {
-            // SAFETY: a row has 4·depth bytes, and `group` is below depth.
-            let four = unsafe { rows[r].add(group * 4).cast::<i32>().read_unaligned() };
-            codes[r] = _mm256_cvtepu8_epi16(_mm_set1_epi32(four));
-        }
-        // SAFETY: a panel has `depth` lines of 64 bytes.
-        let line = unsafe { panel.add(group).cast::<__m128i>() };
-        for part in 0..4 {
-            // SAFETY: the fourth 16 bytes end the line, which is 64-byte aligned.
-            let weights = _mm256_cvtepi8_epi16(unsafe { _mm_load_si128(line.add(part)) });
-            for r in 0..R {
-                let pairs = _mm256_madd_epi16(codes[r], weights);
-                sums[r][part] = _mm256_add_epi32(sums[r][part], pairs);
-            }
-        }
-    }
-    let mut totals = [[_mm256_setzero_si256(); 2]; R];
-    for r in 0..R {
-        for half in 0..2 {
-            // 4 columns × 2 pairs, twice → 8 columns, in the order 0 1 4 5 2 3 6 7
-            let mixed = _mm256_hadd_epi32(sums[r][half * 2], sums[r][half * 2 + 1]);
-            let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(mixed);
-            // SAFETY: eight of sixteen i32 from 0 or 8 on, unaligned load.
-            let start = unsafe { _mm256_loadu_si256(block.start(r, 0).add(half * 8).cast()) };
-            totals[r][half] = _mm256_add_epi32(ordered, start);
-        }
-    }
-    finish(&totals, end);
-}
-
-/// `R` rows of words by one panel of words: `vpmaddwd` adds the products of a pair, exactly, and
-/// each lane of the sums is a column. Twelve registers of sums, two of weights, one of codes.
-#[target_feature(enable = "avx2")]
-fn word_rows<const R: usize>(block: &Block<'_>, end: End<'_>) {
+fn word_rows<const R: usize, const WIDE: bool>(block: &Block<'_>, end: End<'_>) {
     let mut sums = [start(block, 0); R];
     if !block.starts_alike() {
         for r in 1..R {
@@ -371,15 +347,29 @@ fn word_rows<const R: usize>(block: &Block<'_>, end: End<'_>) {
     for (r, row) in rows.iter_mut().enumerate() {
         *row = block.row(r);
     }
-    let panel = block.panel(0);
-    for pair in 0..block.depth() {
-        // SAFETY: a panel has `depth` aligned lines of 64 bytes.
+    let panel = block.panel(0).cast::<u8>();
+    let pairs = if WIDE {
+        block.depth()
+    } else {
+        2 * block.depth()
+    };
+    for pair in 0..pairs {
+        // SAFETY: a panel has `depth` aligned lines of 64 bytes: sixteen pairs of words each, or
+        // twice sixteen of bytes.
         let weights = unsafe {
-            let line = panel.add(pair).cast::<__m256i>();
-            [_mm256_load_si256(line), _mm256_load_si256(line.add(1))]
+            if WIDE {
+                let line = panel.add(pair * 64).cast::<__m256i>();
+                [_mm256_load_si256(line), _mm256_load_si256(line.add(1))]
+            } else {
+                let half = panel.add(pair * 32).cast::<__m128i>();
+                [
+                    _mm256_cvtepi8_epi16(_mm_load_si128(half)),
+                    _mm256_cvtepi8_epi16(_mm_load_si128(half.add(1))),
+                ]
+            }
         };
         for r in 0..R {
-            // SAFETY: a row has 4·depth bytes, and `pair` is below depth.
+            // SAFETY: a row has two words for every pair of the panel.
             let two = unsafe { rows[r].add(pair * 4).cast::<i32>().read_unaligned() };
             let codes = _mm256_set1_epi32(two);
             for half in 0..2 {
@@ -389,6 +379,25 @@ fn word_rows<const R: usize>(block: &Block<'_>, end: End<'_>) {
         }
     }
     finish(&sums, end);
+}
+
+/// Four rows of sixteen bytes to sixteen pairs of the first two, then of the last two.
+#[target_feature(enable = "avx2")]
+fn interleave_pairs(rows: [&[u8; COLUMNS]; 4], flip: u8, line: &mut Line) {
+    let flip = _mm_set1_epi8(flip as i8);
+    // SAFETY: sixteen bytes each, unaligned loads.
+    let [a, b, c, d] =
+        rows.map(|r| _mm_xor_si128(unsafe { _mm_loadu_si128(r.as_ptr().cast()) }, flip));
+    let parts = [
+        _mm_unpacklo_epi8(a, b),
+        _mm_unpackhi_epi8(a, b),
+        _mm_unpacklo_epi8(c, d),
+        _mm_unpackhi_epi8(c, d),
+    ];
+    for (i, part) in parts.into_iter().enumerate() {
+        // SAFETY: a line is 64 aligned bytes.
+        unsafe { _mm_store_si128(line.0.as_mut_ptr().cast::<__m128i>().add(i), part) };
+    }
 }
 
 /// Four rows of sixteen bytes to sixteen groups of four.
@@ -460,7 +469,8 @@ impl Tile for AvxVnni {
 
     #[inline(always)]
     fn interleave(self, rows: [&[u8; COLUMNS]; 4], flip: u8, line: &mut Line) {
-        self.0.interleave(rows, flip, line);
+        // SAFETY: AVX-VNNI comes with AVX2.
+        unsafe { interleave(rows, flip, line) }
     }
 }
 
@@ -519,7 +529,7 @@ fn by_vnni_rows(block: &Block<'_>, end: End<'_>) {
 /// AVX-512 can run: the same code is tested there.
 #[cfg(test)]
 mod tests {
-    use super::super::super::int8::{PackedWeights, Starts, padded_depth};
+    use super::super::super::int8::{PackedWeights, Panels, Starts, padded_depth};
     use super::*;
     use crate::kernels::Level;
 
@@ -541,11 +551,9 @@ mod tests {
         let packed = PackedWeights::new(Level::AvxVnni, &weights, k, n).unwrap_or_else(|| panic!());
         let stride = padded_depth(k);
         let a: Vec<u8> = (0..3 * stride).map(|i| (i * 57 % 256) as u8).collect();
-        let block = Block::new(
-            (&a, stride, 3),
-            (packed.from_panel(0), packed.depth(), packed.depth(), 1),
-            Starts::alike(&[[7; 16]]),
-        );
+        let sizes = (1, packed.depth(), packed.depth());
+        let by = Panels::new(packed.from_panel(0), sizes, Operands::Bytes);
+        let block = Block::new((&a, stride, 3), &by, Starts::alike(&[[7; 16]]));
         let mut out: Sums = [[[0; COLUMNS]; 3]; 8];
         // SAFETY: the features were just found.
         unsafe { vnni_rows_512::<3>(&block, End::Sums(&mut out)) };

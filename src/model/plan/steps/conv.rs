@@ -1,7 +1,7 @@
 //! Convolutions of codes, channels last.
 
 use super::linear::linear;
-use super::{WORTH_SHARING, by_rows, codes_len, image, in_parts, pixel};
+use super::{WORTH_SHARING, by_rows, codes_len, image, in_parts, own, pixel};
 use crate::kernels::int8::{
     Activation, COLUMNS, Codes, Columns, Depthwise, DepthwiseWeights, PackedWeights,
     ProductScratch, Quant, Requantise, flip, padded_depth,
@@ -180,17 +180,22 @@ impl Step for Conv {
             by_rows(a.rows, macs, io.threads, out, work, scratch);
         } else {
             let depth = padded_depth(self.weights.k());
-            let windows = &mut io.scratch.codes;
-            windows.resize(width * depth, zero ^ flipped);
-            for (y, out) in out.chunks_exact_mut(width * pixel(n)).enumerate() {
-                self.gather(x, (h, w), y, width, zero ^ flipped, windows);
-                let a = Codes {
-                    bytes: windows,
-                    rows: width,
-                    stride: depth,
-                };
-                io.kernels.requantise(a, zero, &job, scratch, out);
-            }
+            let macs = height * width * self.weights.k() * self.weights.n();
+            let threads = if macs < WORTH_SHARING { 1 } else { io.threads };
+            in_parts(out, (width * pixel(n), 1), threads, |first, lines| {
+                own(|scratch, windows| {
+                    windows.resize(width * depth, zero ^ flipped);
+                    for (y, out) in lines.chunks_exact_mut(width * pixel(n)).enumerate() {
+                        self.gather(x, (h, w), first + y, width, zero ^ flipped, windows);
+                        let a = Codes {
+                            bytes: windows,
+                            rows: width,
+                            stride: depth,
+                        };
+                        io.kernels.requantise(a, zero, &job, scratch, out);
+                    }
+                });
+            });
         }
         tail.fill(self.after.quant.zero ^ flipped);
         io.outputs[0].quant = Some(self.after.quant);

@@ -92,7 +92,7 @@ pub(super) fn linear(
                 ..*job
             };
             let (low, high) =
-                super::own(|scratch| kernels.linear(codes, quant, &job, scratch, out));
+                super::own(|scratch, _| kernels.linear(codes, quant, &job, scratch, out));
             if let Ok(mut ends) = ends.lock() {
                 *ends = (ends.0.min(low), ends.1.max(high));
             }

@@ -160,16 +160,16 @@ pub(super) fn by_rows<T: Send>(
     }
     let width = out.len() / rows;
     in_parts(out, (width, 8), threads, |first, out| {
-        own(|scratch| work(first, out.len() / width, out, scratch));
+        own(|scratch, _| work(first, out.len() / width, out, scratch));
     });
 }
 
-/// Lends a worker's own memory.
-pub(super) fn own<R>(work: impl FnOnce(&mut ProductScratch) -> R) -> R {
-    SCRATCH.with_borrow_mut(work)
+/// Lends a worker's own memory: for a product, and for the codes that it gathers.
+pub(super) fn own<R>(work: impl FnOnce(&mut ProductScratch, &mut Vec<u8>) -> R) -> R {
+    SCRATCH.with_borrow_mut(|(product, codes)| work(product, codes))
 }
 
 thread_local! {
     /// A worker's own memory.
-    static SCRATCH: RefCell<ProductScratch> = RefCell::default();
+    static SCRATCH: RefCell<(ProductScratch, Vec<u8>)> = RefCell::default();
 }
