@@ -2,7 +2,7 @@
 
 use super::bundle::Bundle;
 use super::manifest::Precision;
-use super::plan::{self, Given, Placement, Plan, PlanError, StepTiming};
+use super::plan::{self, Given, Made, Placement, Plan, PlanError, StepTiming};
 use super::tract::{Whole, sentence};
 use super::{Audit, ModelError};
 use crate::kernels::{self, all_finite};
@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tract_onnx::pb::{ModelProto, ValueInfoProto};
 use tract_onnx::pb::{tensor_proto::DataType, tensor_shape_proto::dimension, type_proto};
-use tract_onnx::prelude::TVec;
+use tract_onnx::prelude::{Datum, DatumType, TVec, Tensor, TractResult};
 
 /// What runs a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,13 +40,14 @@ impl Engine {
         mut proto: ModelProto,
         again: impl FnOnce() -> Result<ModelProto, String>,
         runner: Runner,
+        inputs: &[Wanted],
     ) -> Result<(Engine, Audit), String> {
         let why = match runner {
             Runner::Tract => {
                 plan::check(&proto)?;
                 "asked for".to_string()
             }
-            Runner::Ours => match Plan::new(&mut proto) {
+            Runner::Ours => match planned(&mut proto, inputs) {
                 Ok(plan) => {
                     let audit = Audit::of_plan(&plan);
                     return Ok((Engine::Plan(plan), audit));
@@ -69,16 +70,68 @@ impl Engine {
         }
     }
 
-    /// Runs; every output as its shape and floats.
-    fn run(&self, inputs: &[Input<'_>], threads: usize) -> Result<Vec<Output>, String> {
+    /// Whether every output is f32.
+    fn makes_floats(&self) -> Result<bool, String> {
         match self {
-            Engine::Plan(plan) => plan.run(inputs, threads, |outputs| {
-                let owned = outputs.iter().map(|(dims, x)| Output::of(dims, x));
-                owned.collect()
-            }),
-            Engine::Tract(whole) => whole.run(inputs).map_err(|e| sentence(&e)),
+            Engine::Plan(plan) => Ok(plan.makes_floats()),
+            Engine::Tract(whole) => {
+                let makes = whole.makes().map_err(|e| sentence(&e))?;
+                Ok(makes.iter().all(|of| *of == DatumType::F32))
+            }
         }
     }
+
+    /// Runs; every output as `of` reads its shape and content.
+    fn run<T>(
+        &self,
+        inputs: &[Input<'_>],
+        threads: usize,
+        of: impl Fn(&[usize], Made<'_>) -> Result<T, String>,
+    ) -> Result<Vec<T>, String> {
+        match self {
+            Engine::Plan(plan) => plan.run(inputs, threads, |outputs| {
+                outputs.iter().map(|(dims, made)| of(dims, *made)).collect()
+            })?,
+            Engine::Tract(whole) => {
+                let outputs = whole.run(inputs).map_err(|e| sentence(&e))?;
+                let read = outputs.iter().map(|o| of(o.shape(), Made::Other(o)));
+                read.collect()
+            }
+        }
+    }
+}
+
+/// A plan that fits the shapes of the inputs.
+fn planned(proto: &mut ModelProto, inputs: &[Wanted]) -> Result<Plan, PlanError> {
+    let plan = Plan::new(proto)?;
+    rehearse(&plan, inputs).map_err(PlanError::NotPlanned)?;
+    Ok(plan)
+}
+
+/// Sizes that free dimensions are tried with.
+const TRIED: [usize; 5] = [64, 1, 16, 8, 128];
+
+/// Whether the plan fits its inputs, which free dimensions of some size are enough for.
+fn rehearse(plan: &Plan, inputs: &[Wanted]) -> Result<(), String> {
+    let sized = |free: usize| -> Vec<Vec<usize>> {
+        let size = |dim: &Dim| match dim {
+            Dim::Fixed(size) => *size,
+            Dim::Free(_) => free,
+        };
+        let shape = |input: &Wanted| input.dims.iter().map(size).collect();
+        inputs.iter().map(shape).collect()
+    };
+    let fixed = |input: &Wanted| input.dims.iter().all(|d| matches!(d, Dim::Fixed(_)));
+    let tries = if inputs.iter().all(fixed) { &TRIED[..1] } else { &TRIED };
+    let mut first = Ok(());
+    for free in tries {
+        match plan.rehearse(&sized(*free)) {
+            Ok(()) => return Ok(()),
+            Err(why) if first.is_ok() => first = Err(why),
+            Err(_) => {}
+        }
+    }
+    first
 }
 
 /// Shape and content of an input.
@@ -100,6 +153,29 @@ impl Output {
             values: values.to_vec(),
         }
     }
+
+    fn of_made(dims: &[usize], made: Made<'_>) -> Result<Output, String> {
+        match made {
+            Made::Floats(x) => Ok(Output::of(dims, x)),
+            Made::Other(x) if x.datum_type() == DatumType::F32 => {
+                Ok(Output::of(dims, &numbers::<f32>(x)?))
+            }
+            _ => Err(NOT_FLOATS.into()),
+        }
+    }
+}
+
+/// What is said of a file where only floats will do.
+const NOT_FLOATS: &str = "gives an output that is no float32, and answers are f32 here: cast it \
+                          in the file";
+
+/// Values of a tensor as numbers of one type.
+fn numbers<T: Datum>(tensor: &Tensor) -> Result<Vec<T>, String> {
+    let read = || -> TractResult<Vec<T>> {
+        let cast = tensor.cast_to::<T>()?;
+        Ok(cast.try_as_plain_ram()?.as_slice::<T>()?.to_vec())
+    };
+    read().map_err(|e| sentence(&e))
 }
 
 /// A runnable model.
@@ -135,7 +211,12 @@ impl Model {
     /// # Errors
     /// A file that is refused.
     pub(crate) fn open(name: &str, onnx: &[u8]) -> Result<Model, ModelError> {
-        Model::of(name, || decode(onnx), Runner::Ours)
+        let model = Model::of(name, || decode(onnx), Runner::Ours)?;
+        match model.engine.makes_floats() {
+            Ok(true) => Ok(model),
+            Ok(false) => Err(model.refused(NOT_FLOATS.into())),
+            Err(what) => Err(model.refused(what)),
+        }
     }
 
     /// Refuses a file that takes other inputs, or lacks one of the outputs.
@@ -201,7 +282,7 @@ impl Model {
             let inputs = graph.input.iter().filter(|i| !initial.contains(&&i.name));
             let inputs = inputs.map(wanted).collect::<Result<Vec<_>, String>>()?;
             let outputs = graph.output.iter().map(|o| o.name.clone()).collect();
-            let (engine, audit) = Engine::of(proto, &read, runner)?;
+            let (engine, audit) = Engine::of(proto, &read, runner, &inputs)?;
             Ok(Model {
                 name: name.into(),
                 inputs,
@@ -257,15 +338,24 @@ impl Model {
 
     /// Runs; infinite or undefined numbers never leave.
     pub(crate) fn run(&self, inputs: &[Input<'_>]) -> Result<Vec<Output>, ModelError> {
-        self.check(inputs)?;
-        let run = || self.engine.run(inputs, self.threads);
-        let outputs = catch_unwind(AssertUnwindSafe(run))
-            .unwrap_or_else(|_| Err("the engine broke on it".into()))
-            .map_err(|e| self.failed(e))?;
+        let outputs = self.run_as(inputs, Output::of_made)?;
         if outputs.iter().any(|o| !all_finite(&o.values)) {
             return Err(self.failed("returned NaN or infinity"));
         }
         Ok(outputs)
+    }
+
+    /// Runs; every output as `of` reads it.
+    fn run_as<T>(
+        &self,
+        inputs: &[Input<'_>],
+        of: impl Fn(&[usize], Made<'_>) -> Result<T, String>,
+    ) -> Result<Vec<T>, ModelError> {
+        self.check(inputs)?;
+        let run = || self.engine.run(inputs, self.threads, of);
+        catch_unwind(AssertUnwindSafe(run))
+            .unwrap_or_else(|_| Err("the engine broke on it".into()))
+            .map_err(|e| self.failed(e))
     }
 
     /// Whether the inputs are of the types that the file declares.
@@ -275,6 +365,7 @@ impl Model {
                 Given::Floats(_) => Element::Float,
                 Given::Ints(_) => Element::Int,
                 Given::Bytes(_) => Element::Byte,
+                Given::Doubles(_) => Element::Double,
             };
             if element != wanted.element {
                 let (name, wanted) = (&wanted.name, wanted.element.name());
@@ -313,12 +404,14 @@ pub enum Dim {
 /// What an input is given as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Element {
-    /// f32; half and double floats are made of it.
+    /// f32; half floats are made of it.
     Float,
-    /// i64; shorter integers and booleans are made of it.
+    /// i64; other integers than u8, and booleans, are made of it.
     Int,
     /// u8.
     Byte,
+    /// f64.
+    Double,
 }
 
 impl Element {
@@ -327,12 +420,13 @@ impl Element {
             Element::Float => "f32",
             Element::Int => "int64",
             Element::Byte => "uint8",
+            Element::Double => "float64",
         }
     }
 }
 
-/// Content of an input, with its shape.
-#[derive(Debug, Clone)]
+/// Content of an input or an output, row-major, with its shape.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Content {
     /// f32.
     Floats(Vec<usize>, Vec<f32>),
@@ -340,6 +434,8 @@ pub enum Content {
     Ints(Vec<usize>, Vec<i64>),
     /// u8.
     Bytes(Vec<usize>, Vec<u8>),
+    /// f64.
+    Doubles(Vec<usize>, Vec<f64>),
 }
 
 impl Content {
@@ -348,6 +444,28 @@ impl Content {
             Content::Floats(dims, x) => (dims, Given::Floats(x)),
             Content::Ints(dims, x) => (dims, Given::Ints(x)),
             Content::Bytes(dims, x) => (dims, Given::Bytes(x)),
+            Content::Doubles(dims, x) => (dims, Given::Doubles(x)),
+        }
+    }
+
+    /// An output; half floats as f32, other integers than u8 and booleans as i64.
+    fn of_made(dims: &[usize], made: Made<'_>) -> Result<Content, String> {
+        let dims = dims.to_vec();
+        let tensor = match made {
+            Made::Floats(x) => return Ok(Content::Floats(dims, x.to_vec())),
+            Made::Ints(x) => return Ok(Content::Ints(dims, x.to_vec())),
+            Made::Other(tensor) => tensor,
+        };
+        match tensor.datum_type().unquantized() {
+            DatumType::F32 | DatumType::F16 => Ok(Content::Floats(dims, numbers(tensor)?)),
+            DatumType::F64 => Ok(Content::Doubles(dims, numbers(tensor)?)),
+            DatumType::U8 => Ok(Content::Bytes(dims, numbers(tensor)?)),
+            of if of.is_integer() || of == DatumType::Bool || of == DatumType::TDim => {
+                Ok(Content::Ints(dims, numbers(tensor)?))
+            }
+            other => Err(format!(
+                "gives an output as {other:?}, and outputs are numbers or booleans here"
+            )),
         }
     }
 }
@@ -405,13 +523,22 @@ impl OnnxFile {
         }
     }
 
-    /// Runs.
+    /// Runs a file all of whose outputs are f32.
     ///
     /// # Errors
-    /// The engine's.
+    /// The engine's; an output that is of another type, or holds what is no number.
     pub fn run(&self, inputs: &[Content]) -> Result<Vec<Output>, ModelError> {
         let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
         self.0.run(&given)
+    }
+
+    /// Runs; outputs of any type, whatever they hold.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn answer(&self, inputs: &[Content]) -> Result<Vec<Content>, ModelError> {
+        let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
+        self.0.run_as(&given, Content::of_made)
     }
 
     /// Runs and throws the answer away: what a measurement wants.
@@ -512,12 +639,20 @@ fn wanted(input: &ValueInfoProto) -> Result<Wanted, String> {
     if let Some(type_proto::Value::TensorType(tensor)) = value {
         let kind = DataType::try_from(tensor.elem_type).unwrap_or(DataType::Undefined);
         element = match kind {
-            DataType::Float | DataType::Double | DataType::Float16 => Element::Float,
-            DataType::Int64 | DataType::Int32 | DataType::Bool => Element::Int,
+            DataType::Float | DataType::Float16 => Element::Float,
+            DataType::Double => Element::Double,
             DataType::Uint8 => Element::Byte,
+            DataType::Int64
+            | DataType::Int32
+            | DataType::Int16
+            | DataType::Int8
+            | DataType::Uint16
+            | DataType::Uint32
+            | DataType::Uint64
+            | DataType::Bool => Element::Int,
             other => {
                 return Err(format!(
-                    "takes the input {:?} as {}; inputs are floats, int64, int32, bool or uint8",
+                    "takes the input {:?} as {}; inputs are float16 to 64, integers or bool",
                     input.name,
                     other.as_str_name()
                 ));

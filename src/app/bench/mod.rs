@@ -217,22 +217,20 @@ fn content(wanted: &Wanted, options: &Options) -> Result<Content, Error> {
             MOST_BYTES >> 30
         ))
     })?;
-    if wanted.element == Element::Int {
-        return Ok(Content::Ints(
-            dims,
-            (0..count).map(|i| (i % 2) as i64).collect(),
-        ));
-    }
     let mut state = 1_u32;
     let noise = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / (1 << 23) as f32 - 1.0
     });
-    if wanted.element == Element::Byte {
-        let bytes = noise.map(|x| (x * 127.0 + 128.0) as u8);
-        return Ok(Content::Bytes(dims, bytes.take(count).collect()));
-    }
-    Ok(Content::Floats(dims, noise.take(count).collect()))
+    Ok(match wanted.element {
+        Element::Float => Content::Floats(dims, noise.take(count).collect()),
+        Element::Double => Content::Doubles(dims, noise.map(f64::from).take(count).collect()),
+        Element::Int => Content::Ints(dims, (0..count).map(|i| (i % 2) as i64).collect()),
+        Element::Byte => {
+            let bytes = noise.map(|x| (x * 127.0 + 128.0) as u8);
+            Content::Bytes(dims, bytes.take(count).collect())
+        }
+    })
 }
 
 fn contents(file: &OnnxFile, options: &Options) -> Result<Vec<Content>, Error> {
@@ -245,7 +243,7 @@ fn measure(model: &Model<'_>, options: &Options) -> Result<(Measured, OnnxFile),
     let load = start.elapsed();
     let inputs = contents(&file, options)?;
     let start = Instant::now();
-    let outputs = file.run(&inputs)?;
+    let outputs = file.answer(&inputs)?;
     let first = start.elapsed();
     if let Some(folder) = &options.output {
         write_outputs(folder, &file, &outputs)?;
@@ -273,7 +271,7 @@ fn measure(model: &Model<'_>, options: &Options) -> Result<(Measured, OnnxFile),
 fn write_outputs(
     folder: &Path,
     file: &OnnxFile,
-    outputs: &[crate::model::Output],
+    outputs: &[Content],
 ) -> Result<(), Error> {
     let mut taken = Vec::new();
     for (name, output) in file.outputs().iter().zip(outputs) {

@@ -1,9 +1,11 @@
 //! An ONNX graph as it was read: nodes, constants, and who uses what.
 
 use super::error::PlanError;
+use super::types;
 use crate::kernels::int8::Quant;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use tract_onnx::prelude::DatumType;
 use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto,
 };
@@ -18,6 +20,8 @@ pub(super) enum Values {
     I32(Vec<i32>),
     I8(Vec<i8>),
     U8(Vec<u8>),
+    /// What only tract reads: other types, and floats of which one is no number.
+    Other(TensorProto),
 }
 
 /// An initializer.
@@ -42,8 +46,21 @@ impl Const {
             Values::I32(v) => Some(v.iter().map(|x| i64::from(*x)).collect()),
             Values::I8(v) => Some(v.iter().map(|x| i64::from(*x)).collect()),
             Values::U8(v) => Some(v.iter().map(|x| i64::from(*x)).collect()),
-            Values::F32(_) | Values::F16(_) => None,
+            Values::F32(_) | Values::F16(_) | Values::Other(_) => None,
         }
+    }
+
+    /// The type of its values; `None` for one that tract has not.
+    pub(super) fn datum(&self) -> Option<DatumType> {
+        Some(match &self.values {
+            Values::F32(_) => DatumType::F32,
+            Values::F16(_) => DatumType::F16,
+            Values::I64(_) => DatumType::I64,
+            Values::I32(_) => DatumType::I32,
+            Values::I8(_) => DatumType::I8,
+            Values::U8(_) => DatumType::U8,
+            Values::Other(proto) => return types::datum(proto.data_type),
+        })
     }
 
     /// Whether it holds int64, as shapes and indices do.
@@ -116,6 +133,7 @@ pub(super) struct Graph {
     pub opset: i64,
     producers: HashMap<String, usize>,
     users: HashMap<String, Vec<usize>>,
+    types: HashMap<String, DatumType>,
 }
 
 impl Graph {
@@ -137,6 +155,7 @@ impl Graph {
             opset,
             producers: HashMap::new(),
             users: HashMap::new(),
+            types: types::of_inputs(proto),
         };
         for tensor in &mut proto.initializer {
             let value = constant(tensor)?;
@@ -185,12 +204,26 @@ impl Graph {
         for output in node.output.iter().filter(|name| !name.is_empty()) {
             self.producers.insert(output.clone(), at);
         }
+        let made = types::made(node, |name| self.type_of(name));
+        for (output, made) in node.output.iter().zip(made) {
+            if let Some(made) = made {
+                self.types.insert(output.clone(), made);
+            }
+        }
         self.nodes.push(Node {
             inputs: node.input.clone(),
             outputs: node.output.clone(),
             proto: node.clone(),
         });
         Ok(())
+    }
+
+    /// The type of a value; `None` where its operator does not tell.
+    pub(super) fn type_of(&self, value: &str) -> Option<DatumType> {
+        match self.constant(value) {
+            Some(constant) => constant.datum(),
+            None => self.types.get(value).copied(),
+        }
     }
 
     pub(super) fn constant(&self, name: &str) -> Option<&Arc<Const>> {
@@ -262,6 +295,12 @@ impl Const {
             Values::I32(v) => (T::Int32, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
             Values::I8(v) => (T::Int8, v.iter().map(|x| *x as u8).collect()),
             Values::U8(v) => (T::Uint8, v.clone()),
+            Values::Other(proto) => {
+                return TensorProto {
+                    name: name.to_owned(),
+                    ..proto.clone()
+                };
+            }
         };
         TensorProto {
             name: name.to_owned(),
@@ -447,9 +486,13 @@ fn constant(tensor: &mut TensorProto) -> Result<Const, PlanError> {
             Values::U8(tensor.int32_data.iter().map(|x| *x as u8).collect())
         }
         T::Uint8 => Values::U8(raw),
-        other => {
-            let what = format!("has the type {other:?}, which the plan does not hold");
-            return Err(PlanError::NotPlanned(said(&what)));
+        _ => {
+            let proto = TensorProto {
+                raw_data: raw,
+                ..tensor.clone()
+            };
+            let values = Values::Other(proto);
+            return Ok(Const { dims, values });
         }
     };
     let found = match &values {
@@ -459,16 +502,20 @@ fn constant(tensor: &mut TensorProto) -> Result<Const, PlanError> {
         Values::I32(v) => v.len(),
         Values::I8(v) => v.len(),
         Values::U8(v) => v.len(),
+        Values::Other(_) => len,
     };
     if found != len {
         let what = format!("holds {found} values, its shape says {len}");
         return Err(PlanError::Broken(said(&what)));
     }
-    match &values {
-        Values::F32(v) if !crate::kernels::all_finite(v) => Err(PlanError::NotPlanned(said(
-            "holds a value that is no number",
-        ))),
-        _ => Ok(Const { dims, values }),
+    let plain = Const { dims, values };
+    match plain.floats() {
+        // a mask's infinity is tract's to carry
+        Some(floats) if !crate::kernels::all_finite(floats) => Ok(Const {
+            values: Values::Other(plain.to_proto(&name)),
+            ..plain
+        }),
+        _ => Ok(plain),
     }
 }
 

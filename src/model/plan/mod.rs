@@ -17,7 +17,9 @@ mod layout;
 mod op;
 mod step;
 mod steps;
+mod types;
 
+use super::tract;
 use crate::kernels::{self, Kernels};
 pub(super) use error::PlanError;
 pub(super) use graph::check;
@@ -29,6 +31,7 @@ use std::time::Instant;
 pub(super) use step::Product;
 use step::{Buffer, Fact, Io, Kind, Scratch, Step};
 use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::Tensor;
 
 /// Layouts kept for shapes seen before.
 const LAYOUTS: usize = 16;
@@ -75,7 +78,32 @@ pub(crate) enum Given<'a> {
     Floats(&'a [f32]),
     Ints(&'a [i64]),
     Bytes(&'a [u8]),
+    Doubles(&'a [f64]),
 }
+
+impl Given<'_> {
+    /// Values.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Given::Floats(x) => x.len(),
+            Given::Ints(x) => x.len(),
+            Given::Bytes(x) => x.len(),
+            Given::Doubles(x) => x.len(),
+        }
+    }
+}
+
+/// An output of a run, in the plan's memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Made<'a> {
+    Floats(&'a [f32]),
+    Ints(&'a [i64]),
+    /// Of another type.
+    Other(&'a Tensor),
+}
+
+/// The outputs of a run: shape and content of each.
+pub(super) type Outputs<'a> = [(&'a [usize], Made<'a>)];
 
 /// A model as steps.
 #[derive(Debug)]
@@ -84,7 +112,11 @@ pub(super) struct Plan {
     /// Constants among the values.
     consts: HashMap<usize, (Fact, Buffer)>,
     inputs: Vec<usize>,
+    /// What each input is held as.
+    kinds: Vec<Kind>,
     outputs: Vec<usize>,
+    /// What each output is held as.
+    makes: Vec<Kind>,
     values: usize,
     kernels: &'static Kernels,
     states: Mutex<Vec<State>>,
@@ -106,7 +138,7 @@ impl Plan {
     pub(super) fn new(model: &mut ModelProto) -> Result<Plan, PlanError> {
         let kernels = kernels::active();
         let graph = Graph::read(model)?;
-        let fused = fuse::fuse(&graph, model, kernels.level())?;
+        let (fused, makes) = fuse::fuse(&graph, kernels.level())?;
         let mut ids: HashMap<String, usize> = HashMap::new();
         let mut consts = HashMap::new();
         let mut steps = Vec::with_capacity(fused.len());
@@ -122,6 +154,8 @@ impl Plan {
             next
         };
         let inputs = graph.inputs.iter().map(|n| id(n, &mut consts)).collect();
+        let kinds = graph.inputs.iter().map(|n| fuse::input_kind(&graph, n));
+        let kinds = kinds.collect::<Result<_, _>>()?;
         for op in fused {
             let inputs = op.inputs.iter().map(|n| id(n, &mut consts)).collect();
             let outputs = op.outputs.iter().map(|n| id(n, &mut consts)).collect();
@@ -135,17 +169,15 @@ impl Plan {
             });
         }
         worth_it(&steps)?;
-        if graph.outputs.len() > self::steps::MOST {
-            let many = format!("has {} outputs", graph.outputs.len());
-            return Err(PlanError::NotPlanned(many));
-        }
         let outputs: Vec<usize> = graph.outputs.iter().map(|n| id(n, &mut consts)).collect();
         let values = ids.len();
         Ok(Plan {
             steps,
             consts,
             inputs,
+            kinds,
             outputs,
+            makes,
             values,
             kernels,
             states: Mutex::new(Vec::new()),
@@ -160,6 +192,11 @@ impl Plan {
             tract: p.why.clone(),
         };
         self.steps.iter().map(placed).collect()
+    }
+
+    /// Whether every output is floats.
+    pub(super) fn makes_floats(&self) -> bool {
+        self.makes.iter().all(|kind| *kind == Kind::Float)
     }
 
     /// Names of the first node and kind of each product.
@@ -179,7 +216,7 @@ impl Plan {
         &self,
         inputs: &[(&[usize], Given<'_>)],
         threads: usize,
-        read: impl FnOnce(&[(&[usize], &[f32])]) -> T,
+        read: impl FnOnce(&Outputs<'_>) -> T,
     ) -> Result<T, String> {
         self.run_with(inputs, threads, &mut |_, _, _| {}, read)
     }
@@ -208,7 +245,7 @@ impl Plan {
         inputs: &[(&[usize], Given<'_>)],
         threads: usize,
         note: &mut dyn FnMut(&Planned, u64, u64),
-        read: impl FnOnce(&[(&[usize], &[f32])]) -> T,
+        read: impl FnOnce(&Outputs<'_>) -> T,
     ) -> Result<T, String> {
         let lock = || self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = lock().pop().unwrap_or_default();
@@ -223,8 +260,16 @@ impl Plan {
         inputs: &[(&[usize], Given<'_>)],
         threads: usize,
         note: &mut dyn FnMut(&Planned, u64, u64),
-        read: impl FnOnce(&[(&[usize], &[f32])]) -> T,
+        read: impl FnOnce(&Outputs<'_>) -> T,
     ) -> Result<T, String> {
+        for (dims, given) in inputs {
+            if layout::count(dims) != Some(given.len()) {
+                return Err(format!(
+                    "an input has {} values, its shape is {dims:?}",
+                    given.len()
+                ));
+            }
+        }
         let at = self.layout(state, inputs)?;
         let State {
             layouts,
@@ -233,16 +278,21 @@ impl Plan {
         } = state;
         let layout = &layouts[at];
         layout.reserve(slots);
-        for ((_, given), value) in inputs.iter().zip(&self.inputs) {
+        for (((dims, given), value), kind) in inputs.iter().zip(&self.inputs).zip(&self.kinds) {
             let Some(slot) = layout.slot(*value) else {
                 continue;
             };
             let buffer = &mut slots[slot];
             buffer.range = None;
-            match given {
-                Given::Floats(x) => buffer.floats[..x.len()].copy_from_slice(x),
-                Given::Ints(x) => buffer.ints[..x.len()].copy_from_slice(x),
-                Given::Bytes(x) => buffer.codes[..x.len()].copy_from_slice(x),
+            match (given, kind) {
+                (_, Kind::Foreign(of)) => {
+                    let tensor = tract::tensor(dims, *given, *of);
+                    buffer.foreign = Some(tensor.map_err(|e| tract::sentence(&e))?);
+                }
+                (Given::Floats(x), _) => buffer.floats[..x.len()].copy_from_slice(x),
+                (Given::Ints(x), _) => buffer.ints[..x.len()].copy_from_slice(x),
+                (Given::Bytes(x), _) => buffer.codes[..x.len()].copy_from_slice(x),
+                (Given::Doubles(_), _) => return Err("an input is float64".into()),
             }
         }
         for (index, planned) in self.steps.iter().enumerate() {
@@ -259,16 +309,28 @@ impl Plan {
                 planned.step.macs(&facts[..planned.inputs.len()]),
             );
         }
-        let mut out: [(&[usize], &[f32]); steps::MOST] = [(&[], &[]); steps::MOST];
+        // few outputs, as most models have, need no memory of their own
+        let nothing: (&[usize], Made<'_>) = (&[], Made::Floats(&[]));
+        let (mut few, mut many) = ([nothing; steps::MOST], Vec::new());
+        let out = match few.get_mut(..self.outputs.len()) {
+            Some(few) => few,
+            None => {
+                many.resize(self.outputs.len(), nothing);
+                &mut many[..]
+            }
+        };
         for (out, value) in out.iter_mut().zip(&self.outputs) {
             let fact = self.fact(*value, layout);
             let buffer = self.buffer(*value, layout, slots);
-            if fact.kind != Kind::Float {
-                return Err("an output is no float".into());
-            }
-            *out = (&fact.dims, &buffer.floats[..fact.count()]);
+            let made = match (fact.kind, &fact.known) {
+                (Kind::Float, _) => Made::Floats(&buffer.floats[..fact.count()]),
+                (Kind::Int, Some(known)) => Made::Ints(known),
+                (Kind::Int, None) => Made::Ints(&buffer.ints[..fact.count()]),
+                _ => Made::Other(buffer.foreign.as_ref().ok_or("an output was not made")?),
+            };
+            *out = (&fact.dims, made);
         }
-        Ok(read(&out[..self.outputs.len().min(steps::MOST)]))
+        Ok(read(out))
     }
 
     /// The place of the layout for these shapes, made if it is new.
@@ -277,12 +339,20 @@ impl Plan {
         if let Some(at) = state.layouts.iter().position(fits) {
             return Ok(at);
         }
-        let layout = Layout::new(self, inputs)?;
+        let layout = Layout::new(self, inputs.iter().map(|(dims, _)| *dims))?;
         if state.layouts.len() >= LAYOUTS {
             state.layouts.remove(0);
         }
         state.layouts.push(layout);
         Ok(state.layouts.len() - 1)
+    }
+
+    /// Lays out memory for inputs of these shapes, and throws it away: whether they fit.
+    ///
+    /// # Errors
+    /// Why they do not, as a sentence.
+    pub(super) fn rehearse(&self, inputs: &[Vec<usize>]) -> Result<(), String> {
+        Layout::new(self, inputs.iter().map(Vec::as_slice)).map(|_| ())
     }
 
     fn step(
@@ -382,8 +452,8 @@ fn of_const(value: &Const) -> (Fact, Buffer) {
             fact.known = Some(ints.clone());
             buffer.ints = ints;
         }
-        // bytes are packed by the steps that read them
-        _ => fact.kind = Kind::Foreign,
+        // packed by the steps that read them, and given to tract's as they are in the file
+        _ => fact.kind = value.datum().map_or(Kind::Float, Kind::of),
     }
     (fact, buffer)
 }

@@ -85,18 +85,3 @@ pub(super) fn read(op: &Op<'_>) -> Result<Option<Reading>, PlanError> {
         _ => Ok(None),
     }
 }
-
-/// Standard operators that make floats of floats and whole numbers of such.
-const SAME_KIND: &str = "Abs Add AveragePool BatchNormalization Ceil Celu Clip Concat Conv ConvTranspose Cos \
-    CumSum DepthToSpace Div Elu Erf Exp Expand Flatten Floor Gather GatherElements \
-    GatherND Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity \
-    InstanceNormalization LRN LayerNormalization LeakyRelu Log LogSoftmax \
-    LpNormalization MatMul Max MaxPool Mean Min Mul Neg PRelu Pad Pow Reciprocal \
-    ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum \
-    ReduceSumSquare Relu Reshape Round ScatterElements ScatterND Selu Sigmoid Sign Sin \
-    Slice Softmax Softplus Softsign SpaceToDepth Sqrt Squeeze Sub Sum Tanh \
-    ThresholdedRelu Tile Transpose Unsqueeze";
-
-pub(super) fn keeps_kind(op: &str) -> bool {
-    SAME_KIND.split_whitespace().any(|name| name == op)
-}
