@@ -415,9 +415,10 @@ pub enum Element {
 }
 
 impl Element {
-    fn name(self) -> &'static str {
+    /// NumPy's name of it.
+    pub fn name(self) -> &'static str {
         match self {
-            Element::Float => "f32",
+            Element::Float => "float32",
             Element::Int => "int64",
             Element::Byte => "uint8",
             Element::Double => "float64",
@@ -476,12 +477,26 @@ impl OnnxFile {
     /// # Errors
     /// A file that cannot be read or is refused.
     pub fn open(path: &Path, runner: Runner) -> Result<Self, ModelError> {
+        OnnxFile::open_sized(path, runner, &[])
+    }
+
+    /// The same, with sizes for dimensions that the file leaves free under a name.
+    ///
+    /// # Errors
+    /// As [`open`](OnnxFile::open).
+    pub fn open_sized(
+        path: &Path,
+        runner: Runner,
+        sizes: &[(String, usize)],
+    ) -> Result<Self, ModelError> {
         let name = path.display().to_string();
         let read = || {
             let file = File::open(path).and_then(FileBuf::new);
             let mut file = file.map_err(|e| e.to_string())?;
             let proto = <ModelProto as prost::Message>::decode(&mut file);
-            proto.map_err(|e| format!("is no ONNX file ({e})"))
+            let mut proto = proto.map_err(|e| format!("is no ONNX file ({e})"))?;
+            fix(&mut proto, sizes);
+            Ok(proto)
         };
         Model::of(&name, read, runner).map(OnnxFile)
     }
@@ -503,6 +518,11 @@ impl OnnxFile {
     /// What it wants.
     pub fn inputs(&self) -> &[Wanted] {
         &self.0.inputs
+    }
+
+    /// What multiplies in it.
+    pub fn audit(&self) -> &Audit {
+        self.0.audit()
     }
 
     /// Names of what it makes.
@@ -674,6 +694,28 @@ fn wanted(input: &ValueInfoProto) -> Result<Wanted, String> {
         dims,
         element,
     })
+}
+
+/// Gives free dimensions of the inputs their sizes.
+fn fix(proto: &mut ModelProto, sizes: &[(String, usize)]) {
+    let Some(graph) = proto.graph.as_mut().filter(|_| !sizes.is_empty()) else {
+        return;
+    };
+    // shapes noted along the way would go on naming what is now a number
+    graph.value_info.clear();
+    for info in graph.input.iter_mut().chain(&mut graph.output) {
+        let value = info.r#type.as_mut().and_then(|t| t.value.as_mut());
+        let Some(type_proto::Value::TensorType(tensor)) = value else {
+            continue;
+        };
+        for dim in tensor.shape.iter_mut().flat_map(|s| &mut s.dim) {
+            if let Some(dimension::Value::DimParam(name)) = &dim.value
+                && let Some((_, size)) = sizes.iter().find(|(named, _)| named == name)
+            {
+                dim.value = Some(dimension::Value::DimValue(*size as i64));
+            }
+        }
+    }
 }
 
 fn decode(onnx: &[u8]) -> Result<ModelProto, String> {

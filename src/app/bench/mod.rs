@@ -153,7 +153,7 @@ impl Model<'_> {
                     doing: "read",
                     source,
                 })?;
-                OnnxFile::open(path, runner)
+                OnnxFile::open_sized(path, runner, &options.dims)
             }
             Model::Bundled { name, onnx } => OnnxFile::of_bytes(name, onnx, runner),
         };
