@@ -3,9 +3,7 @@
 
 use crate::Error;
 use crate::model::manifest::Precision;
-use crate::model::{
-    Audit, Bundle, Dim, Model, OnnxFile, Placement, Runner, Wanted, bundles,
-};
+use crate::model::{Audit, Bundle, Dim, Model, OnnxFile, Placement, Runner, Wanted, bundles};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -81,7 +79,12 @@ fn shape(input: &Wanted) -> String {
         Dim::Free(name) => name.clone(),
     };
     let sizes: Vec<String> = input.dims.iter().map(size).collect();
-    format!("{} {} [{}]", input.name, input.element.name(), sizes.join(", "))
+    format!(
+        "{} {} [{}]",
+        input.name,
+        input.element.name(),
+        sizes.join(", ")
+    )
 }
 
 /// A model of a bundle, loaded.

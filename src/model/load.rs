@@ -3,6 +3,7 @@
 use super::bundle::Bundle;
 use super::manifest::Precision;
 use super::plan::{self, Given, Made, Placement, Plan, PlanError, StepTiming};
+use super::scales;
 use super::tract::{Whole, sentence};
 use super::{Audit, ModelError};
 use crate::kernels::{self, all_finite};
@@ -122,7 +123,11 @@ fn rehearse(plan: &Plan, inputs: &[Wanted]) -> Result<(), String> {
         inputs.iter().map(shape).collect()
     };
     let fixed = |input: &Wanted| input.dims.iter().all(|d| matches!(d, Dim::Fixed(_)));
-    let tries = if inputs.iter().all(fixed) { &TRIED[..1] } else { &TRIED };
+    let tries = if inputs.iter().all(fixed) {
+        &TRIED[..1]
+    } else {
+        &TRIED
+    };
     let mut first = Ok(());
     for free in tries {
         match plan.rehearse(&sized(*free)) {
@@ -276,13 +281,18 @@ impl Model {
     ) -> Result<Model, ModelError> {
         // a malformed model is answered with an error, and now and then with a panic
         let loaded = catch_unwind(AssertUnwindSafe(|| {
-            let proto = read()?;
+            let read = || {
+                let mut proto = read()?;
+                scales::write_out(&mut proto);
+                Ok(proto)
+            };
+            let proto: ModelProto = read()?;
             let graph = proto.graph.as_ref().ok_or("holds no graph")?;
             let initial: Vec<&String> = graph.initializer.iter().map(|t| &t.name).collect();
             let inputs = graph.input.iter().filter(|i| !initial.contains(&&i.name));
             let inputs = inputs.map(wanted).collect::<Result<Vec<_>, String>>()?;
             let outputs = graph.output.iter().map(|o| o.name.clone()).collect();
-            let (engine, audit) = Engine::of(proto, &read, runner, &inputs)?;
+            let (engine, audit) = Engine::of(proto, read, runner, &inputs)?;
             Ok(Model {
                 name: name.into(),
                 inputs,

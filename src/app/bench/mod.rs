@@ -268,11 +268,7 @@ fn measure(model: &Model<'_>, options: &Options) -> Result<(Measured, OnnxFile),
     Ok((measured, file))
 }
 
-fn write_outputs(
-    folder: &Path,
-    file: &OnnxFile,
-    outputs: &[Content],
-) -> Result<(), Error> {
+fn write_outputs(folder: &Path, file: &OnnxFile, outputs: &[Content]) -> Result<(), Error> {
     let mut taken = Vec::new();
     for (name, output) in file.outputs().iter().zip(outputs) {
         let name = file_name(name, &taken);

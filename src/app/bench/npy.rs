@@ -61,9 +61,21 @@ fn numbers<T, const N: usize>(data: &[u8], of: impl Fn([u8; N]) -> T) -> Vec<T> 
 /// Writes an output.
 pub(super) fn write(path: &Path, output: &Content) -> Result<(), Error> {
     let (dims, kind, data): (_, _, Vec<u8>) = match output {
-        Content::Floats(dims, x) => (dims, "<f4", x.iter().flat_map(|v| v.to_le_bytes()).collect()),
-        Content::Doubles(dims, x) => (dims, "<f8", x.iter().flat_map(|v| v.to_le_bytes()).collect()),
-        Content::Ints(dims, x) => (dims, "<i8", x.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        Content::Floats(dims, x) => (
+            dims,
+            "<f4",
+            x.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        ),
+        Content::Doubles(dims, x) => (
+            dims,
+            "<f8",
+            x.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        ),
+        Content::Ints(dims, x) => (
+            dims,
+            "<i8",
+            x.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        ),
         Content::Bytes(dims, x) => (dims, "|u1", x.clone()),
     };
     let sizes: String = dims.iter().map(|d| format!("{d}, ")).collect();

@@ -131,7 +131,10 @@ impl Foreign {
                     other => Kind::of(other.unquantized()),
                 };
                 let wanted = self.kinds[at];
-                ensure!(kind == wanted, "makes {kind:?} where {wanted:?} was expected");
+                ensure!(
+                    kind == wanted,
+                    "makes {kind:?} where {wanted:?} was expected"
+                );
                 Ok(Fact::new(kind, dims))
             })
             .collect::<TractResult<_>>()?;

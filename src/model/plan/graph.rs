@@ -1,14 +1,14 @@
 //! An ONNX graph as it was read: nodes, constants, and who uses what.
 
 use super::error::PlanError;
-use super::types;
+use super::types::{self, Types};
 use crate::kernels::int8::Quant;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use tract_onnx::prelude::DatumType;
 use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto,
 };
+use tract_onnx::prelude::DatumType;
 
 /// The content of a constant.
 #[derive(Debug, Clone)]
@@ -133,7 +133,7 @@ pub(super) struct Graph {
     pub opset: i64,
     producers: HashMap<String, usize>,
     users: HashMap<String, Vec<usize>>,
-    types: HashMap<String, DatumType>,
+    types: Types,
 }
 
 impl Graph {
@@ -155,7 +155,7 @@ impl Graph {
             opset,
             producers: HashMap::new(),
             users: HashMap::new(),
-            types: types::of_inputs(proto),
+            types: Types::new(proto),
         };
         for tensor in &mut proto.initializer {
             let value = constant(tensor)?;
@@ -204,12 +204,9 @@ impl Graph {
         for output in node.output.iter().filter(|name| !name.is_empty()) {
             self.producers.insert(output.clone(), at);
         }
-        let made = types::made(node, |name| self.type_of(name));
-        for (output, made) in node.output.iter().zip(made) {
-            if let Some(made) = made {
-                self.types.insert(output.clone(), made);
-            }
-        }
+        let consts = &self.consts;
+        self.types
+            .push(node, |name| consts.get(name).and_then(|c| c.datum()));
         self.nodes.push(Node {
             inputs: node.input.clone(),
             outputs: node.output.clone(),
@@ -222,7 +219,7 @@ impl Graph {
     pub(super) fn type_of(&self, value: &str) -> Option<DatumType> {
         match self.constant(value) {
             Some(constant) => constant.datum(),
-            None => self.types.get(value).copied(),
+            None => self.types.of(value),
         }
     }
 

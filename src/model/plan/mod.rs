@@ -17,7 +17,7 @@ mod layout;
 mod op;
 mod step;
 mod steps;
-mod types;
+pub(super) mod types;
 
 use super::tract;
 use crate::kernels::{self, Kernels};

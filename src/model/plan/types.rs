@@ -10,7 +10,7 @@ pub(in crate::model) fn datum(kind: i32) -> Option<DatumType> {
 }
 
 /// Types of a graph's inputs; f32 where the file does not say.
-pub(super) fn of_inputs(graph: &GraphProto) -> HashMap<String, DatumType> {
+fn of_inputs(graph: &GraphProto) -> HashMap<String, DatumType> {
     let mut types = HashMap::new();
     for input in &graph.input {
         let value = input.r#type.as_ref().and_then(|t| t.value.as_ref());
@@ -20,6 +20,54 @@ pub(super) fn of_inputs(graph: &GraphProto) -> HashMap<String, DatumType> {
         };
         if let Some(declared) = declared {
             types.insert(input.name.clone(), declared);
+        }
+    }
+    types
+}
+
+/// The types of a graph's values.
+#[derive(Debug, Clone)]
+pub(in crate::model) struct Types(HashMap<String, DatumType>);
+
+impl Types {
+    /// Those of the inputs; nodes follow, in their order.
+    pub(super) fn new(graph: &GraphProto) -> Types {
+        Types(of_inputs(graph))
+    }
+
+    /// Takes in what a node makes; `constant` tells the types of constants.
+    pub(super) fn push(&mut self, node: &NodeProto, constant: impl Fn(&str) -> Option<DatumType>) {
+        let made = made(node, |name| constant(name).or_else(|| self.of(name)));
+        for (output, made) in node.output.iter().zip(made) {
+            if let Some(made) = made {
+                self.0.insert(output.clone(), made);
+            }
+        }
+    }
+
+    /// The type of a value that is no constant; `None` where its operator does not tell.
+    pub(in crate::model) fn of(&self, value: &str) -> Option<DatumType> {
+        self.0.get(value).copied()
+    }
+}
+
+/// The types of all values, initializers among them.
+pub(in crate::model) fn of_graph(graph: &GraphProto) -> Types {
+    let mut types = Types::new(graph);
+    for tensor in &graph.initializer {
+        if let Some(of) = datum(tensor.data_type) {
+            types.0.insert(tensor.name.clone(), of);
+        }
+    }
+    for node in &graph.node {
+        let tensor = node.attribute.iter().find_map(|a| a.t.as_ref());
+        match (node.op_type.as_str(), tensor, node.output.first()) {
+            ("Constant", Some(tensor), Some(output)) => {
+                if let Some(of) = datum(tensor.data_type) {
+                    types.0.insert(output.clone(), of);
+                }
+            }
+            _ => types.push(node, |_| None),
         }
     }
     types
@@ -49,10 +97,7 @@ fn is_one_of(list: &str, op: &str) -> bool {
 }
 
 /// The type of each output of a node, whose inputs are `of`; `None` where it is not known.
-pub(super) fn made(
-    node: &NodeProto,
-    of: impl Fn(&str) -> Option<DatumType>,
-) -> Vec<Option<DatumType>> {
+fn made(node: &NodeProto, of: impl Fn(&str) -> Option<DatumType>) -> Vec<Option<DatumType>> {
     use DatumType::{Bool, F32, I32, I64, U8};
     let input = |i: usize| {
         let name = node.input.get(i).filter(|name| !name.is_empty());

@@ -13,7 +13,7 @@ mod time;
 
 use super::error::PlanError;
 use super::foreign::Foreign;
-use super::graph::{Graph};
+use super::graph::Graph;
 use super::op::Op;
 use super::step::{Kind, Step};
 use super::steps::{self, Quantise};
@@ -36,10 +36,7 @@ pub(super) struct FusedOp {
 ///
 /// # Errors
 /// What neither a step of ours nor a node of tract's can be.
-pub(super) fn fuse(
-    graph: &Graph,
-    level: Level,
-) -> Result<(Vec<FusedOp>, Vec<Kind>), PlanError> {
+pub(super) fn fuse(graph: &Graph, level: Level) -> Result<(Vec<FusedOp>, Vec<Kind>), PlanError> {
     let kind = |name: &String| Ok((name.clone(), input_kind(graph, name)?));
     let inputs = graph.inputs.iter().map(kind);
     let mut matcher = Matcher {
