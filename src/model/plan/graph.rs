@@ -234,16 +234,31 @@ impl Graph {
         node.int("axis").unwrap_or(usual)
     }
 
-    /// A constant scale and zero point of bytes without sign.
-    pub(super) fn quant(&self, scale: &str, zero: &str) -> Option<Quant> {
+    /// A constant scale and zero point of byte codes. Signed codes are held as unsigned ones, 128
+    /// higher; without a zero point it is 0.
+    pub(super) fn quant(&self, codes: &str, scale: &str, zero: &str) -> Option<Quant> {
         let scale = self.constant(scale)?.float().filter(|s| *s > 0.0)?;
-        match &self.constant(zero)?.values {
-            Values::U8(zero) => Some(Quant {
-                scale,
-                zero: *zero.first()?,
-            }),
-            _ => None,
-        }
+        let zero = match (zero, self.type_of(codes)) {
+            ("", Some(DatumType::U8)) => 0,
+            ("", Some(DatumType::I8)) => 128,
+            ("", _) => return None,
+            (zero, _) => match &self.constant(zero)?.values {
+                Values::U8(zero) => *zero.first()?,
+                Values::I8(zero) => *zero.first()? as u8 ^ 0x80,
+                _ => return None,
+            },
+        };
+        Some(Quant { scale, zero })
+    }
+
+    /// The same of a `QuantizeLinear` or a `DequantizeLinear`.
+    pub(super) fn quant_of(&self, node: &Node) -> Option<Quant> {
+        let codes = match node.is("QuantizeLinear") {
+            true => node.outputs.first()?,
+            false => node.inputs.first()?,
+        };
+        let zero = node.inputs.get(2).map_or("", String::as_str);
+        self.quant(codes, node.inputs.get(1)?, zero)
     }
 
     /// The node that makes `value`, with its place.

@@ -67,7 +67,7 @@ impl<'a> Op<'a> {
 
     /// Scale and zero point, inputs 1 and 2.
     pub fn quant(&self) -> Option<Quant> {
-        self.graph.quant(self.input(1)?, self.input(2)?)
+        self.graph.quant_of(self.node)
     }
 }
 

@@ -184,6 +184,11 @@ pub(super) trait Step: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Whether the codes that it reads are pictures'.
+    fn reads_pictures(&self) -> bool {
+        false
+    }
+
     /// Whether the output is the first input in another shape: no code runs.
     fn is_view(&self) -> bool {
         false

@@ -7,6 +7,7 @@
 mod chain;
 mod dense;
 mod pictures;
+mod qdq;
 mod registry;
 mod tables;
 mod time;
@@ -57,6 +58,8 @@ pub(super) fn fuse(graph: &Graph, level: Level) -> Result<(Vec<FusedOp>, Vec<Kin
         }
     }
     matcher.quantise()?;
+    matcher.quantise_fixed()?;
+    matcher.drop_unread();
     for at in 0..graph.nodes.len() {
         if !matcher.taken[at] {
             let op = match matcher.single(at)? {

@@ -10,13 +10,13 @@ use crate::model::plan::error::PlanError;
 use crate::model::plan::op::{Op, Reading};
 use crate::model::plan::steps::{
     Binary, BinaryOp, Call, CastInts, Concat, DequantiseImage, GatherInts, GatherRows, LayerNorm,
-    Product32, QuantiseImage, Reduce, Select, ShapeOf, SliceInts, Softmax, Transpose, Unary, View,
+    Product32, Reduce, Select, ShapeOf, SliceInts, Softmax, Transpose, Unary, View,
 };
 
 type Match<'a> = fn(&Matcher<'a>, usize) -> Option<Vec<FusedOp>>;
 
 /// In this order: a larger group before the smaller ones inside it.
-pub(super) fn blocks<'a>() -> [(&'static str, Match<'a>); 12] {
+pub(super) fn blocks<'a>() -> [(&'static str, Match<'a>); 16] {
     [
         ("MatMulInteger", Matcher::attention),
         ("ConvInteger", Matcher::conv1d),
@@ -25,11 +25,15 @@ pub(super) fn blocks<'a>() -> [(&'static str, Match<'a>); 12] {
         ("AveragePool", Matcher::average),
         ("Gather", Matcher::embedding),
         ("Slice", Matcher::head_of_table),
-        ("Add", Matcher::add_codes),
-        ("GlobalAveragePool", Matcher::pool_codes),
         ("QLinearConv", Matcher::conv),
+        ("Conv", Matcher::coded_conv),
         ("Transpose", Matcher::pixels),
+        ("Add", Matcher::add_codes),
         ("MaxPool", Matcher::max_codes),
+        ("MaxPool", Matcher::coded_max),
+        ("GlobalAveragePool", Matcher::pool_codes),
+        ("MatMul", Matcher::coded_linear),
+        ("Gemm", Matcher::coded_linear),
     ]
 }
 
@@ -51,7 +55,6 @@ const SINGLE: &[(&str, Read)] = &[
     ("LayerNormalization", LayerNorm::read),
     ("MatMul", Product32::read),
     ("Mul", |op| Binary::read(op, BinaryOp::Mul)),
-    ("QuantizeLinear", QuantiseImage::read),
     ("ReduceMean", |op| Reduce::read(op, true)),
     ("ReduceSum", |op| Reduce::read(op, false)),
     ("Relu", |op| Unary::Relu.read(op)),

@@ -19,7 +19,9 @@ pub(super) use float::{
     AveragePool1d, Binary, BinaryOp, DynamicProduct, Reduce, Softmax, Transpose, Unary,
 };
 pub(super) use linear::{LayerNorm, LinearStep, Quantise};
-pub(super) use picture::{AddCodes, DequantiseImage, MaxCodes, Pixels, PoolCodes, QuantiseImage};
+pub(super) use picture::{
+    AddCodes, DequantiseImage, MaxCodes, Pixels, PoolCodes, QuantiseImage, Rounded,
+};
 pub(super) use product::Product32;
 pub(super) use select::{Concat, Select};
 pub(super) use shape::{ShapeOf, SliceInts, View};
