@@ -36,7 +36,6 @@ enum Codes {
 /// A file being written with codes of one kind.
 struct Quantised {
     writer: Writer,
-    codes: Codes,
 }
 
 impl Quantised {
@@ -46,7 +45,7 @@ impl Quantised {
             Codes::Unsigned => writer.code("middle", 128).code("low", 0),
             Codes::Signed => writer.bytes("middle", &[], &[0]).bytes("low", &[], &[-128]),
         };
-        Quantised { writer, codes }
+        Quantised { writer }
     }
 
     fn with(mut self, add: impl FnOnce(Writer) -> Writer) -> Quantised {
@@ -264,6 +263,32 @@ fn products_of_rows_are_planned_as_integers() {
             assert!(kernels.iter().all(|k| !k.contains("f32")), "{kernels:?}");
         }
     }
+}
+
+#[test]
+fn weights_that_the_file_quantises_itself_are_weights() {
+    let onnx = Quantised::new(&[7, 32], Codes::Signed)
+        .coded("x", 1.0 / 127.0, "middle")
+        .with(|w| {
+            let scales: Vec<f32> = (0..16).map(|i| 0.004 + 0.001 * i as f32).collect();
+            let axis: &[(&str, &[i64])] = &[("axis", &[1])];
+            w.floats("w", &[32, 16], &noise(512, 5))
+                .floats("s", &[16], &scales)
+                .bytes("z", &[16], &[0; 16])
+                .node("QuantizeLinear", &["w", "s", "z"], "w.q", axis)
+                .node("DequantizeLinear", &["w.q", "s", "z"], "w.back", axis)
+        })
+        .node("MatMul", &["x.coded", "w.back"], "p", &[])
+        .coded("p", 0.02, "middle")
+        .writer
+        .finish("p.coded");
+    let input = Content::Floats(vec![7, 32], noise(7 * 32, 13));
+    let (answers, kernels) = both(&onnx, &input);
+    agree(&answers, 0.02, 1.0);
+    assert!(
+        kernels.iter().any(|k| k == "int8 linear + bias"),
+        "{kernels:?}"
+    );
 }
 
 #[test]

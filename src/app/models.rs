@@ -4,6 +4,7 @@
 use crate::Error;
 use crate::model::manifest::Precision;
 use crate::model::{Audit, Bundle, Dim, Model, OnnxFile, Placement, Runner, Wanted, bundles};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -44,9 +45,26 @@ pub fn models(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     Ok(!found.is_empty())
 }
 
+/// An ONNX file with sizes for its named dimensions.
+///
+/// # Errors
+/// A file that is not there, which is no model that is broken; one that is refused.
+pub(super) fn open(
+    path: &Path,
+    runner: Runner,
+    sizes: &[(String, usize)],
+) -> Result<OnnxFile, Error> {
+    File::open(path).map_err(|source| Error::File {
+        path: path.to_path_buf(),
+        doing: "read",
+        source,
+    })?;
+    Ok(OnnxFile::open_sized(path, runner, sizes)?)
+}
+
 /// Prints what an ONNX file takes, what multiplies in it and, if asked for, its plan.
 fn file(path: &Path, options: &Options, out: &mut impl Write) -> Result<(), Error> {
-    let onnx = OnnxFile::open_sized(path, Runner::Ours, &options.dims)?;
+    let onnx = open(path, Runner::Ours, &options.dims)?;
     let loaded = Loaded {
         file: path.display().to_string(),
         audit: onnx.audit().clone(),

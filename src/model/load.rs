@@ -13,7 +13,7 @@ use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use tract_onnx::pb::{ModelProto, ValueInfoProto};
+use tract_onnx::pb::{GraphProto, ModelProto, ValueInfoProto};
 use tract_onnx::pb::{tensor_proto::DataType, tensor_shape_proto::dimension, type_proto};
 use tract_onnx::prelude::{Datum, DatumType, TVec, Tensor, TractResult};
 
@@ -41,14 +41,14 @@ impl Engine {
         mut proto: ModelProto,
         again: impl FnOnce() -> Result<ModelProto, String>,
         runner: Runner,
-        inputs: &[Wanted],
+        shapes: &[Vec<Vec<usize>>],
     ) -> Result<(Engine, Audit), String> {
         let why = match runner {
             Runner::Tract => {
                 plan::check(&proto)?;
                 "asked for".to_string()
             }
-            Runner::Ours => match planned(&mut proto, inputs) {
+            Runner::Ours => match Plan::new(&mut proto, shapes) {
                 Ok(plan) => {
                     let audit = Audit::of_plan(&plan);
                     return Ok((Engine::Plan(plan), audit));
@@ -102,18 +102,19 @@ impl Engine {
     }
 }
 
-/// A plan that fits the shapes of the inputs.
-fn planned(proto: &mut ModelProto, inputs: &[Wanted]) -> Result<Plan, PlanError> {
-    let plan = Plan::new(proto)?;
-    rehearse(&plan, inputs).map_err(PlanError::NotPlanned)?;
-    Ok(plan)
-}
-
 /// Sizes that free dimensions are tried with.
 const TRIED: [usize; 5] = [64, 1, 16, 8, 128];
 
-/// Whether the plan fits its inputs, which free dimensions of some size are enough for.
-fn rehearse(plan: &Plan, inputs: &[Wanted]) -> Result<(), String> {
+/// Shapes of the inputs: as the file fixes them, or with every free dimension at one of a few
+/// sizes. None where the rank of an input is not known.
+fn tried(graph: &GraphProto, inputs: &[Wanted]) -> Vec<Vec<Vec<usize>>> {
+    let shaped = |info: &ValueInfoProto| match info.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        Some(type_proto::Value::TensorType(tensor)) => tensor.shape.is_some(),
+        None => false,
+    };
+    if !graph.input.iter().all(shaped) {
+        return Vec::new();
+    }
     let sized = |free: usize| -> Vec<Vec<usize>> {
         let size = |dim: &Dim| match dim {
             Dim::Fixed(size) => *size,
@@ -122,21 +123,10 @@ fn rehearse(plan: &Plan, inputs: &[Wanted]) -> Result<(), String> {
         let shape = |input: &Wanted| input.dims.iter().map(size).collect();
         inputs.iter().map(shape).collect()
     };
-    let fixed = |input: &Wanted| input.dims.iter().all(|d| matches!(d, Dim::Fixed(_)));
-    let tries = if inputs.iter().all(fixed) {
-        &TRIED[..1]
-    } else {
-        &TRIED
-    };
-    let mut first = Ok(());
-    for free in tries {
-        match plan.rehearse(&sized(*free)) {
-            Ok(()) => return Ok(()),
-            Err(why) if first.is_ok() => first = Err(why),
-            Err(_) => {}
-        }
-    }
-    first
+    let mut dims = inputs.iter().flat_map(|input| &input.dims);
+    let free = dims.any(|dim| matches!(dim, Dim::Free(_)));
+    let many = if free { TRIED.len() } else { 1 };
+    TRIED[..many].iter().map(|size| sized(*size)).collect()
 }
 
 /// Shape and content of an input.
@@ -292,7 +282,8 @@ impl Model {
             let inputs = graph.input.iter().filter(|i| !initial.contains(&&i.name));
             let inputs = inputs.map(wanted).collect::<Result<Vec<_>, String>>()?;
             let outputs = graph.output.iter().map(|o| o.name.clone()).collect();
-            let (engine, audit) = Engine::of(proto, read, runner, &inputs)?;
+            let shapes = tried(graph, &inputs);
+            let (engine, audit) = Engine::of(proto, read, runner, &shapes)?;
             Ok(Model {
                 name: name.into(),
                 inputs,

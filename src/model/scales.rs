@@ -3,10 +3,10 @@
 //! `QLinearMatMul`, which tract takes as float32.
 
 use super::plan::types::{self, Types};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, type_proto};
 use tract_onnx::prelude::DatumType;
 
 /// Writes them out, where their types are known; anything else stays as it is.
@@ -40,21 +40,58 @@ pub(super) fn write_out(proto: &mut ModelProto) {
 
 const QUANTISING: [&str; 3] = ["QuantizeLinear", "DequantizeLinear", "QLinearMatMul"];
 
-/// Dimensions of every input that the file declares a shape of.
-fn ranks(graph: &GraphProto) -> Vec<(String, usize)> {
-    use tract_onnx::pb::type_proto::Value;
-    let rank = |info: &tract_onnx::pb::ValueInfoProto| {
-        let Some(Value::TensorType(tensor)) = info.r#type.as_ref()?.value.as_ref() else {
-            return None;
+/// How many dimensions values have, as far as the file and simple operators tell.
+fn ranks(graph: &GraphProto) -> HashMap<String, usize> {
+    let mut ranks = HashMap::new();
+    for info in &graph.input {
+        let value = info.r#type.as_ref().and_then(|t| t.value.as_ref());
+        if let Some(type_proto::Value::TensorType(tensor)) = value
+            && let Some(shape) = &tensor.shape
+        {
+            ranks.insert(info.name.clone(), shape.dim.len());
+        }
+    }
+    for tensor in &graph.initializer {
+        ranks.insert(tensor.name.clone(), tensor.dims.len());
+    }
+    for node in &graph.node {
+        let of = |name: &String| ranks.get(name).copied();
+        let widest = || {
+            node.input
+                .iter()
+                .map(of)
+                .try_fold(0, |most, rank| Some(most.max(rank?)))
         };
-        Some((info.name.clone(), tensor.shape.as_ref()?.dim.len()))
-    };
-    graph.input.iter().filter_map(rank).collect()
+        let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name);
+        let rank = match node.op_type.as_str() {
+            "DynamicQuantizeLinear" => {
+                ranks.extend(node.output.iter().skip(1).map(|o| (o.clone(), 0)));
+                node.input.first().and_then(|x| ranks.get(x).copied())
+            }
+            "Constant" => attribute("value").and_then(|a| Some(a.t.as_ref()?.dims.len())),
+            "ReduceMax" | "ReduceMin" | "ReduceMean" | "ReduceSum" => {
+                let all = node.input.len() == 1 && attribute("axes").is_none();
+                let kept = attribute("keepdims").is_none_or(|a| a.i != 0);
+                match (all, kept) {
+                    (true, false) => Some(0),
+                    (_, true) => node.input.first().and_then(of),
+                    _ => None,
+                }
+            }
+            "Abs" | "Add" | "Cast" | "Clip" | "Div" | "Identity" | "Max" | "Min" | "Mul"
+            | "Neg" | "Round" | "Sub" => widest(),
+            _ => None,
+        };
+        if let (Some(rank), Some(output)) = (rank, node.output.first()) {
+            ranks.insert(output.clone(), rank);
+        }
+    }
+    ranks
 }
 
 struct Writing {
     types: Types,
-    ranks: Vec<(String, usize)>,
+    ranks: HashMap<String, usize>,
     constant: HashSet<String>,
     nodes: Vec<NodeProto>,
     tensors: Vec<TensorProto>,
@@ -111,7 +148,7 @@ impl Writing {
     fn beside(&mut self, name: &str, node: &NodeProto) -> Option<String> {
         let made = format!("{}.{name}.float", node.output[0]);
         self.cast(name, &made, DataType::Float);
-        let rank = |name: &str| self.ranks.iter().find(|(n, _)| n == name).map(|(_, r)| *r);
+        let rank = |name: &str| self.ranks.get(name).copied();
         if rank(name)? == 0 {
             return Some(made);
         }

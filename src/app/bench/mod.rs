@@ -15,11 +15,11 @@ pub use compare::Compare;
 pub use unit::Unit;
 
 use crate::Error;
+use crate::app::models;
 use crate::board::thermal::Meter;
 use crate::model::{Bundle, Content, Dim, Element, MOST_BYTES, OnnxFile, Runner, Wanted, bundles};
 use compare::Saved;
 use report::{Measured, Report};
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -101,7 +101,7 @@ pub fn bench(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     } else {
         Vec::new()
     };
-    let models = models(options, &found);
+    let models = every(options, &found);
     if options.profile {
         for model in &models {
             profile(model, options, out)?;
@@ -145,19 +145,10 @@ impl Model<'_> {
 
     fn open(&self, options: &Options) -> Result<OnnxFile, Error> {
         let runner = options.runner;
-        let opened = match self {
-            Model::File(path) => {
-                // a file that is not there is no model that is broken
-                File::open(path).map_err(|source| Error::File {
-                    path: path.to_path_buf(),
-                    doing: "read",
-                    source,
-                })?;
-                OnnxFile::open_sized(path, runner, &options.dims)
-            }
-            Model::Bundled { name, onnx } => OnnxFile::of_bytes(name, onnx, runner),
+        let file = match self {
+            Model::File(path) => models::open(path, runner, &options.dims)?,
+            Model::Bundled { name, onnx } => OnnxFile::of_bytes(name, onnx, runner)?,
         };
-        let file = opened.map_err(Error::Model)?;
         Ok(file.with_threads(options.threads))
     }
 
@@ -170,7 +161,7 @@ impl Model<'_> {
 }
 
 /// The files that were named, or every model of the bundles.
-fn models<'a>(options: &'a Options, found: &'a [Bundle]) -> Vec<Model<'a>> {
+fn every<'a>(options: &'a Options, found: &'a [Bundle]) -> Vec<Model<'a>> {
     let named = options.onnx.iter().map(|path| Model::File(path));
     let bundled = found.iter().flat_map(|bundle| {
         let files = bundle.own_files().filter(|f| f.name.ends_with(".onnx"));

@@ -1,7 +1,8 @@
 //! A node that nothing of ours matches, run by tract as a model of its own.
 
 use super::LAYOUTS;
-use super::graph::Node;
+use super::error::PlanError;
+use super::graph::{Graph, Node};
 use super::step::{Fact, Io, Kind, Product, Step};
 use super::steps::MOST;
 use crate::model::tract;
@@ -39,8 +40,33 @@ impl fmt::Debug for Foreign {
 }
 
 impl Foreign {
+    /// A node of the graph for tract.
+    ///
+    /// # Errors
+    /// Why tract cannot run it by itself.
+    pub(super) fn of(graph: &Graph, at: usize) -> Result<Foreign, PlanError> {
+        let node = &graph.nodes[at];
+        let (name, op) = (&node.proto.name, &node.proto.op_type);
+        let constants = node.inputs.iter().filter_map(|name| {
+            let value = graph.constant(name)?;
+            Some(value.to_proto(name))
+        });
+        let named = node.outputs.iter().filter(|o| !o.is_empty());
+        let kinds = named.map(|o| graph.type_of(o).map(Kind::of));
+        let Some(kinds) = kinds.collect::<Option<Vec<_>>>() else {
+            return Err(PlanError::NotPlanned(format!(
+                "node {name} ({op}) makes what is of no type known here"
+            )));
+        };
+        if !Foreign::knows(&node.proto) {
+            return Err(PlanError::NotPlanned(format!("{op} is not known")));
+        }
+        let step = Foreign::new(node, constants.collect(), graph.opset, kinds);
+        step.map_err(PlanError::NotPlanned)
+    }
+
     /// `consts` are the initializers among the node's inputs.
-    pub(super) fn new(
+    fn new(
         node: &Node,
         consts: Vec<TensorProto>,
         opset: i64,
@@ -73,7 +99,7 @@ impl Foreign {
     }
 
     /// Whether tract has an operator of this name.
-    pub(super) fn knows(node: &NodeProto) -> bool {
+    fn knows(node: &NodeProto) -> bool {
         let standard = node.domain.is_empty() || node.domain == "ai.onnx";
         standard && tract::knows(&node.op_type)
     }

@@ -1,6 +1,7 @@
 //! An ONNX graph as it was read: nodes, constants, and who uses what.
 
 use super::error::PlanError;
+use super::fold;
 use super::types::{self, Types};
 use crate::kernels::int8::Quant;
 use std::collections::{HashMap, HashSet};
@@ -176,15 +177,14 @@ impl Graph {
             )));
         }
         if node.op_type == "Constant" && node.domain.is_empty() {
-            let tensor = node.attribute.iter().find_map(|a| a.t.as_ref());
-            let tensor = tensor.ok_or_else(|| {
+            let value = node.attribute.iter().find_map(written).transpose()?;
+            let value = value.ok_or_else(|| {
                 PlanError::not_planned(format!("node {} is no tensor", node.name))
             })?;
             let [name] = node.output.as_slice() else {
                 return Err(PlanError::broken("has a Constant without a name"));
             };
-            self.consts
-                .insert(name.clone(), Arc::new(constant(&mut tensor.clone())?));
+            self.consts.insert(name.clone(), Arc::new(value));
             return Ok(());
         }
         let at = self.nodes.len();
@@ -199,14 +199,23 @@ impl Graph {
                     node.name
                 )));
             }
+        }
+        let consts = &self.consts;
+        self.types
+            .push(node, |name| consts.get(name).and_then(|c| c.datum()));
+        if let [output] = node.output.as_slice() {
+            let constant = |name: &str| consts.get(name).map(|c| &**c);
+            if let Some(folded) = fold::quantised(node, self.types.of(output), constant) {
+                self.consts.insert(output.clone(), Arc::new(folded));
+                return Ok(());
+            }
+        }
+        for input in &node.input {
             self.users.entry(input.clone()).or_default().push(at);
         }
         for output in node.output.iter().filter(|name| !name.is_empty()) {
             self.producers.insert(output.clone(), at);
         }
-        let consts = &self.consts;
-        self.types
-            .push(node, |name| consts.get(name).and_then(|c| c.datum()));
         self.nodes.push(Node {
             inputs: node.input.clone(),
             outputs: node.output.clone(),
@@ -322,6 +331,29 @@ impl Const {
             ..TensorProto::default()
         }
     }
+}
+
+/// The value of a `Constant`, by the attribute that holds it.
+fn written(attribute: &AttributeProto) -> Option<Result<Const, PlanError>> {
+    let list = |len: usize, values: Values| Const {
+        dims: vec![len],
+        values,
+    };
+    let one = |values: Values| Const {
+        dims: Vec::new(),
+        values,
+    };
+    Some(Ok(match attribute.name.as_str() {
+        "value" => return Some(constant(&mut attribute.t.clone()?)),
+        "value_int" => one(Values::I64(vec![attribute.i])),
+        "value_ints" => list(attribute.ints.len(), Values::I64(attribute.ints.clone())),
+        "value_float" => one(Values::F32(vec![attribute.f])),
+        "value_floats" => list(
+            attribute.floats.len(),
+            Values::F32(attribute.floats.clone()),
+        ),
+        _ => return None,
+    }))
 }
 
 fn no_graph() -> PlanError {

@@ -18,6 +18,21 @@ pub(super) struct Layout {
     nothing: Fact,
 }
 
+/// Why a plan does not fit its inputs.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    /// The step that cannot make anything of what it is given; `None` for the plan as a whole.
+    pub step: Option<usize>,
+    /// A sentence without its end.
+    pub why: String,
+}
+
+impl From<String> for Misfit {
+    fn from(why: String) -> Misfit {
+        Misfit { step: None, why }
+    }
+}
+
 /// Bytes of a value of a slot.
 fn width(kind: Kind) -> usize {
     match kind {
@@ -49,13 +64,14 @@ impl Layout {
     pub(super) fn new<'a>(
         plan: &Plan,
         inputs: impl ExactSizeIterator<Item = &'a [usize]>,
-    ) -> Result<Layout, String> {
+    ) -> Result<Layout, Misfit> {
         if inputs.len() != plan.inputs.len() {
             return Err(format!(
                 "takes {} inputs, {} were given",
                 plan.inputs.len(),
                 inputs.len()
-            ));
+            )
+            .into());
         }
         let mut layout = Layout {
             inputs: inputs.map(<[usize]>::to_vec).collect(),
@@ -72,21 +88,24 @@ impl Layout {
             };
             match count(dims) {
                 Some(0) if !copes() => {
-                    return Err(format!("an input of shape {dims:?} holds nothing"));
+                    return Err(format!("an input of shape {dims:?} holds nothing").into());
                 }
                 Some(_) => layout.facts[*value] = Some(Fact::new(*kind, dims)),
-                None => return Err(format!("no memory holds an input of shape {dims:?}")),
+                None => return Err(format!("no memory holds an input of shape {dims:?}").into()),
             }
         }
-        for planned in &plan.steps {
-            layout.infer(plan, planned)?;
+        for (at, planned) in plan.steps.iter().enumerate() {
+            layout.infer(plan, planned).map_err(|why| Misfit {
+                step: Some(at),
+                why,
+            })?;
         }
         layout.assign(plan);
         let bytes = |(kind, len): &(Kind, usize)| len.saturating_mul(width(*kind));
         let slots = layout.sizes.iter().map(bytes);
         let all = slots.fold(layout.scratch, usize::saturating_add);
         if all > MOST_BYTES {
-            return Err(too_large(all));
+            return Err(too_large(all).into());
         }
         Ok(layout)
     }

@@ -10,6 +10,7 @@
 //! of every value, and slots that values share when their lifetimes do not meet.
 
 mod error;
+mod fold;
 mod foreign;
 mod fuse;
 mod graph;
@@ -22,9 +23,10 @@ pub(super) mod types;
 use super::tract;
 use crate::kernels::{self, Kernels};
 pub(super) use error::PlanError;
+use foreign::Foreign;
 pub(super) use graph::check;
 use graph::{Const, Graph, Values};
-use layout::Layout;
+use layout::{Layout, Misfit};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -44,6 +46,8 @@ struct Planned {
     outputs: Vec<usize>,
     /// Names of the nodes it stands for.
     nodes: Vec<String>,
+    /// The node, where it stands for one.
+    node: Option<usize>,
     /// Why tract runs it; `None` for ours.
     why: Option<String>,
 }
@@ -133,9 +137,15 @@ struct State {
 impl Plan {
     /// Plans a model; takes the bytes of its weights.
     ///
+    /// The plan fits one of `shapes`, each a list of the inputs' shapes: a node whose step of
+    /// ours does not is tract's.
+    ///
     /// # Errors
     /// A broken file, or why no plan of it can be made though tract may run it.
-    pub(super) fn new(model: &mut ModelProto) -> Result<Plan, PlanError> {
+    pub(super) fn new(
+        model: &mut ModelProto,
+        shapes: &[Vec<Vec<usize>>],
+    ) -> Result<Plan, PlanError> {
         let kernels = kernels::active();
         let graph = Graph::read(model)?;
         let (fused, makes) = fuse::fuse(&graph, kernels.level())?;
@@ -165,13 +175,13 @@ impl Plan {
                 inputs,
                 outputs,
                 nodes: op.nodes.iter().map(name).collect(),
+                node: (op.nodes.len() == 1).then(|| op.nodes[0]),
                 why: op.why,
             });
         }
-        worth_it(&steps)?;
         let outputs: Vec<usize> = graph.outputs.iter().map(|n| id(n, &mut consts)).collect();
         let values = ids.len();
-        Ok(Plan {
+        let mut plan = Plan {
             steps,
             consts,
             inputs,
@@ -181,7 +191,55 @@ impl Plan {
             values,
             kernels,
             states: Mutex::new(Vec::new()),
-        })
+        };
+        plan.fit(&graph, &ids, shapes)?;
+        worth_it(&plan.steps)?;
+        Ok(plan)
+    }
+
+    /// Gives tract the nodes whose steps of ours do not fit any of the shapes.
+    fn fit(
+        &mut self,
+        graph: &Graph,
+        ids: &HashMap<String, usize>,
+        shapes: &[Vec<Vec<usize>>],
+    ) -> Result<(), PlanError> {
+        loop {
+            let mut misfits = Vec::new();
+            for inputs in shapes {
+                match Layout::new(self, inputs.iter().map(Vec::as_slice)) {
+                    Ok(_) => return Ok(()),
+                    Err(misfit) => misfits.push(misfit),
+                }
+            }
+            // the shapes that get furthest are likest to be those that are meant
+            let Some(misfit) = misfits.into_iter().rev().max_by_key(|m| m.step) else {
+                return Ok(());
+            };
+            self.hand_over(graph, ids, misfit)?;
+        }
+    }
+
+    /// Makes tract run the step that does not fit.
+    fn hand_over(
+        &mut self,
+        graph: &Graph,
+        ids: &HashMap<String, usize>,
+        misfit: Misfit,
+    ) -> Result<(), PlanError> {
+        let Misfit { step, why } = misfit;
+        let planned = step.and_then(|at| self.steps.get_mut(at));
+        let planned = planned.filter(|p| p.why.is_none());
+        let Some((planned, node)) = planned.and_then(|p| p.node.map(|node| (p, node))) else {
+            return Err(PlanError::NotPlanned(why));
+        };
+        let foreign = Foreign::of(graph, node)?;
+        let inputs = foreign.values().iter().map(|name| ids.get(name).copied());
+        let inputs: Option<Vec<usize>> = inputs.collect();
+        planned.inputs = inputs.ok_or_else(|| PlanError::NotPlanned(why.clone()))?;
+        planned.step = Box::new(foreign);
+        planned.why = Some(why);
+        Ok(())
     }
 
     /// Which node runs where.
@@ -339,20 +397,13 @@ impl Plan {
         if let Some(at) = state.layouts.iter().position(fits) {
             return Ok(at);
         }
-        let layout = Layout::new(self, inputs.iter().map(|(dims, _)| *dims))?;
+        let shapes = inputs.iter().map(|(dims, _)| *dims);
+        let layout = Layout::new(self, shapes).map_err(|misfit| misfit.why)?;
         if state.layouts.len() >= LAYOUTS {
             state.layouts.remove(0);
         }
         state.layouts.push(layout);
         Ok(state.layouts.len() - 1)
-    }
-
-    /// Lays out memory for inputs of these shapes, and throws it away: whether they fit.
-    ///
-    /// # Errors
-    /// Why they do not, as a sentence.
-    pub(super) fn rehearse(&self, inputs: &[Vec<usize>]) -> Result<(), String> {
-        Layout::new(self, inputs.iter().map(Vec::as_slice)).map(|_| ())
     }
 
     fn step(

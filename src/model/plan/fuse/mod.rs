@@ -58,6 +58,7 @@ pub(super) fn fuse(graph: &Graph, level: Level) -> Result<(Vec<FusedOp>, Vec<Kin
         }
     }
     matcher.quantise()?;
+    matcher.drop_unread();
     matcher.quantise_fixed()?;
     matcher.drop_unread();
     for at in 0..graph.nodes.len() {
@@ -207,26 +208,8 @@ impl Matcher<'_> {
     /// A node for tract.
     fn foreign(&self, at: usize) -> Result<FusedOp, PlanError> {
         let node = self.node(at);
-        let mut consts = Vec::new();
-        for name in &node.inputs {
-            if let Some(value) = self.graph.constant(name) {
-                consts.push(value.to_proto(name));
-            }
-        }
         let op = node.proto.op_type.as_str();
-        let named = node.outputs.iter().filter(|o| !o.is_empty());
-        let kinds = named.map(|o| self.graph.type_of(o).map(Kind::of));
-        let Some(kinds) = kinds.collect::<Option<Vec<_>>>() else {
-            return Err(PlanError::NotPlanned(format!(
-                "node {} ({op}) makes what is of no type known here",
-                node.proto.name
-            )));
-        };
-        if !Foreign::knows(&node.proto) {
-            return Err(PlanError::NotPlanned(format!("{op} is not known")));
-        }
-        let step = Foreign::new(node, consts, self.graph.opset, kinds);
-        let step = step.map_err(PlanError::NotPlanned)?;
+        let step = Foreign::of(self.graph, at)?;
         let inputs = step.values().to_vec();
         for input in &inputs {
             if matches!(self.kind(input), None | Some(Kind::Rows | Kind::Image)) {

@@ -10,7 +10,7 @@ use crate::model::plan::error::PlanError;
 use crate::model::plan::op::{Op, Reading};
 use crate::model::plan::steps::{
     Binary, BinaryOp, Call, CastInts, Concat, DequantiseImage, GatherInts, GatherRows, LayerNorm,
-    Product32, Reduce, Select, ShapeOf, SliceInts, Softmax, Transpose, Unary, View,
+    Product32, Reduce, Select, ShapeOf, SliceInts, Softmax, Transpose, Unary, View, Written,
 };
 
 type Match<'a> = fn(&Matcher<'a>, usize) -> Option<Vec<FusedOp>>;
@@ -42,7 +42,9 @@ type Read = fn(&Op<'_>) -> Option<Reading>;
 const SINGLE: &[(&str, Read)] = &[
     ("Add", |op| Binary::read(op, BinaryOp::Add)),
     ("Cast", CastInts::read),
-    ("DequantizeLinear", DequantiseImage::read),
+    ("DequantizeLinear", |op| {
+        DequantiseImage::read(op).or_else(|| Written::read(op))
+    }),
     ("Div", |op| Binary::read(op, BinaryOp::Div)),
     ("Erf", |op| Unary::Erf.read(op)),
     ("Flatten", View::flatten),

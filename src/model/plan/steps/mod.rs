@@ -14,7 +14,7 @@ mod shape;
 pub(super) use attention::Attend;
 pub(super) use call::Call;
 pub(super) use conv::{After, Conv, Conv1d, DepthwiseConv, MAX_TAPS, Window};
-pub(super) use embed::{CastInts, Embed, GatherInts, GatherRows, TableHead};
+pub(super) use embed::{CastInts, Embed, GatherInts, GatherRows, TableHead, Written};
 pub(super) use float::{
     AveragePool1d, Binary, BinaryOp, DynamicProduct, Reduce, Softmax, Transpose, Unary,
 };
