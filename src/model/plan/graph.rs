@@ -22,7 +22,7 @@ pub(super) enum Values {
     I8(Vec<i8>),
     U8(Vec<u8>),
     /// What only tract reads: other types, and floats of which one is no number.
-    Other(TensorProto),
+    Other(Box<TensorProto>),
 }
 
 /// An initializer.
@@ -319,7 +319,7 @@ impl Const {
             Values::Other(proto) => {
                 return TensorProto {
                     name: name.to_owned(),
-                    ..proto.clone()
+                    ..(**proto).clone()
                 };
             }
         };
@@ -535,7 +535,7 @@ fn constant(tensor: &mut TensorProto) -> Result<Const, PlanError> {
                 raw_data: raw,
                 ..tensor.clone()
             };
-            let values = Values::Other(proto);
+            let values = Values::Other(Box::new(proto));
             return Ok(Const { dims, values });
         }
     };
@@ -556,7 +556,7 @@ fn constant(tensor: &mut TensorProto) -> Result<Const, PlanError> {
     match plain.floats() {
         // a mask's infinity is tract's to carry
         Some(floats) if !crate::kernels::all_finite(floats) => Ok(Const {
-            values: Values::Other(plain.to_proto(&name)),
+            values: Values::Other(Box::new(plain.to_proto(&name))),
             ..plain
         }),
         _ => Ok(plain),

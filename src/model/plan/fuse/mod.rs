@@ -230,13 +230,19 @@ impl Matcher<'_> {
     }
 }
 
+/// Columns that are turned together: each is read in order, and rows are written in runs.
+const TOGETHER: usize = 16;
+
 /// Weights `[n, channels, taps]` as rows `[taps·pixel, n]`, channels padded.
 fn by_tap(weights: &[i8], (n, channels, taps): (usize, usize, usize), pixel: usize) -> Vec<i8> {
     let mut out = vec![0; taps * pixel * n];
-    for (column, kernel) in weights.chunks_exact((channels * taps).max(1)).enumerate() {
-        for (c, kernel) in kernel.chunks_exact(taps.max(1)).enumerate() {
-            for (tap, w) in kernel.iter().enumerate() {
-                out[(tap * pixel + c) * n + column] = *w;
+    let kernel = channels * taps;
+    for first in (0..n).step_by(TOGETHER) {
+        let columns = first..(first + TOGETHER).min(n);
+        for i in 0..kernel {
+            let row = (i % taps * pixel + i / taps) * n;
+            for column in columns.clone() {
+                out[row + column] = weights[column * kernel + i];
             }
         }
     }

@@ -26,7 +26,9 @@ impl<'a> Matcher<'a> {
             quant,
         };
         let pictures = self.is_picture(a) || self.is_picture(b);
-        pictures.then(|| vec![fused(step, &[a, b], made, vec![at, end])])
+        let mut nodes = self.with_coded(at);
+        nodes.push(end);
+        pictures.then(|| vec![fused(step, &[a, b], made, nodes)])
     }
 
     pub(super) fn pool_codes(&self, at: usize) -> Option<Vec<FusedOp>> {
@@ -34,7 +36,9 @@ impl<'a> Matcher<'a> {
         let (codes, from) = self.coded(node.inputs.first()?)?;
         let (end, made, quant) = self.requantised(node.outputs.first()?)?;
         let step = PoolCodes { from, quant };
-        let pooled = || vec![fused(step, &[codes], made, vec![at, end])];
+        let mut nodes = self.with_coded(at);
+        nodes.push(end);
+        let pooled = || vec![fused(step, &[codes], made, nodes)];
         self.is_picture(codes).then(pooled)
     }
 

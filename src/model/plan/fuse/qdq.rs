@@ -1,8 +1,8 @@
 //! The form that exporters write: floats between `QuantizeLinear` and `DequantizeLinear`, which
 //! mean codes. Products and convolutions between them are planned as integers.
 //!
-//! A `DequantizeLinear` is no part of a group: others may read it too, and it goes when nobody is
-//! left. Signed codes are held as unsigned ones, 128 higher, and their zero point with them.
+//! A `DequantizeLinear` that others read too is no part of a group; it goes when nobody is left.
+//! Signed codes are held as unsigned ones, 128 higher, and their zero point with them.
 
 use super::chain::Chain;
 use super::pictures::Convolution;
@@ -30,6 +30,20 @@ impl<'a> Matcher<'a> {
         let codes = node.inputs.first()?;
         self.constant(codes).is_none().then_some(())?;
         Some((codes, self.graph.quant_of(node)?))
+    }
+
+    /// The node, and the `DequantizeLinear`s that nobody else reads.
+    pub(super) fn with_coded(&self, at: usize) -> Vec<usize> {
+        let node = self.node(at);
+        let alone = |value: &String| {
+            let (before, dequantise) = self.graph.made_by(value, "DequantizeLinear")?;
+            let output = dequantise.outputs.first()?;
+            let leaves = self.graph.outputs.contains(output);
+            (self.graph.users(output).len() == 1 && !leaves).then_some(before)
+        };
+        let mut nodes: Vec<usize> = node.inputs.iter().filter_map(alone).collect();
+        nodes.push(at);
+        nodes
     }
 
     /// Whether `codes` are a picture's, as far as steps were matched.
@@ -112,7 +126,7 @@ impl<'a> Matcher<'a> {
         let bias: Option<Vec<i32>> = bias.iter().enumerate().map(whole).collect();
         let mut chain = Chain {
             value: node.outputs.first()?,
-            nodes: vec![at],
+            nodes: self.with_coded(at),
         };
         let (low, high) = self.limits(&mut chain);
         let (end, made, quant) = self.requantised(chain.value)?;
@@ -184,7 +198,7 @@ impl<'a> Matcher<'a> {
         };
         let mut chain = Chain {
             value: node.outputs.first()?,
-            nodes: vec![at],
+            nodes: self.with_coded(at),
         };
         let bias = match node.inputs.get(2).filter(|b| !b.is_empty()) {
             Some(bias) => Some(self.bias_of(bias, n)?),
@@ -215,7 +229,9 @@ impl<'a> Matcher<'a> {
         let window = self.max_window(node)?;
         (from == quant && self.is_picture(codes)).then(|| {
             let step = MaxCodes { window };
-            vec![fused(step, &[codes], made, vec![at, end])]
+            let mut nodes = self.with_coded(at);
+            nodes.push(end);
+            vec![fused(step, &[codes], made, nodes)]
         })
     }
 
