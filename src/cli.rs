@@ -202,12 +202,7 @@ fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
     while let Some(arg) = parser.next()? {
         match arg {
             Long("onnx") => options.onnx.push(parser.value()?.into()),
-            Long("dim") => {
-                let (name, size) = pair(&mut parser, "--dim")?;
-                let size = size.parse().ok().filter(|n| (1..=1 << 20).contains(n));
-                let size = size.ok_or("--dim: the size is not a number in 1..=1048576")?;
-                options.dims.push((name, size));
-            }
+            Long("dim") => options.dims.push(dim(&mut parser)?),
             Long("seconds") => options.seconds = within(&mut parser, "--seconds", 0.001, 3600.0)?,
             Long("threads") => options.threads = threads(&mut parser)?,
             Long("engine") => {
@@ -275,6 +270,14 @@ fn threads(parser: &mut lexopt::Parser) -> Result<usize, Wrong> {
     within(parser, "--threads", 1.0, most).map(|n| n as usize)
 }
 
+/// `NAME=SIZE` of a dimension.
+fn dim(parser: &mut lexopt::Parser) -> Result<(String, usize), Wrong> {
+    let (name, size) = pair(parser, "--dim")?;
+    let size = size.parse().ok().filter(|n| (1..=1 << 20).contains(n));
+    let size = size.ok_or("--dim: the size is not a number in 1..=1048576")?;
+    Ok((name, size))
+}
+
 /// `NAME=VALUE`
 fn pair(parser: &mut lexopt::Parser, option: &str) -> Result<(String, String), Wrong> {
     let text = utf8(parser.value()?, option)?;
@@ -303,9 +306,17 @@ fn parse_models(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
         match arg {
             Long("models") => options.dir = Some(parser.value()?.into()),
             Long("plan") => options.plan = true,
+            Long("onnx") => options.onnx.push(parser.value()?.into()),
+            Long("dim") => options.dims.push(dim(&mut parser)?),
             Short('h') | Long("help") => return Ok(Command::Print(MODELS.into())),
             other => return Err(other.unexpected()),
         }
+    }
+    if !options.dims.is_empty() && options.onnx.is_empty() {
+        return Err("--dim does nothing without --onnx FILE".into());
+    }
+    if options.dir.is_some() && !options.onnx.is_empty() {
+        return Err("--models and --onnx name different things: give one of them".into());
     }
     Ok(Command::Models(options))
 }

@@ -7,9 +7,10 @@ mod support;
 
 use demeanor::model::{Bundle, Content, OnnxFile, Output, Runner};
 use onnx::Writer;
+use prost::Message;
 use support::*;
-use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{ModelProto, NodeProto, tensor_shape_proto, type_proto};
 
 /// Shipped encoders, by file name.
 fn shipped(name: &str) -> Vec<u8> {
@@ -139,7 +140,7 @@ fn wrong_inputs_are_refused() {
     let ints = |x: Vec<i64>| Content::Ints(vec![x.len()], x);
     for (inputs, word) in [
         (vec![ints(vec![1, 2])], "2 inputs"),
-        (vec![ints(vec![]), ints(vec![])], "0 values"),
+        (vec![ints(vec![]), ints(vec![])], "holds nothing"),
         (
             vec![ints(vec![1, 99_999_999]), ints(vec![0, 0])],
             "99999999",
@@ -400,7 +401,7 @@ fn a_float_model_runs_in_tract_as_a_whole() {
 }
 
 #[test]
-fn what_cannot_be_planned_runs_in_tract_as_a_whole_and_says_why() {
+fn what_nothing_of_ours_matches_runs_in_tract_node_by_node_and_says_why() {
     let onnx = Writer::default()
         .input("x", &[2, 3])
         .floats("far", &[1], &[f32::INFINITY])
@@ -412,11 +413,98 @@ fn what_cannot_be_planned_runs_in_tract_as_a_whole_and_says_why() {
         placed[0]
             .tract
             .as_ref()
-            .is_some_and(|w| w.contains("no number")),
+            .is_some_and(|w| w.contains("matches Min")),
         "{placed:?}"
     );
     let inputs = [Content::Floats(vec![2, 3], noise(6, 1))];
     assert_eq!(ours.run(&inputs).expect("tract")[0].values, noise(6, 1));
+}
+
+#[test]
+fn a_node_that_does_not_fit_is_tracts_and_the_others_stay() {
+    // products of values of three dimensions have no step of ours
+    let onnx = Writer::default()
+        .input("x", &[2, 5, 12])
+        .floats("w", &[12, 12], &noise(144, 9))
+        .node("MatMul", &["x", "w"], "a", &[])
+        .node("MatMul", &["a", "w"], "b", &[])
+        .node("Transpose", &["a"], "turned", &[("perm", &[0, 2, 1])])
+        .node("MatMul", &["b", "turned"], "scores", &[])
+        .node("Softmax", &["scores"], "y", &[])
+        .finish("y");
+    let (ours, tract) = (open(&onnx, Runner::Ours), open(&onnx, Runner::Tract));
+    let placed = ours.placed();
+    let foreign: Vec<_> = placed.iter().filter(|p| p.tract.is_some()).collect();
+    let names: Vec<&str> = foreign
+        .iter()
+        .flat_map(|p| &p.nodes)
+        .map(String::as_str)
+        .collect();
+    assert_eq!(names, ["scores"], "{placed:?}");
+    let inputs = [Content::Floats(vec![2, 5, 12], noise(120, 4))];
+    agree(
+        &ours.run(&inputs).expect("ours"),
+        &tract.run(&inputs).expect("tract"),
+        0.999_999,
+    );
+}
+
+#[test]
+fn many_outputs_are_planned() {
+    let names: Vec<String> = (0..20).map(|i| format!("y{i}")).collect();
+    let mut writer = Writer::default().input("x", &[2, 3]);
+    for name in &names {
+        writer = writer.node("Tanh", &["x"], name, &[]);
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let file = open(&writer.finish_all(&names), Runner::Ours);
+    assert!(file.placed().iter().all(|p| p.tract.is_none()));
+    let x = noise(6, 3);
+    let answer = file
+        .run(&[Content::Floats(vec![2, 3], x.clone())])
+        .expect("an answer");
+    assert_eq!(answer.len(), 20);
+    for output in answer {
+        assert!(output.values.iter().zip(&x).all(|(y, x)| *y == x.tanh()));
+    }
+}
+
+#[test]
+fn models_tells_the_plan_of_any_file() {
+    let folder = Folder::new();
+    let onnx = Writer::default()
+        .input("x", &[1, 1])
+        .floats("far", &[1], &[3.0])
+        .floats("w", &[3, 3], &noise(9, 9))
+        .node("Min", &["x", "far"], "least", &[])
+        .node("MatMul", &["least", "w"], "y", &[])
+        .finish("y");
+    let mut proto = ModelProto::decode(&onnx[..]).expect("the model");
+    let input = &mut proto.graph.as_mut().expect("a graph").input[0];
+    let Some(type_proto::Value::TensorType(tensor)) =
+        input.r#type.as_mut().and_then(|t| t.value.as_mut())
+    else {
+        panic!("no tensor")
+    };
+    let dims = &mut tensor.shape.as_mut().expect("a shape").dim;
+    for (dim, name) in dims.iter_mut().zip(["N", "K"]) {
+        dim.value = Some(tensor_shape_proto::dimension::Value::DimParam(name.into()));
+    }
+    let path = folder.file("any.onnx", proto.encode_to_vec());
+    let told = demeanor(&["models", "--plan", "--onnx", &path, "--dim", "K=3"]);
+    assert_eq!(told.code, Some(0), "{}", told.err);
+    for line in [
+        "products: 0 integer, 1 float",
+        "takes x float32 [N, 3]",
+        "gives y",
+        "1 nodes in our kernels, 1 in tract",
+        "(nothing of ours matches Min)",
+    ] {
+        assert!(told.out.contains(line), "no {line:?} in {}", told.out);
+    }
+    demeanor(&["models", "--dim", "K=3"]).is_error("--dim does nothing without --onnx");
+    let missing = folder.path("missing.onnx");
+    demeanor(&["models", "--onnx", missing.to_str().expect("a path")]).is_error("missing.onnx");
 }
 
 #[test]

@@ -1,10 +1,12 @@
-//! `demeanor models`: which bundles there are, verified, and what multiplies in them.
+//! `demeanor models`: which bundles there are, verified, and what multiplies in them; or the same
+//! of any ONNX file.
 
 use crate::Error;
 use crate::model::manifest::Precision;
-use crate::model::{Audit, Bundle, Model, Placement, bundles};
+use crate::model::{Audit, Bundle, Dim, Model, OnnxFile, Placement, Runner, Wanted, bundles};
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which bundles, and how much about them.
 #[derive(Debug, Default)]
@@ -13,6 +15,10 @@ pub struct Options {
     pub dir: Option<PathBuf>,
     /// Which node runs where.
     pub plan: bool,
+    /// ONNX files instead of bundles.
+    pub onnx: Vec<PathBuf>,
+    /// Sizes of their named dimensions.
+    pub dims: Vec<(String, usize)>,
 }
 
 /// Loads every bundle in the folder (or in the binary) and prints what it is.
@@ -20,6 +26,12 @@ pub struct Options {
 /// # Errors
 /// A bundle that is refused; the output's.
 pub fn models(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
+    if !options.onnx.is_empty() {
+        for path in &options.onnx {
+            file(path, options, out)?;
+        }
+        return Ok(true);
+    }
     let found = bundles(options.dir.as_deref())?;
     for bundle in &found {
         let loaded = loaded(bundle)?;
@@ -31,6 +43,66 @@ pub fn models(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
         }
     }
     Ok(!found.is_empty())
+}
+
+/// An ONNX file with sizes for its named dimensions.
+///
+/// # Errors
+/// A file that is not there, which is no model that is broken; one that is refused.
+pub(super) fn open(
+    path: &Path,
+    runner: Runner,
+    sizes: &[(String, usize)],
+) -> Result<OnnxFile, Error> {
+    File::open(path).map_err(|source| Error::File {
+        path: path.to_path_buf(),
+        doing: "read",
+        source,
+    })?;
+    Ok(OnnxFile::open_sized(path, runner, sizes)?)
+}
+
+/// Prints what an ONNX file takes, what multiplies in it and, if asked for, its plan.
+fn file(path: &Path, options: &Options, out: &mut impl Write) -> Result<(), Error> {
+    let onnx = open(path, Runner::Ours, &options.dims)?;
+    let loaded = Loaded {
+        file: path.display().to_string(),
+        audit: onnx.audit().clone(),
+        placed: onnx.placed(),
+    };
+    let inputs: Vec<String> = onnx.inputs().iter().map(shape).collect();
+    let mut print = || -> io::Result<()> {
+        writeln!(
+            out,
+            "{}  products: {} integer, {} float",
+            loaded.file,
+            loaded.audit.integer,
+            loaded.audit.float.len()
+        )?;
+        writeln!(out, "  takes {}", inputs.join(", "))?;
+        writeln!(out, "  gives {}", onnx.outputs().join(", "))?;
+        if options.plan {
+            print_plan(&loaded, out)?;
+        }
+        out.flush()
+    };
+    print().map_err(Error::Output)
+}
+
+/// `name float32 [1, N]`
+fn shape(input: &Wanted) -> String {
+    let size = |dim: &Dim| match dim {
+        Dim::Fixed(size) => size.to_string(),
+        Dim::Free(name) if name.is_empty() => "?".to_string(),
+        Dim::Free(name) => name.clone(),
+    };
+    let sizes: Vec<String> = input.dims.iter().map(size).collect();
+    format!(
+        "{} {} [{}]",
+        input.name,
+        input.element.name(),
+        sizes.join(", ")
+    )
 }
 
 /// A model of a bundle, loaded.

@@ -178,7 +178,7 @@ says of itself before and after: temperature, clock, throttling, power.
   --compare A B      two of them, without measuring: before, after and ratio
   --instructions     the figures are instruction counts: in `qemu -icount shift=0,sleep=off`,
                      whose clock goes on by one nanosecond for each
-  --input NAME=FILE  content of an input, as .npy (float32 or int64)
+  --input NAME=FILE  content of an input, as .npy (floats, integers or bool)
   --output DIR       writes the outputs there, as .npy
   --decision         a whole decision instead: sound, picture and words to the events of
                      every task, the first one and those that follow, with its stages
@@ -200,7 +200,9 @@ pub(super) const MODELS: &str = "\
 usage: demeanor models [OPTIONS]
 
   --plan             which node of every model runs in which kernel, and what tract runs
-  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones";
+  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
+  --onnx FILE        this model instead of bundles; may be given several times
+  --dim NAME=SIZE    size of a named dimension of it; may be given several times";
 
 pub(super) const DOCTOR: &str = "\
 usage: demeanor doctor [OPTIONS]

@@ -2,7 +2,8 @@
 
 use super::bundle::Bundle;
 use super::manifest::Precision;
-use super::plan::{self, Given, Placement, Plan, PlanError, StepTiming};
+use super::plan::{self, Given, Made, Placement, Plan, PlanError, StepTiming};
+use super::scales;
 use super::tract::{Whole, sentence};
 use super::{Audit, ModelError};
 use crate::kernels::{self, all_finite};
@@ -12,9 +13,9 @@ use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use tract_onnx::pb::{ModelProto, ValueInfoProto};
+use tract_onnx::pb::{GraphProto, ModelProto, ValueInfoProto};
 use tract_onnx::pb::{tensor_proto::DataType, tensor_shape_proto::dimension, type_proto};
-use tract_onnx::prelude::TVec;
+use tract_onnx::prelude::{Datum, DatumType, TVec, Tensor, TractResult};
 
 /// What runs a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,13 +41,14 @@ impl Engine {
         mut proto: ModelProto,
         again: impl FnOnce() -> Result<ModelProto, String>,
         runner: Runner,
+        shapes: &[Vec<Vec<usize>>],
     ) -> Result<(Engine, Audit), String> {
         let why = match runner {
             Runner::Tract => {
                 plan::check(&proto)?;
                 "asked for".to_string()
             }
-            Runner::Ours => match Plan::new(&mut proto) {
+            Runner::Ours => match Plan::new(&mut proto, shapes) {
                 Ok(plan) => {
                     let audit = Audit::of_plan(&plan);
                     return Ok((Engine::Plan(plan), audit));
@@ -69,16 +71,62 @@ impl Engine {
         }
     }
 
-    /// Runs; every output as its shape and floats.
-    fn run(&self, inputs: &[Input<'_>], threads: usize) -> Result<Vec<Output>, String> {
+    /// Whether every output is f32.
+    fn makes_floats(&self) -> Result<bool, String> {
         match self {
-            Engine::Plan(plan) => plan.run(inputs, threads, |outputs| {
-                let owned = outputs.iter().map(|(dims, x)| Output::of(dims, x));
-                owned.collect()
-            }),
-            Engine::Tract(whole) => whole.run(inputs).map_err(|e| sentence(&e)),
+            Engine::Plan(plan) => Ok(plan.makes_floats()),
+            Engine::Tract(whole) => {
+                let makes = whole.makes().map_err(|e| sentence(&e))?;
+                Ok(makes.iter().all(|of| *of == DatumType::F32))
+            }
         }
     }
+
+    /// Runs; every output as `of` reads its shape and content.
+    fn run<T>(
+        &self,
+        inputs: &[Input<'_>],
+        threads: usize,
+        of: impl Fn(&[usize], Made<'_>) -> Result<T, String>,
+    ) -> Result<Vec<T>, String> {
+        match self {
+            Engine::Plan(plan) => plan.run(inputs, threads, |outputs| {
+                outputs.iter().map(|(dims, made)| of(dims, *made)).collect()
+            })?,
+            Engine::Tract(whole) => {
+                let outputs = whole.run(inputs).map_err(|e| sentence(&e))?;
+                let read = outputs.iter().map(|o| of(o.shape(), Made::Other(o)));
+                read.collect()
+            }
+        }
+    }
+}
+
+/// Sizes that free dimensions are tried with.
+const TRIED: [usize; 5] = [64, 1, 16, 8, 128];
+
+/// Shapes of the inputs: as the file fixes them, or with every free dimension at one of a few
+/// sizes. None where the rank of an input is not known.
+fn tried(graph: &GraphProto, inputs: &[Wanted]) -> Vec<Vec<Vec<usize>>> {
+    let shaped = |info: &ValueInfoProto| match info.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        Some(type_proto::Value::TensorType(tensor)) => tensor.shape.is_some(),
+        None => false,
+    };
+    if !graph.input.iter().all(shaped) {
+        return Vec::new();
+    }
+    let sized = |free: usize| -> Vec<Vec<usize>> {
+        let size = |dim: &Dim| match dim {
+            Dim::Fixed(size) => *size,
+            Dim::Free(_) => free,
+        };
+        let shape = |input: &Wanted| input.dims.iter().map(size).collect();
+        inputs.iter().map(shape).collect()
+    };
+    let mut dims = inputs.iter().flat_map(|input| &input.dims);
+    let free = dims.any(|dim| matches!(dim, Dim::Free(_)));
+    let many = if free { TRIED.len() } else { 1 };
+    TRIED[..many].iter().map(|size| sized(*size)).collect()
 }
 
 /// Shape and content of an input.
@@ -100,6 +148,29 @@ impl Output {
             values: values.to_vec(),
         }
     }
+
+    fn of_made(dims: &[usize], made: Made<'_>) -> Result<Output, String> {
+        match made {
+            Made::Floats(x) => Ok(Output::of(dims, x)),
+            Made::Other(x) if x.datum_type() == DatumType::F32 => {
+                Ok(Output::of(dims, &numbers::<f32>(x)?))
+            }
+            _ => Err(NOT_FLOATS.into()),
+        }
+    }
+}
+
+/// What is said of a file where only floats will do.
+const NOT_FLOATS: &str = "gives an output that is no float32, and answers are f32 here: cast it \
+                          in the file";
+
+/// Values of a tensor as numbers of one type.
+fn numbers<T: Datum>(tensor: &Tensor) -> Result<Vec<T>, String> {
+    let read = || -> TractResult<Vec<T>> {
+        let cast = tensor.cast_to::<T>()?;
+        Ok(cast.try_as_plain_ram()?.as_slice::<T>()?.to_vec())
+    };
+    read().map_err(|e| sentence(&e))
 }
 
 /// A runnable model.
@@ -135,7 +206,12 @@ impl Model {
     /// # Errors
     /// A file that is refused.
     pub(crate) fn open(name: &str, onnx: &[u8]) -> Result<Model, ModelError> {
-        Model::of(name, || decode(onnx), Runner::Ours)
+        let model = Model::of(name, || decode(onnx), Runner::Ours)?;
+        match model.engine.makes_floats() {
+            Ok(true) => Ok(model),
+            Ok(false) => Err(model.refused(NOT_FLOATS.into())),
+            Err(what) => Err(model.refused(what)),
+        }
     }
 
     /// Refuses a file that takes other inputs, or lacks one of the outputs.
@@ -195,13 +271,19 @@ impl Model {
     ) -> Result<Model, ModelError> {
         // a malformed model is answered with an error, and now and then with a panic
         let loaded = catch_unwind(AssertUnwindSafe(|| {
-            let proto = read()?;
+            let read = || {
+                let mut proto = read()?;
+                scales::write_out(&mut proto);
+                Ok(proto)
+            };
+            let proto: ModelProto = read()?;
             let graph = proto.graph.as_ref().ok_or("holds no graph")?;
             let initial: Vec<&String> = graph.initializer.iter().map(|t| &t.name).collect();
             let inputs = graph.input.iter().filter(|i| !initial.contains(&&i.name));
             let inputs = inputs.map(wanted).collect::<Result<Vec<_>, String>>()?;
             let outputs = graph.output.iter().map(|o| o.name.clone()).collect();
-            let (engine, audit) = Engine::of(proto, &read, runner)?;
+            let shapes = tried(graph, &inputs);
+            let (engine, audit) = Engine::of(proto, read, runner, &shapes)?;
             Ok(Model {
                 name: name.into(),
                 inputs,
@@ -257,15 +339,24 @@ impl Model {
 
     /// Runs; infinite or undefined numbers never leave.
     pub(crate) fn run(&self, inputs: &[Input<'_>]) -> Result<Vec<Output>, ModelError> {
-        self.check(inputs)?;
-        let run = || self.engine.run(inputs, self.threads);
-        let outputs = catch_unwind(AssertUnwindSafe(run))
-            .unwrap_or_else(|_| Err("the engine broke on it".into()))
-            .map_err(|e| self.failed(e))?;
+        let outputs = self.run_as(inputs, Output::of_made)?;
         if outputs.iter().any(|o| !all_finite(&o.values)) {
             return Err(self.failed("returned NaN or infinity"));
         }
         Ok(outputs)
+    }
+
+    /// Runs; every output as `of` reads it.
+    fn run_as<T>(
+        &self,
+        inputs: &[Input<'_>],
+        of: impl Fn(&[usize], Made<'_>) -> Result<T, String>,
+    ) -> Result<Vec<T>, ModelError> {
+        self.check(inputs)?;
+        let run = || self.engine.run(inputs, self.threads, of);
+        catch_unwind(AssertUnwindSafe(run))
+            .unwrap_or_else(|_| Err("the engine broke on it".into()))
+            .map_err(|e| self.failed(e))
     }
 
     /// Whether the inputs are of the types that the file declares.
@@ -275,6 +366,7 @@ impl Model {
                 Given::Floats(_) => Element::Float,
                 Given::Ints(_) => Element::Int,
                 Given::Bytes(_) => Element::Byte,
+                Given::Doubles(_) => Element::Double,
             };
             if element != wanted.element {
                 let (name, wanted) = (&wanted.name, wanted.element.name());
@@ -313,26 +405,30 @@ pub enum Dim {
 /// What an input is given as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Element {
-    /// f32; half and double floats are made of it.
+    /// f32; half floats are made of it.
     Float,
-    /// i64; shorter integers and booleans are made of it.
+    /// i64; other integers than u8, and booleans, are made of it.
     Int,
     /// u8.
     Byte,
+    /// f64.
+    Double,
 }
 
 impl Element {
-    fn name(self) -> &'static str {
+    /// NumPy's name of it.
+    pub fn name(self) -> &'static str {
         match self {
-            Element::Float => "f32",
+            Element::Float => "float32",
             Element::Int => "int64",
             Element::Byte => "uint8",
+            Element::Double => "float64",
         }
     }
 }
 
-/// Content of an input, with its shape.
-#[derive(Debug, Clone)]
+/// Content of an input or an output, row-major, with its shape.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Content {
     /// f32.
     Floats(Vec<usize>, Vec<f32>),
@@ -340,6 +436,8 @@ pub enum Content {
     Ints(Vec<usize>, Vec<i64>),
     /// u8.
     Bytes(Vec<usize>, Vec<u8>),
+    /// f64.
+    Doubles(Vec<usize>, Vec<f64>),
 }
 
 impl Content {
@@ -348,6 +446,28 @@ impl Content {
             Content::Floats(dims, x) => (dims, Given::Floats(x)),
             Content::Ints(dims, x) => (dims, Given::Ints(x)),
             Content::Bytes(dims, x) => (dims, Given::Bytes(x)),
+            Content::Doubles(dims, x) => (dims, Given::Doubles(x)),
+        }
+    }
+
+    /// An output; half floats as f32, other integers than u8 and booleans as i64.
+    fn of_made(dims: &[usize], made: Made<'_>) -> Result<Content, String> {
+        let dims = dims.to_vec();
+        let tensor = match made {
+            Made::Floats(x) => return Ok(Content::Floats(dims, x.to_vec())),
+            Made::Ints(x) => return Ok(Content::Ints(dims, x.to_vec())),
+            Made::Other(tensor) => tensor,
+        };
+        match tensor.datum_type().unquantized() {
+            DatumType::F32 | DatumType::F16 => Ok(Content::Floats(dims, numbers(tensor)?)),
+            DatumType::F64 => Ok(Content::Doubles(dims, numbers(tensor)?)),
+            DatumType::U8 => Ok(Content::Bytes(dims, numbers(tensor)?)),
+            of if of.is_integer() || of == DatumType::Bool || of == DatumType::TDim => {
+                Ok(Content::Ints(dims, numbers(tensor)?))
+            }
+            other => Err(format!(
+                "gives an output as {other:?}, and outputs are numbers or booleans here"
+            )),
         }
     }
 }
@@ -358,12 +478,26 @@ impl OnnxFile {
     /// # Errors
     /// A file that cannot be read or is refused.
     pub fn open(path: &Path, runner: Runner) -> Result<Self, ModelError> {
+        OnnxFile::open_sized(path, runner, &[])
+    }
+
+    /// The same, with sizes for dimensions that the file leaves free under a name.
+    ///
+    /// # Errors
+    /// As [`open`](OnnxFile::open).
+    pub fn open_sized(
+        path: &Path,
+        runner: Runner,
+        sizes: &[(String, usize)],
+    ) -> Result<Self, ModelError> {
         let name = path.display().to_string();
         let read = || {
             let file = File::open(path).and_then(FileBuf::new);
             let mut file = file.map_err(|e| e.to_string())?;
             let proto = <ModelProto as prost::Message>::decode(&mut file);
-            proto.map_err(|e| format!("is no ONNX file ({e})"))
+            let mut proto = proto.map_err(|e| format!("is no ONNX file ({e})"))?;
+            fix(&mut proto, sizes);
+            Ok(proto)
         };
         Model::of(&name, read, runner).map(OnnxFile)
     }
@@ -387,6 +521,11 @@ impl OnnxFile {
         &self.0.inputs
     }
 
+    /// What multiplies in it.
+    pub fn audit(&self) -> &Audit {
+        self.0.audit()
+    }
+
     /// Names of what it makes.
     pub fn outputs(&self) -> &[String] {
         &self.0.outputs
@@ -405,13 +544,22 @@ impl OnnxFile {
         }
     }
 
-    /// Runs.
+    /// Runs a file all of whose outputs are f32.
     ///
     /// # Errors
-    /// The engine's.
+    /// The engine's; an output that is of another type, or holds what is no number.
     pub fn run(&self, inputs: &[Content]) -> Result<Vec<Output>, ModelError> {
         let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
         self.0.run(&given)
+    }
+
+    /// Runs; outputs of any type, whatever they hold.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn answer(&self, inputs: &[Content]) -> Result<Vec<Content>, ModelError> {
+        let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
+        self.0.run_as(&given, Content::of_made)
     }
 
     /// Runs and throws the answer away: what a measurement wants.
@@ -512,12 +660,20 @@ fn wanted(input: &ValueInfoProto) -> Result<Wanted, String> {
     if let Some(type_proto::Value::TensorType(tensor)) = value {
         let kind = DataType::try_from(tensor.elem_type).unwrap_or(DataType::Undefined);
         element = match kind {
-            DataType::Float | DataType::Double | DataType::Float16 => Element::Float,
-            DataType::Int64 | DataType::Int32 | DataType::Bool => Element::Int,
+            DataType::Float | DataType::Float16 => Element::Float,
+            DataType::Double => Element::Double,
             DataType::Uint8 => Element::Byte,
+            DataType::Int64
+            | DataType::Int32
+            | DataType::Int16
+            | DataType::Int8
+            | DataType::Uint16
+            | DataType::Uint32
+            | DataType::Uint64
+            | DataType::Bool => Element::Int,
             other => {
                 return Err(format!(
-                    "takes the input {:?} as {}; inputs are floats, int64, int32, bool or uint8",
+                    "takes the input {:?} as {}; inputs are float16 to 64, integers or bool",
                     input.name,
                     other.as_str_name()
                 ));
@@ -539,6 +695,28 @@ fn wanted(input: &ValueInfoProto) -> Result<Wanted, String> {
         dims,
         element,
     })
+}
+
+/// Gives free dimensions of the inputs their sizes.
+fn fix(proto: &mut ModelProto, sizes: &[(String, usize)]) {
+    let Some(graph) = proto.graph.as_mut().filter(|_| !sizes.is_empty()) else {
+        return;
+    };
+    // shapes noted along the way would go on naming what is now a number
+    graph.value_info.clear();
+    for info in graph.input.iter_mut().chain(&mut graph.output) {
+        let value = info.r#type.as_mut().and_then(|t| t.value.as_mut());
+        let Some(type_proto::Value::TensorType(tensor)) = value else {
+            continue;
+        };
+        for dim in tensor.shape.iter_mut().flat_map(|s| &mut s.dim) {
+            if let Some(dimension::Value::DimParam(name)) = &dim.value
+                && let Some((_, size)) = sizes.iter().find(|(named, _)| named == name)
+            {
+                dim.value = Some(dimension::Value::DimValue(*size as i64));
+            }
+        }
+    }
 }
 
 fn decode(onnx: &[u8]) -> Result<ModelProto, String> {

@@ -11,6 +11,7 @@ mod inline;
 mod load;
 pub mod manifest;
 mod plan;
+mod scales;
 mod tract;
 
 pub use audit::Audit;

@@ -3,7 +3,6 @@
 //! It allocates what shapes ask for without looking, so shapes are looked at first.
 
 use super::inline::inline;
-use super::load::Output;
 use super::plan::{Given, Placement};
 use super::{Audit, MOST_BYTES, too_large};
 use std::collections::HashSet;
@@ -17,6 +16,29 @@ pub(super) fn knows(op: &str) -> bool {
     static NAMES: OnceLock<HashSet<String>> = OnceLock::new();
     let names = NAMES.get_or_init(|| tract_onnx::onnx().op_register.0.into_keys().collect());
     names.contains(op)
+}
+
+/// What is given, as a tensor of the type that is wanted.
+///
+/// # Errors
+/// Whole numbers that do not fit it.
+pub(super) fn tensor(dims: &[usize], given: Given<'_>, wanted: DatumType) -> TractResult<Tensor> {
+    let tensor = match given {
+        Given::Floats(x) => Tensor::from_shape(dims, x)?,
+        Given::Ints(x) => Tensor::from_shape(dims, x)?,
+        Given::Bytes(x) => Tensor::from_shape(dims, x)?,
+        Given::Doubles(x) => Tensor::from_shape(dims, x)?,
+    };
+    let cast = tensor.cast_to_dt(wanted)?.into_owned();
+    if let (Given::Ints(x), true) = (given, wanted.is_integer()) {
+        let back = cast.cast_to::<i64>()?;
+        let back = back.try_as_plain_ram()?;
+        let lost = x.iter().zip(back.as_slice::<i64>()?).find(|(x, y)| x != y);
+        if let Some((lost, _)) = lost {
+            bail!("{lost} was given, which is no {wanted:?}");
+        }
+    }
+    Ok(cast)
 }
 
 /// What runs, once the memory that its known shapes ask for is found to be possible.
@@ -93,13 +115,6 @@ impl Whole {
         // tract has its own copy of the weights by now
         drop(proto);
         let model = optimised(model)?;
-        for (at, outlet) in model.output_outlets()?.iter().enumerate() {
-            let kind = model.outlet_fact(*outlet)?.datum_type;
-            ensure!(
-                kind == DatumType::F32,
-                "gives output {at} as {kind:?}, and answers are f32 here: cast it in the file"
-            );
-        }
         let audit = Audit::of(&model)?;
         let whole = Whole {
             plan: TypedSimplePlan::new(model)?,
@@ -117,26 +132,26 @@ impl Whole {
         }]
     }
 
-    pub(super) fn run(&self, inputs: &[(&[usize], Given<'_>)]) -> TractResult<Vec<Output>> {
+    /// The type of each output.
+    pub(super) fn makes(&self) -> TractResult<Vec<DatumType>> {
+        let model = self.plan.model();
+        let outlets = model.output_outlets()?.iter();
+        outlets
+            .map(|outlet| Ok(model.outlet_fact(*outlet)?.datum_type))
+            .collect()
+    }
+
+    /// Runs; every output as it comes.
+    pub(super) fn run(&self, inputs: &[(&[usize], Given<'_>)]) -> TractResult<TVec<TValue>> {
         self.check_inputs(inputs)?;
         let model = self.plan.model();
         let mut values = tvec!();
         for (at, (dims, given)) in inputs.iter().enumerate() {
-            let tensor = match given {
-                Given::Floats(x) => Tensor::from_shape(dims, x)?,
-                Given::Ints(x) => Tensor::from_shape(dims, x)?,
-                Given::Bytes(x) => Tensor::from_shape(dims, x)?,
-            };
             // half floats, int32 and the like are given as the wider type
             let wanted = model.input_fact(at)?.datum_type;
-            values.push(tensor.cast_to_dt(wanted)?.into_owned().into_tvalue());
+            values.push(tensor(dims, *given, wanted)?.into_tvalue());
         }
-        let outputs = self.plan.run(values)?;
-        let floats = outputs.iter().map(|o| {
-            let plain = o.try_as_plain_ram()?;
-            Ok(Output::of(o.shape(), plain.as_slice::<f32>()?))
-        });
-        floats.collect()
+        self.plan.run(values)
     }
 
     /// Whether inputs of these shapes fit the model, and memory what it makes of them.

@@ -93,7 +93,7 @@ impl Writer {
         let attribute = |(name, values): &(&str, &[i64])| AttributeProto {
             name: (*name).into(),
             r#type: match values {
-                [_] if ["group", "to", "axis", "keepdims"].contains(name) => {
+                [_] if ["group", "to", "axis", "keepdims", "transB"].contains(name) => {
                     attribute_proto::AttributeType::Int as i32
                 }
                 _ => attribute_proto::AttributeType::Ints as i32,

@@ -16,11 +16,11 @@ pub use compare::Compare;
 pub use unit::Unit;
 
 use crate::Error;
+use crate::app::models;
 use crate::board::thermal::Meter;
 use crate::model::{Bundle, Content, Dim, Element, MOST_BYTES, OnnxFile, Runner, Wanted, bundles};
 use compare::Saved;
 use report::{Measured, Report};
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -109,7 +109,7 @@ pub fn bench(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     } else {
         Vec::new()
     };
-    let models = models(options, &found);
+    let models = every(options, &found);
     if options.profile {
         for model in &models {
             profile(model, options, out)?;
@@ -153,19 +153,10 @@ impl Model<'_> {
 
     fn open(&self, options: &Options) -> Result<OnnxFile, Error> {
         let runner = options.runner;
-        let opened = match self {
-            Model::File(path) => {
-                // a file that is not there is no model that is broken
-                File::open(path).map_err(|source| Error::File {
-                    path: path.to_path_buf(),
-                    doing: "read",
-                    source,
-                })?;
-                OnnxFile::open(path, runner)
-            }
-            Model::Bundled { name, onnx } => OnnxFile::of_bytes(name, onnx, runner),
+        let file = match self {
+            Model::File(path) => models::open(path, runner, &options.dims)?,
+            Model::Bundled { name, onnx } => OnnxFile::of_bytes(name, onnx, runner)?,
         };
-        let file = opened.map_err(Error::Model)?;
         Ok(file.with_threads(options.threads))
     }
 
@@ -178,7 +169,7 @@ impl Model<'_> {
 }
 
 /// The files that were named, or every model of the bundles.
-fn models<'a>(options: &'a Options, found: &'a [Bundle]) -> Vec<Model<'a>> {
+fn every<'a>(options: &'a Options, found: &'a [Bundle]) -> Vec<Model<'a>> {
     let named = options.onnx.iter().map(|path| Model::File(path));
     let bundled = found.iter().flat_map(|bundle| {
         let files = bundle.own_files().filter(|f| f.name.ends_with(".onnx"));
@@ -225,22 +216,20 @@ fn content(wanted: &Wanted, options: &Options) -> Result<Content, Error> {
             MOST_BYTES >> 30
         ))
     })?;
-    if wanted.element == Element::Int {
-        return Ok(Content::Ints(
-            dims,
-            (0..count).map(|i| (i % 2) as i64).collect(),
-        ));
-    }
     let mut state = 1_u32;
     let noise = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / (1 << 23) as f32 - 1.0
     });
-    if wanted.element == Element::Byte {
-        let bytes = noise.map(|x| (x * 127.0 + 128.0) as u8);
-        return Ok(Content::Bytes(dims, bytes.take(count).collect()));
-    }
-    Ok(Content::Floats(dims, noise.take(count).collect()))
+    Ok(match wanted.element {
+        Element::Float => Content::Floats(dims, noise.take(count).collect()),
+        Element::Double => Content::Doubles(dims, noise.map(f64::from).take(count).collect()),
+        Element::Int => Content::Ints(dims, (0..count).map(|i| (i % 2) as i64).collect()),
+        Element::Byte => {
+            let bytes = noise.map(|x| (x * 127.0 + 128.0) as u8);
+            Content::Bytes(dims, bytes.take(count).collect())
+        }
+    })
 }
 
 fn contents(file: &OnnxFile, options: &Options) -> Result<Vec<Content>, Error> {
@@ -253,7 +242,7 @@ fn measure(model: &Model<'_>, options: &Options) -> Result<(Measured, OnnxFile),
     let load = start.elapsed();
     let inputs = contents(&file, options)?;
     let start = Instant::now();
-    let outputs = file.run(&inputs)?;
+    let outputs = file.answer(&inputs)?;
     let first = start.elapsed();
     if let Some(folder) = &options.output {
         write_outputs(folder, &file, &outputs)?;
@@ -278,11 +267,7 @@ fn measure(model: &Model<'_>, options: &Options) -> Result<(Measured, OnnxFile),
     Ok((measured, file))
 }
 
-fn write_outputs(
-    folder: &Path,
-    file: &OnnxFile,
-    outputs: &[crate::model::Output],
-) -> Result<(), Error> {
+fn write_outputs(folder: &Path, file: &OnnxFile, outputs: &[Content]) -> Result<(), Error> {
     let mut taken = Vec::new();
     for (name, output) in file.outputs().iter().zip(outputs) {
         let name = file_name(name, &taken);

@@ -1,14 +1,14 @@
-//! NumPy's `.npy`, version 1: f32, i64 and u8, row-major.
+//! NumPy's `.npy`, version 1, row-major: numbers and booleans.
 
 use crate::Error;
-use crate::model::{Content, Output};
+use crate::model::Content;
 use std::fs;
 use std::path::Path;
 
 fn broken(path: &Path, what: &str) -> Error {
     Error::Table {
         path: path.to_path_buf(),
-        what: format!("{what}; write it with numpy.save as float32, int64 or uint8"),
+        what: format!("{what}; write it with numpy.save as float32, float64, bool or integers"),
     }
 }
 
@@ -34,25 +34,53 @@ fn parse(bytes: &[u8]) -> Option<Content> {
     if !header.contains("'fortran_order': False") {
         return None;
     }
-    if header.contains("'<f4'") && data.len() == count.checked_mul(4)? {
-        let values = data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
-        return Some(Content::Floats(dims, values.collect()));
+    let kind = header.split("'descr': '").nth(1)?.split('\'').next()?;
+    let size = kind.get(2..)?.parse::<usize>().ok()?;
+    if data.len() != count.checked_mul(size)? {
+        return None;
     }
-    if header.contains("'|u1'") && data.len() == count {
-        return Some(Content::Bytes(dims, data.to_vec()));
-    }
-    if header.contains("'<i8'") && data.len() == count.checked_mul(8)? {
-        let values = data.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b));
-        return Some(Content::Ints(dims, values.collect()));
-    }
-    None
+    Some(match kind {
+        "<f4" => Content::Floats(dims, numbers(data, f32::from_le_bytes)),
+        "<f8" => Content::Doubles(dims, numbers(data, f64::from_le_bytes)),
+        "|u1" => Content::Bytes(dims, data.to_vec()),
+        "|b1" => Content::Ints(dims, numbers(data, |[b]| i64::from(b != 0))),
+        "|i1" => Content::Ints(dims, numbers(data, |b| i8::from_le_bytes(b).into())),
+        "<i2" => Content::Ints(dims, numbers(data, |b| i16::from_le_bytes(b).into())),
+        "<u2" => Content::Ints(dims, numbers(data, |b| u16::from_le_bytes(b).into())),
+        "<i4" => Content::Ints(dims, numbers(data, |b| i32::from_le_bytes(b).into())),
+        "<u4" => Content::Ints(dims, numbers(data, |b| u32::from_le_bytes(b).into())),
+        "<i8" => Content::Ints(dims, numbers(data, i64::from_le_bytes)),
+        _ => return None,
+    })
+}
+
+fn numbers<T, const N: usize>(data: &[u8], of: impl Fn([u8; N]) -> T) -> Vec<T> {
+    data.as_chunks::<N>().0.iter().map(|b| of(*b)).collect()
 }
 
 /// Writes an output.
-pub(super) fn write(path: &Path, output: &Output) -> Result<(), Error> {
-    let sizes: String = output.dims.iter().map(|d| format!("{d}, ")).collect();
+pub(super) fn write(path: &Path, output: &Content) -> Result<(), Error> {
+    let (dims, kind, data): (_, _, Vec<u8>) = match output {
+        Content::Floats(dims, x) => (
+            dims,
+            "<f4",
+            x.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        ),
+        Content::Doubles(dims, x) => (
+            dims,
+            "<f8",
+            x.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        ),
+        Content::Ints(dims, x) => (
+            dims,
+            "<i8",
+            x.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        ),
+        Content::Bytes(dims, x) => (dims, "|u1", x.clone()),
+    };
+    let sizes: String = dims.iter().map(|d| format!("{d}, ")).collect();
     let mut header = format!(
-        "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}",
+        "{{'descr': '{kind}', 'fortran_order': False, 'shape': ({}), }}",
         sizes.trim_end()
     );
     let padding = 64 - (10 + header.len() + 1) % 64;
@@ -61,7 +89,7 @@ pub(super) fn write(path: &Path, output: &Output) -> Result<(), Error> {
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.as_bytes());
-    bytes.extend(output.values.iter().flat_map(|v| v.to_le_bytes()));
+    bytes.extend(data);
     fs::write(path, bytes).map_err(|source| Error::File {
         path: path.to_path_buf(),
         doing: "written",
@@ -77,16 +105,16 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let path = std::env::temp_dir().join(format!("demeanor-npy-{}.npy", std::process::id()));
-        let output = Output {
-            dims: vec![2, 3],
-            values: vec![1.0, -2.0, 3.5, 0.0, 1e-9, 7.0],
-        };
-        write(&path, &output).unwrap();
-        let Content::Floats(dims, values) = read(&path).unwrap() else {
-            panic!("no floats");
-        };
+        for output in [
+            Content::Floats(vec![2, 3], vec![1.0, -2.0, 3.5, 0.0, 1e-9, 7.0]),
+            Content::Doubles(vec![2], vec![1e-300, -0.5]),
+            Content::Ints(vec![], vec![i64::MIN]),
+            Content::Bytes(vec![3, 1], vec![0, 128, 255]),
+        ] {
+            write(&path, &output).unwrap();
+            assert_eq!(read(&path).unwrap(), output);
+        }
         fs::remove_file(&path).unwrap();
-        assert_eq!((dims, values), (output.dims, output.values));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A node that nothing of ours matches, run by tract as a model of its own.
 
 use super::LAYOUTS;
-use super::graph::Node;
+use super::error::PlanError;
+use super::graph::{Graph, Node};
 use super::step::{Fact, Io, Kind, Product, Step};
 use super::steps::MOST;
 use crate::model::tract;
@@ -21,8 +22,8 @@ pub(super) struct Foreign {
     values: Vec<String>,
     consts: Vec<TensorProto>,
     opset: i64,
-    /// What it makes, as far as that is known without shapes.
-    kind: Kind,
+    /// What each output is, by its place among those that have a name.
+    kinds: Vec<Kind>,
     made: Mutex<HashMap<Shapes, Runnable>>,
 }
 
@@ -32,12 +33,6 @@ type Shapes = Vec<(Kind, Vec<usize>)>;
 /// What tract runs, and what it makes.
 type Runnable = (Arc<TypedSimplePlan>, Vec<Fact>);
 
-impl std::hash::Hash for Kind {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (*self as u8).hash(state);
-    }
-}
-
 impl fmt::Debug for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Foreign({})", self.node.op_type)
@@ -45,12 +40,37 @@ impl fmt::Debug for Foreign {
 }
 
 impl Foreign {
+    /// A node of the graph for tract.
+    ///
+    /// # Errors
+    /// Why tract cannot run it by itself.
+    pub(super) fn of(graph: &Graph, at: usize) -> Result<Foreign, PlanError> {
+        let node = &graph.nodes[at];
+        let (name, op) = (&node.proto.name, &node.proto.op_type);
+        let constants = node.inputs.iter().filter_map(|name| {
+            let value = graph.constant(name)?;
+            Some(value.to_proto(name))
+        });
+        let named = node.outputs.iter().filter(|o| !o.is_empty());
+        let kinds = named.map(|o| graph.type_of(o).map(Kind::of));
+        let Some(kinds) = kinds.collect::<Option<Vec<_>>>() else {
+            return Err(PlanError::NotPlanned(format!(
+                "node {name} ({op}) makes what is of no type known here"
+            )));
+        };
+        if !Foreign::knows(&node.proto) {
+            return Err(PlanError::NotPlanned(format!("{op} is not known")));
+        }
+        let step = Foreign::new(node, constants.collect(), graph.opset, kinds);
+        step.map_err(PlanError::NotPlanned)
+    }
+
     /// `consts` are the initializers among the node's inputs.
-    pub(super) fn new(
+    fn new(
         node: &Node,
         consts: Vec<TensorProto>,
         opset: i64,
-        kind: Kind,
+        kinds: Vec<Kind>,
     ) -> Result<Foreign, String> {
         let is_const = |name: &String| consts.iter().any(|c| c.name == *name);
         let mut values: Vec<String> = Vec::new();
@@ -59,10 +79,13 @@ impl Foreign {
                 values.push(input.clone());
             }
         }
-        if values.len() > MOST || node.outputs.len() > MOST {
+        if values.len() > MOST || kinds.len() > MOST {
             return Err(format!(
-                "node {} has too many inputs or outputs",
-                node.proto.name
+                "node {} ({}) has {} inputs and {} outputs, a step has at most {MOST}",
+                node.proto.name,
+                node.proto.op_type,
+                values.len(),
+                kinds.len()
             ));
         }
         Ok(Foreign {
@@ -70,13 +93,13 @@ impl Foreign {
             values,
             consts,
             opset,
-            kind,
+            kinds,
             made: Mutex::new(HashMap::new()),
         })
     }
 
     /// Whether tract has an operator of this name.
-    pub(super) fn knows(node: &NodeProto) -> bool {
+    fn knows(node: &NodeProto) -> bool {
         let standard = node.domain.is_empty() || node.domain == "ai.onnx";
         standard && tract::knows(&node.op_type)
     }
@@ -87,7 +110,8 @@ impl Foreign {
     }
 
     fn model(&self, inputs: &[&Fact]) -> TractResult<Runnable> {
-        let outputs = self.node.output.iter().map(|name| ValueInfoProto {
+        let named = || self.node.output.iter().filter(|name| !name.is_empty());
+        let outputs = named().map(|name| ValueInfoProto {
             name: name.clone(),
             ..ValueInfoProto::default()
         });
@@ -116,14 +140,12 @@ impl Foreign {
         for (at, fact) in inputs.iter().enumerate() {
             let fact = match (&fact.known, fact.kind) {
                 (Some(known), _) => InferenceFact::from(Tensor::from_shape(&fact.dims, known)?),
-                (None, Kind::Int) => i64::fact(&fact.dims).into(),
-                (None, Kind::Float) => f32::fact(&fact.dims).into(),
-                (None, other) => bail!("reads {other:?}"),
+                (None, kind) => datum(kind)?.fact(&fact.dims).into(),
             };
             model.set_input_fact(at, fact)?;
         }
         let model = tract::optimised(model)?;
-        let facts: Vec<Fact> = (0..self.node.output.len())
+        let facts: Vec<Fact> = (0..self.kinds.len())
             .map(|at| {
                 let fact = model.output_fact(at)?;
                 let dims = fact
@@ -131,10 +153,14 @@ impl Foreign {
                     .as_concrete()
                     .context("has a shape that depends on its input")?;
                 let kind = match fact.datum_type {
-                    DatumType::F32 => Kind::Float,
-                    DatumType::I64 | DatumType::I32 | DatumType::TDim => Kind::Int,
-                    _ => Kind::Foreign,
+                    DatumType::TDim => Kind::Int,
+                    other => Kind::of(other.unquantized()),
                 };
+                let wanted = self.kinds[at];
+                ensure!(
+                    kind == wanted,
+                    "makes {kind:?} where {wanted:?} was expected"
+                );
                 Ok(Fact::new(kind, dims))
             })
             .collect::<TractResult<_>>()?;
@@ -162,6 +188,7 @@ impl Foreign {
 fn value_info(name: &str, fact: &Fact) -> ValueInfoProto {
     let kind = match fact.kind {
         Kind::Int => tensor_proto::DataType::Int64,
+        // what the input is told to be right after
         _ => tensor_proto::DataType::Float,
     };
     let dim = |d: &usize| tensor_shape_proto::Dimension {
@@ -184,12 +211,24 @@ fn value_info(name: &str, fact: &Fact) -> ValueInfoProto {
     }
 }
 
+/// tract's type for a value that it can read.
+fn datum(kind: Kind) -> TractResult<DatumType> {
+    match kind {
+        Kind::Float => Ok(DatumType::F32),
+        Kind::Int => Ok(DatumType::I64),
+        Kind::Bytes => Ok(DatumType::U8),
+        Kind::Foreign(of) => Ok(of),
+        Kind::Rows | Kind::Image => bail!("reads codes of ours"),
+    }
+}
+
 fn tensor(fact: &Fact, io: &Io<'_>, at: usize) -> TractResult<Tensor> {
     let buffer = io.inputs[at];
     match (fact.kind, &fact.known) {
         (_, Some(known)) => Tensor::from_shape(&fact.dims, known),
         (Kind::Int, None) => Tensor::from_shape(&fact.dims, &buffer.ints[..fact.count()]),
         (Kind::Float, None) => Tensor::from_shape(&fact.dims, &buffer.floats[..fact.count()]),
+        (Kind::Bytes, None) => Tensor::from_shape(&fact.dims, &buffer.codes[..fact.count()]),
         _ => buffer
             .foreign
             .clone()
@@ -203,7 +242,7 @@ impl Step for Foreign {
     }
 
     fn makes(&self) -> Option<Kind> {
-        Some(self.kind)
+        self.kinds.first().copied()
     }
 
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
@@ -221,7 +260,7 @@ impl Step for Foreign {
         };
         let made = run().map_err(|e| format!("tract: {}", e.root_cause()))?;
         for ((value, fact), out) in made.into_iter().zip(&facts).zip(io.outputs.iter_mut()) {
-            let fill = || -> TractResult<()> {
+            let mut fill = || -> TractResult<()> {
                 match fact.kind {
                     Kind::Float => {
                         let values = value.try_as_plain_ram()?;
@@ -232,13 +271,21 @@ impl Step for Foreign {
                         let values = cast.try_as_plain_ram()?;
                         out.ints[..fact.count()].copy_from_slice(values.as_slice::<i64>()?);
                     }
-                    _ => out.foreign = Some(value.into_tensor()),
+                    Kind::Foreign(of) => {
+                        let plain = value.cast_to_dt(of)?.into_owned();
+                        out.foreign = Some(plain);
+                    }
+                    other => bail!("makes {other:?}"),
                 }
                 Ok(())
             };
             fill().map_err(|e| format!("tract: {}", e.root_cause()))?;
         }
         Ok(())
+    }
+
+    fn takes_nothing(&self) -> bool {
+        true
     }
 
     fn product(&self) -> Product {

@@ -1,12 +1,15 @@
 //! An ONNX graph as it was read: nodes, constants, and who uses what.
 
 use super::error::PlanError;
+use super::fold;
+use super::types::{self, Types};
 use crate::kernels::int8::Quant;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto,
 };
+use tract_onnx::prelude::DatumType;
 
 /// The content of a constant.
 #[derive(Debug, Clone)]
@@ -18,6 +21,8 @@ pub(super) enum Values {
     I32(Vec<i32>),
     I8(Vec<i8>),
     U8(Vec<u8>),
+    /// What only tract reads: other types, and floats of which one is no number.
+    Other(Box<TensorProto>),
 }
 
 /// An initializer.
@@ -42,8 +47,21 @@ impl Const {
             Values::I32(v) => Some(v.iter().map(|x| i64::from(*x)).collect()),
             Values::I8(v) => Some(v.iter().map(|x| i64::from(*x)).collect()),
             Values::U8(v) => Some(v.iter().map(|x| i64::from(*x)).collect()),
-            Values::F32(_) | Values::F16(_) => None,
+            Values::F32(_) | Values::F16(_) | Values::Other(_) => None,
         }
+    }
+
+    /// The type of its values; `None` for one that tract has not.
+    pub(super) fn datum(&self) -> Option<DatumType> {
+        Some(match &self.values {
+            Values::F32(_) => DatumType::F32,
+            Values::F16(_) => DatumType::F16,
+            Values::I64(_) => DatumType::I64,
+            Values::I32(_) => DatumType::I32,
+            Values::I8(_) => DatumType::I8,
+            Values::U8(_) => DatumType::U8,
+            Values::Other(proto) => return types::datum(proto.data_type),
+        })
     }
 
     /// Whether it holds int64, as shapes and indices do.
@@ -116,6 +134,7 @@ pub(super) struct Graph {
     pub opset: i64,
     producers: HashMap<String, usize>,
     users: HashMap<String, Vec<usize>>,
+    types: Types,
 }
 
 impl Graph {
@@ -137,6 +156,7 @@ impl Graph {
             opset,
             producers: HashMap::new(),
             users: HashMap::new(),
+            types: Types::new(proto),
         };
         for tensor in &mut proto.initializer {
             let value = constant(tensor)?;
@@ -157,15 +177,14 @@ impl Graph {
             )));
         }
         if node.op_type == "Constant" && node.domain.is_empty() {
-            let tensor = node.attribute.iter().find_map(|a| a.t.as_ref());
-            let tensor = tensor.ok_or_else(|| {
+            let value = node.attribute.iter().find_map(written).transpose()?;
+            let value = value.ok_or_else(|| {
                 PlanError::not_planned(format!("node {} is no tensor", node.name))
             })?;
             let [name] = node.output.as_slice() else {
                 return Err(PlanError::broken("has a Constant without a name"));
             };
-            self.consts
-                .insert(name.clone(), Arc::new(constant(&mut tensor.clone())?));
+            self.consts.insert(name.clone(), Arc::new(value));
             return Ok(());
         }
         let at = self.nodes.len();
@@ -180,6 +199,18 @@ impl Graph {
                     node.name
                 )));
             }
+        }
+        let consts = &self.consts;
+        self.types
+            .push(node, |name| consts.get(name).and_then(|c| c.datum()));
+        if let [output] = node.output.as_slice() {
+            let constant = |name: &str| consts.get(name).map(|c| &**c);
+            if let Some(folded) = fold::quantised(node, self.types.of(output), constant) {
+                self.consts.insert(output.clone(), Arc::new(folded));
+                return Ok(());
+            }
+        }
+        for input in &node.input {
             self.users.entry(input.clone()).or_default().push(at);
         }
         for output in node.output.iter().filter(|name| !name.is_empty()) {
@@ -193,6 +224,14 @@ impl Graph {
         Ok(())
     }
 
+    /// The type of a value; `None` where its operator does not tell.
+    pub(super) fn type_of(&self, value: &str) -> Option<DatumType> {
+        match self.constant(value) {
+            Some(constant) => constant.datum(),
+            None => self.types.of(value),
+        }
+    }
+
     pub(super) fn constant(&self, name: &str) -> Option<&Arc<Const>> {
         self.consts.get(name)
     }
@@ -204,16 +243,31 @@ impl Graph {
         node.int("axis").unwrap_or(usual)
     }
 
-    /// A constant scale and zero point of bytes without sign.
-    pub(super) fn quant(&self, scale: &str, zero: &str) -> Option<Quant> {
+    /// A constant scale and zero point of byte codes. Signed codes are held as unsigned ones, 128
+    /// higher; without a zero point it is 0.
+    pub(super) fn quant(&self, codes: &str, scale: &str, zero: &str) -> Option<Quant> {
         let scale = self.constant(scale)?.float().filter(|s| *s > 0.0)?;
-        match &self.constant(zero)?.values {
-            Values::U8(zero) => Some(Quant {
-                scale,
-                zero: *zero.first()?,
-            }),
-            _ => None,
-        }
+        let zero = match (zero, self.type_of(codes)) {
+            ("", Some(DatumType::U8)) => 0,
+            ("", Some(DatumType::I8)) => 128,
+            ("", _) => return None,
+            (zero, _) => match &self.constant(zero)?.values {
+                Values::U8(zero) => *zero.first()?,
+                Values::I8(zero) => *zero.first()? as u8 ^ 0x80,
+                _ => return None,
+            },
+        };
+        Some(Quant { scale, zero })
+    }
+
+    /// The same of a `QuantizeLinear` or a `DequantizeLinear`.
+    pub(super) fn quant_of(&self, node: &Node) -> Option<Quant> {
+        let codes = match node.is("QuantizeLinear") {
+            true => node.outputs.first()?,
+            false => node.inputs.first()?,
+        };
+        let zero = node.inputs.get(2).map_or("", String::as_str);
+        self.quant(codes, node.inputs.get(1)?, zero)
     }
 
     /// The node that makes `value`, with its place.
@@ -262,6 +316,12 @@ impl Const {
             Values::I32(v) => (T::Int32, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
             Values::I8(v) => (T::Int8, v.iter().map(|x| *x as u8).collect()),
             Values::U8(v) => (T::Uint8, v.clone()),
+            Values::Other(proto) => {
+                return TensorProto {
+                    name: name.to_owned(),
+                    ..(**proto).clone()
+                };
+            }
         };
         TensorProto {
             name: name.to_owned(),
@@ -271,6 +331,29 @@ impl Const {
             ..TensorProto::default()
         }
     }
+}
+
+/// The value of a `Constant`, by the attribute that holds it.
+fn written(attribute: &AttributeProto) -> Option<Result<Const, PlanError>> {
+    let list = |len: usize, values: Values| Const {
+        dims: vec![len],
+        values,
+    };
+    let one = |values: Values| Const {
+        dims: Vec::new(),
+        values,
+    };
+    Some(Ok(match attribute.name.as_str() {
+        "value" => return Some(constant(&mut attribute.t.clone()?)),
+        "value_int" => one(Values::I64(vec![attribute.i])),
+        "value_ints" => list(attribute.ints.len(), Values::I64(attribute.ints.clone())),
+        "value_float" => one(Values::F32(vec![attribute.f])),
+        "value_floats" => list(
+            attribute.floats.len(),
+            Values::F32(attribute.floats.clone()),
+        ),
+        _ => return None,
+    }))
 }
 
 fn no_graph() -> PlanError {
@@ -447,9 +530,13 @@ fn constant(tensor: &mut TensorProto) -> Result<Const, PlanError> {
             Values::U8(tensor.int32_data.iter().map(|x| *x as u8).collect())
         }
         T::Uint8 => Values::U8(raw),
-        other => {
-            let what = format!("has the type {other:?}, which the plan does not hold");
-            return Err(PlanError::NotPlanned(said(&what)));
+        _ => {
+            let proto = TensorProto {
+                raw_data: raw,
+                ..tensor.clone()
+            };
+            let values = Values::Other(Box::new(proto));
+            return Ok(Const { dims, values });
         }
     };
     let found = match &values {
@@ -459,16 +546,20 @@ fn constant(tensor: &mut TensorProto) -> Result<Const, PlanError> {
         Values::I32(v) => v.len(),
         Values::I8(v) => v.len(),
         Values::U8(v) => v.len(),
+        Values::Other(_) => len,
     };
     if found != len {
         let what = format!("holds {found} values, its shape says {len}");
         return Err(PlanError::Broken(said(&what)));
     }
-    match &values {
-        Values::F32(v) if !crate::kernels::all_finite(v) => Err(PlanError::NotPlanned(said(
-            "holds a value that is no number",
-        ))),
-        _ => Ok(Const { dims, values }),
+    let plain = Const { dims, values };
+    match plain.floats() {
+        // a mask's infinity is tract's to carry
+        Some(floats) if !crate::kernels::all_finite(floats) => Ok(Const {
+            values: Values::Other(Box::new(plain.to_proto(&name))),
+            ..plain
+        }),
+        _ => Ok(plain),
     }
 }
 

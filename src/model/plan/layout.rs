@@ -2,7 +2,7 @@
 
 use super::step::{Buffer, Fact, Kind};
 use super::steps::codes_len;
-use super::{Given, Plan, Planned};
+use super::{Plan, Planned};
 use crate::model::{MOST_BYTES, too_large};
 
 /// Facts and slots of every value that is no constant.
@@ -18,73 +18,94 @@ pub(super) struct Layout {
     nothing: Fact,
 }
 
+/// Why a plan does not fit its inputs.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    /// The step that cannot make anything of what it is given; `None` for the plan as a whole.
+    pub step: Option<usize>,
+    /// A sentence without its end.
+    pub why: String,
+}
+
+impl From<String> for Misfit {
+    fn from(why: String) -> Misfit {
+        Misfit { step: None, why }
+    }
+}
+
 /// Bytes of a value of a slot.
 fn width(kind: Kind) -> usize {
     match kind {
         Kind::Float => 4,
         Kind::Int => 8,
-        Kind::Rows | Kind::Image | Kind::Bytes | Kind::Foreign => 1,
+        Kind::Rows | Kind::Image | Kind::Bytes => 1,
+        Kind::Foreign(of) => of.size_of(),
     }
 }
 
 /// Values in a value's memory.
 fn len(fact: &Fact) -> usize {
     match fact.kind {
-        Kind::Float | Kind::Int | Kind::Bytes => fact.count(),
+        Kind::Float | Kind::Int | Kind::Bytes | Kind::Foreign(_) => fact.count(),
         Kind::Rows | Kind::Image => codes_len(fact),
-        Kind::Foreign => 0,
     }
 }
 
 /// Values of a shape, if they can be counted.
-fn count(dims: &[usize]) -> Option<usize> {
+pub(super) fn count(dims: &[usize]) -> Option<usize> {
     dims.iter().try_fold(1_usize, |n, d| n.checked_mul(*d))
 }
 
 impl Layout {
-    pub(super) fn new(plan: &Plan, inputs: &[(&[usize], Given<'_>)]) -> Result<Layout, String> {
+    /// The memory for inputs of these shapes.
+    ///
+    /// # Errors
+    /// Shapes that do not fit the plan, as a sentence.
+    pub(super) fn new<'a>(
+        plan: &Plan,
+        inputs: impl ExactSizeIterator<Item = &'a [usize]>,
+    ) -> Result<Layout, Misfit> {
         if inputs.len() != plan.inputs.len() {
             return Err(format!(
                 "takes {} inputs, {} were given",
                 plan.inputs.len(),
                 inputs.len()
-            ));
+            )
+            .into());
         }
         let mut layout = Layout {
-            inputs: inputs.iter().map(|(dims, _)| dims.to_vec()).collect(),
+            inputs: inputs.map(<[usize]>::to_vec).collect(),
             facts: vec![None; plan.values],
             slots: vec![None; plan.values],
             sizes: Vec::new(),
             scratch: 0,
             nothing: Fact::new(Kind::Float, &[0]),
         };
-        for ((dims, given), value) in inputs.iter().zip(&plan.inputs) {
-            let (kind, given) = match given {
-                Given::Floats(x) => (Kind::Float, x.len()),
-                Given::Ints(x) => (Kind::Int, x.len()),
-                Given::Bytes(x) => (Kind::Bytes, x.len()),
-            };
-            let fact = Fact::new(kind, dims);
+        for ((dims, kind), value) in layout.inputs.iter().zip(&plan.kinds).zip(&plan.inputs) {
             let copes = || {
                 let mut readers = plan.steps.iter().filter(|s| s.inputs.contains(value));
                 readers.all(|s| s.step.takes_nothing())
             };
-            if count(dims) != Some(given) || (given == 0 && !copes()) {
-                return Err(format!(
-                    "an input has {given} values, its shape is {dims:?}"
-                ));
+            match count(dims) {
+                Some(0) if !copes() => {
+                    return Err(format!("an input of shape {dims:?} holds nothing").into());
+                }
+                Some(_) => layout.facts[*value] = Some(Fact::new(*kind, dims)),
+                None => return Err(format!("no memory holds an input of shape {dims:?}").into()),
             }
-            layout.facts[*value] = Some(fact);
         }
-        for planned in &plan.steps {
-            layout.infer(plan, planned)?;
+        for (at, planned) in plan.steps.iter().enumerate() {
+            layout.infer(plan, planned).map_err(|why| Misfit {
+                step: Some(at),
+                why,
+            })?;
         }
         layout.assign(plan);
         let bytes = |(kind, len): &(Kind, usize)| len.saturating_mul(width(*kind));
         let slots = layout.sizes.iter().map(bytes);
         let all = slots.fold(layout.scratch, usize::saturating_add);
         if all > MOST_BYTES {
-            return Err(too_large(all));
+            return Err(too_large(all).into());
         }
         Ok(layout)
     }

@@ -10,6 +10,7 @@
 //! of every value, and slots that values share when their lifetimes do not meet.
 
 mod error;
+mod fold;
 mod foreign;
 mod fuse;
 mod graph;
@@ -17,18 +18,22 @@ mod layout;
 mod op;
 mod step;
 mod steps;
+pub(super) mod types;
 
+use super::tract;
 use crate::kernels::{self, Kernels};
 pub(super) use error::PlanError;
+use foreign::Foreign;
 pub(super) use graph::check;
 use graph::{Const, Graph, Values};
-use layout::Layout;
+use layout::{Layout, Misfit};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 pub(super) use step::Product;
 use step::{Buffer, Fact, Io, Kind, Scratch, Step};
 use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::Tensor;
 
 /// Layouts kept for shapes seen before.
 const LAYOUTS: usize = 16;
@@ -41,6 +46,8 @@ struct Planned {
     outputs: Vec<usize>,
     /// Names of the nodes it stands for.
     nodes: Vec<String>,
+    /// The node, where it stands for one.
+    node: Option<usize>,
     /// Why tract runs it; `None` for ours.
     why: Option<String>,
 }
@@ -75,7 +82,32 @@ pub(crate) enum Given<'a> {
     Floats(&'a [f32]),
     Ints(&'a [i64]),
     Bytes(&'a [u8]),
+    Doubles(&'a [f64]),
 }
+
+impl Given<'_> {
+    /// Values.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Given::Floats(x) => x.len(),
+            Given::Ints(x) => x.len(),
+            Given::Bytes(x) => x.len(),
+            Given::Doubles(x) => x.len(),
+        }
+    }
+}
+
+/// An output of a run, in the plan's memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Made<'a> {
+    Floats(&'a [f32]),
+    Ints(&'a [i64]),
+    /// Of another type.
+    Other(&'a Tensor),
+}
+
+/// The outputs of a run: shape and content of each.
+pub(super) type Outputs<'a> = [(&'a [usize], Made<'a>)];
 
 /// A model as steps.
 #[derive(Debug)]
@@ -84,7 +116,11 @@ pub(super) struct Plan {
     /// Constants among the values.
     consts: HashMap<usize, (Fact, Buffer)>,
     inputs: Vec<usize>,
+    /// What each input is held as.
+    kinds: Vec<Kind>,
     outputs: Vec<usize>,
+    /// What each output is held as.
+    makes: Vec<Kind>,
     values: usize,
     kernels: &'static Kernels,
     states: Mutex<Vec<State>>,
@@ -101,12 +137,18 @@ struct State {
 impl Plan {
     /// Plans a model; takes the bytes of its weights.
     ///
+    /// The plan fits one of `shapes`, each a list of the inputs' shapes: a node whose step of
+    /// ours does not is tract's.
+    ///
     /// # Errors
     /// A broken file, or why no plan of it can be made though tract may run it.
-    pub(super) fn new(model: &mut ModelProto) -> Result<Plan, PlanError> {
+    pub(super) fn new(
+        model: &mut ModelProto,
+        shapes: &[Vec<Vec<usize>>],
+    ) -> Result<Plan, PlanError> {
         let kernels = kernels::active();
         let graph = Graph::read(model)?;
-        let fused = fuse::fuse(&graph, model, kernels.level())?;
+        let (fused, makes) = fuse::fuse(&graph, kernels.level())?;
         let mut ids: HashMap<String, usize> = HashMap::new();
         let mut consts = HashMap::new();
         let mut steps = Vec::with_capacity(fused.len());
@@ -122,6 +164,8 @@ impl Plan {
             next
         };
         let inputs = graph.inputs.iter().map(|n| id(n, &mut consts)).collect();
+        let kinds = graph.inputs.iter().map(|n| fuse::input_kind(&graph, n));
+        let kinds = kinds.collect::<Result<_, _>>()?;
         for op in fused {
             let inputs = op.inputs.iter().map(|n| id(n, &mut consts)).collect();
             let outputs = op.outputs.iter().map(|n| id(n, &mut consts)).collect();
@@ -131,25 +175,71 @@ impl Plan {
                 inputs,
                 outputs,
                 nodes: op.nodes.iter().map(name).collect(),
+                node: (op.nodes.len() == 1).then(|| op.nodes[0]),
                 why: op.why,
             });
         }
-        worth_it(&steps)?;
-        if graph.outputs.len() > self::steps::MOST {
-            let many = format!("has {} outputs", graph.outputs.len());
-            return Err(PlanError::NotPlanned(many));
-        }
         let outputs: Vec<usize> = graph.outputs.iter().map(|n| id(n, &mut consts)).collect();
         let values = ids.len();
-        Ok(Plan {
+        let mut plan = Plan {
             steps,
             consts,
             inputs,
+            kinds,
             outputs,
+            makes,
             values,
             kernels,
             states: Mutex::new(Vec::new()),
-        })
+        };
+        plan.fit(&graph, &ids, shapes)?;
+        worth_it(&plan.steps)?;
+        Ok(plan)
+    }
+
+    /// Gives tract the nodes whose steps of ours do not fit any of the shapes.
+    fn fit(
+        &mut self,
+        graph: &Graph,
+        ids: &HashMap<String, usize>,
+        shapes: &[Vec<Vec<usize>>],
+    ) -> Result<(), PlanError> {
+        loop {
+            let mut misfits = Vec::new();
+            for inputs in shapes {
+                match Layout::new(self, inputs.iter().map(Vec::as_slice)) {
+                    Ok(_) => return Ok(()),
+                    Err(misfit) => misfits.push(misfit),
+                }
+            }
+            // the shapes that get furthest are likest to be those that are meant
+            let Some(misfit) = misfits.into_iter().rev().max_by_key(|m| m.step) else {
+                return Ok(());
+            };
+            self.hand_over(graph, ids, misfit)?;
+        }
+    }
+
+    /// Makes tract run the step that does not fit.
+    fn hand_over(
+        &mut self,
+        graph: &Graph,
+        ids: &HashMap<String, usize>,
+        misfit: Misfit,
+    ) -> Result<(), PlanError> {
+        let Misfit { step, why } = misfit;
+        let planned = step.and_then(|at| self.steps.get_mut(at));
+        let planned = planned.filter(|p| p.why.is_none());
+        let Some((planned, node)) = planned.and_then(|p| p.node.map(|node| (p, node))) else {
+            return Err(PlanError::NotPlanned(why));
+        };
+        let foreign = Foreign::of(graph, node)?;
+        let inputs = foreign.values().iter().map(|name| ids.get(name).copied());
+        let inputs: Option<Vec<usize>> = inputs.collect();
+        planned.inputs = inputs.ok_or_else(|| PlanError::NotPlanned(why.clone()))?;
+        planned.step = Box::new(foreign);
+        planned.why = Some(why);
+        Ok(())
     }
 
     /// Which node runs where.
@@ -160,6 +250,11 @@ impl Plan {
             tract: p.why.clone(),
         };
         self.steps.iter().map(placed).collect()
+    }
+
+    /// Whether every output is floats.
+    pub(super) fn makes_floats(&self) -> bool {
+        self.makes.iter().all(|kind| *kind == Kind::Float)
     }
 
     /// Names of the first node and kind of each product.
@@ -179,7 +274,7 @@ impl Plan {
         &self,
         inputs: &[(&[usize], Given<'_>)],
         threads: usize,
-        read: impl FnOnce(&[(&[usize], &[f32])]) -> T,
+        read: impl FnOnce(&Outputs<'_>) -> T,
     ) -> Result<T, String> {
         self.run_with(inputs, threads, &mut |_, _, _| {}, read)
     }
@@ -208,7 +303,7 @@ impl Plan {
         inputs: &[(&[usize], Given<'_>)],
         threads: usize,
         note: &mut dyn FnMut(&Planned, u64, u64),
-        read: impl FnOnce(&[(&[usize], &[f32])]) -> T,
+        read: impl FnOnce(&Outputs<'_>) -> T,
     ) -> Result<T, String> {
         let lock = || self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = lock().pop().unwrap_or_default();
@@ -223,8 +318,16 @@ impl Plan {
         inputs: &[(&[usize], Given<'_>)],
         threads: usize,
         note: &mut dyn FnMut(&Planned, u64, u64),
-        read: impl FnOnce(&[(&[usize], &[f32])]) -> T,
+        read: impl FnOnce(&Outputs<'_>) -> T,
     ) -> Result<T, String> {
+        for (dims, given) in inputs {
+            if layout::count(dims) != Some(given.len()) {
+                return Err(format!(
+                    "an input has {} values, its shape is {dims:?}",
+                    given.len()
+                ));
+            }
+        }
         let at = self.layout(state, inputs)?;
         let State {
             layouts,
@@ -233,16 +336,21 @@ impl Plan {
         } = state;
         let layout = &layouts[at];
         layout.reserve(slots);
-        for ((_, given), value) in inputs.iter().zip(&self.inputs) {
+        for (((dims, given), value), kind) in inputs.iter().zip(&self.inputs).zip(&self.kinds) {
             let Some(slot) = layout.slot(*value) else {
                 continue;
             };
             let buffer = &mut slots[slot];
             buffer.range = None;
-            match given {
-                Given::Floats(x) => buffer.floats[..x.len()].copy_from_slice(x),
-                Given::Ints(x) => buffer.ints[..x.len()].copy_from_slice(x),
-                Given::Bytes(x) => buffer.codes[..x.len()].copy_from_slice(x),
+            match (given, kind) {
+                (_, Kind::Foreign(of)) => {
+                    let tensor = tract::tensor(dims, *given, *of);
+                    buffer.foreign = Some(tensor.map_err(|e| tract::sentence(&e))?);
+                }
+                (Given::Floats(x), _) => buffer.floats[..x.len()].copy_from_slice(x),
+                (Given::Ints(x), _) => buffer.ints[..x.len()].copy_from_slice(x),
+                (Given::Bytes(x), _) => buffer.codes[..x.len()].copy_from_slice(x),
+                (Given::Doubles(_), _) => return Err("an input is float64".into()),
             }
         }
         for (index, planned) in self.steps.iter().enumerate() {
@@ -259,16 +367,28 @@ impl Plan {
                 planned.step.macs(&facts[..planned.inputs.len()]),
             );
         }
-        let mut out: [(&[usize], &[f32]); steps::MOST] = [(&[], &[]); steps::MOST];
+        // few outputs, as most models have, need no memory of their own
+        let nothing: (&[usize], Made<'_>) = (&[], Made::Floats(&[]));
+        let (mut few, mut many) = ([nothing; steps::MOST], Vec::new());
+        let out = match few.get_mut(..self.outputs.len()) {
+            Some(few) => few,
+            None => {
+                many.resize(self.outputs.len(), nothing);
+                &mut many[..]
+            }
+        };
         for (out, value) in out.iter_mut().zip(&self.outputs) {
             let fact = self.fact(*value, layout);
             let buffer = self.buffer(*value, layout, slots);
-            if fact.kind != Kind::Float {
-                return Err("an output is no float".into());
-            }
-            *out = (&fact.dims, &buffer.floats[..fact.count()]);
+            let made = match (fact.kind, &fact.known) {
+                (Kind::Float, _) => Made::Floats(&buffer.floats[..fact.count()]),
+                (Kind::Int, Some(known)) => Made::Ints(known),
+                (Kind::Int, None) => Made::Ints(&buffer.ints[..fact.count()]),
+                _ => Made::Other(buffer.foreign.as_ref().ok_or("an output was not made")?),
+            };
+            *out = (&fact.dims, made);
         }
-        Ok(read(&out[..self.outputs.len().min(steps::MOST)]))
+        Ok(read(out))
     }
 
     /// The place of the layout for these shapes, made if it is new.
@@ -277,7 +397,8 @@ impl Plan {
         if let Some(at) = state.layouts.iter().position(fits) {
             return Ok(at);
         }
-        let layout = Layout::new(self, inputs)?;
+        let shapes = inputs.iter().map(|(dims, _)| *dims);
+        let layout = Layout::new(self, shapes).map_err(|misfit| misfit.why)?;
         if state.layouts.len() >= LAYOUTS {
             state.layouts.remove(0);
         }
@@ -382,8 +503,8 @@ fn of_const(value: &Const) -> (Fact, Buffer) {
             fact.known = Some(ints.clone());
             buffer.ints = ints;
         }
-        // bytes are packed by the steps that read them
-        _ => fact.kind = Kind::Foreign,
+        // packed by the steps that read them, and given to tract's as they are in the file
+        _ => fact.kind = value.datum().map_or(Kind::Float, Kind::of),
     }
     (fact, buffer)
 }

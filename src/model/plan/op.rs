@@ -67,7 +67,7 @@ impl<'a> Op<'a> {
 
     /// Scale and zero point, inputs 1 and 2.
     pub fn quant(&self) -> Option<Quant> {
-        self.graph.quant(self.input(1)?, self.input(2)?)
+        self.graph.quant_of(self.node)
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) fn kind(graph: &Graph, kinds: &HashMap<String, Kind>, value: &str) ->
     match graph.constant(value) {
         Some(constant) if constant.floats().is_some() => Some(Kind::Float),
         Some(constant) if constant.is_index() => Some(Kind::Int),
-        Some(_) => Some(Kind::Foreign),
+        Some(constant) => constant.datum().map(Kind::Foreign),
         None => kinds.get(value).copied(),
     }
 }

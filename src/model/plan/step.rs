@@ -4,10 +4,10 @@ use crate::fusion;
 use crate::kernels::Kernels;
 use crate::kernels::int8::{AttentionScratch, ProductScratch, Quant};
 use std::fmt;
-use tract_onnx::tract_hir::internal::Tensor;
+use tract_onnx::tract_hir::internal::{DatumType, Tensor};
 
 /// What a value is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// f32, row-major.
     Float,
@@ -18,10 +18,21 @@ pub(super) enum Kind {
     Rows,
     /// Codes `[1, c, h, w]`, channels last and padded; a row of the code of 0 follows.
     Image,
-    /// u8 as they were given, row-major: only what makes an [`Image`](Kind::Image) reads them.
+    /// u8 as they were given, row-major: what makes an [`Image`](Kind::Image) reads them, and tract.
     Bytes,
-    /// A tensor of tract's, of any type.
-    Foreign,
+    /// A tensor of tract's, of a type that no step of ours reads.
+    Foreign(DatumType),
+}
+
+impl Kind {
+    /// How values of a type are held.
+    pub fn of(of: DatumType) -> Kind {
+        match of {
+            DatumType::F32 => Kind::Float,
+            DatumType::I64 => Kind::Int,
+            other => Kind::Foreign(other),
+        }
+    }
 }
 
 /// Kind and shape of a value.
@@ -170,6 +181,11 @@ pub(super) trait Step: Send + Sync + fmt::Debug {
 
     /// Whether its inputs may hold no value at all: rows of which there are none.
     fn takes_nothing(&self) -> bool {
+        false
+    }
+
+    /// Whether the codes that it reads are pictures'.
+    fn reads_pictures(&self) -> bool {
         false
     }
 

@@ -7,20 +7,21 @@
 mod chain;
 mod dense;
 mod pictures;
+mod qdq;
 mod registry;
 mod tables;
 mod time;
 
 use super::error::PlanError;
 use super::foreign::Foreign;
-use super::graph::{Graph, Node, Values};
+use super::graph::Graph;
 use super::op::Op;
 use super::step::{Kind, Step};
 use super::steps::{self, Quantise};
 use crate::kernels::Level;
-use registry::{blocks, keeps_kind};
+use registry::blocks;
 use std::collections::HashMap;
-use tract_onnx::pb::{GraphProto, ModelProto, tensor_proto, type_proto};
+use tract_onnx::prelude::DatumType;
 
 /// Nodes that are one step, with the names of what it reads and makes.
 pub(super) struct FusedOp {
@@ -32,21 +33,18 @@ pub(super) struct FusedOp {
     pub why: Option<String>,
 }
 
-/// The steps of a graph, in an order in which they can run.
+/// The steps of a graph, in an order in which they can run, and what each output is.
 ///
 /// # Errors
 /// What neither a step of ours nor a node of tract's can be.
-pub(super) fn fuse(
-    graph: &Graph,
-    model: &ModelProto,
-    level: Level,
-) -> Result<Vec<FusedOp>, PlanError> {
-    let inputs = model.graph.as_ref().map(input_kinds).transpose()?;
+pub(super) fn fuse(graph: &Graph, level: Level) -> Result<(Vec<FusedOp>, Vec<Kind>), PlanError> {
+    let kind = |name: &String| Ok((name.clone(), input_kind(graph, name)?));
+    let inputs = graph.inputs.iter().map(kind);
     let mut matcher = Matcher {
         graph,
         level,
         taken: vec![false; graph.nodes.len()],
-        kinds: inputs.unwrap_or_default(),
+        kinds: inputs.collect::<Result<_, PlanError>>()?,
         ops: Vec::new(),
     };
     for (anchor, block) in blocks() {
@@ -60,6 +58,9 @@ pub(super) fn fuse(
         }
     }
     matcher.quantise()?;
+    matcher.drop_unread();
+    matcher.quantise_fixed()?;
+    matcher.drop_unread();
     for at in 0..graph.nodes.len() {
         if !matcher.taken[at] {
             let op = match matcher.single(at)? {
@@ -69,41 +70,34 @@ pub(super) fn fuse(
             matcher.take(vec![op])?;
         }
     }
+    let mut makes = Vec::with_capacity(graph.outputs.len());
     for output in &graph.outputs {
-        if matcher.kind(output) != Some(Kind::Float) {
-            return Err(PlanError::NotPlanned(format!(
-                "output {output:?} is no f32"
-            )));
+        let made = graph.constant(output).is_none();
+        match matcher.kind(output) {
+            Some(kind @ (Kind::Float | Kind::Int)) => makes.push(kind),
+            Some(kind @ Kind::Foreign(_)) if made => makes.push(kind),
+            _ => {
+                return Err(PlanError::NotPlanned(format!(
+                    "output {output:?} is of a type that no step makes"
+                )));
+            }
         }
     }
     let mut ops = matcher.ops;
     // a group can run when the last of its nodes could
     ops.sort_by_key(|op| op.nodes.iter().max().copied());
-    Ok(ops)
+    Ok((ops, makes))
 }
 
-/// What the inputs are; only what steps hold as it is given.
-fn input_kinds(graph: &GraphProto) -> Result<HashMap<String, Kind>, PlanError> {
-    let kind = |input: &tract_onnx::pb::ValueInfoProto| {
-        let value = input.r#type.as_ref().and_then(|t| t.value.as_ref());
-        let Some(type_proto::Value::TensorType(tensor)) = value else {
-            return Ok((input.name.clone(), Kind::Float));
-        };
-        let kind = match tensor_proto::DataType::try_from(tensor.elem_type) {
-            Ok(tensor_proto::DataType::Float) => Kind::Float,
-            Ok(tensor_proto::DataType::Int64) => Kind::Int,
-            Ok(tensor_proto::DataType::Uint8) => Kind::Bytes,
-            other => {
-                let other = other.map_or("unknown", |t| t.as_str_name());
-                return Err(PlanError::NotPlanned(format!(
-                    "input {:?} is {other}",
-                    input.name
-                )));
-            }
-        };
-        Ok((input.name.clone(), kind))
-    };
-    graph.input.iter().map(kind).collect()
+/// What an input of the graph is held as.
+pub(super) fn input_kind(graph: &Graph, name: &str) -> Result<Kind, PlanError> {
+    match graph.type_of(name) {
+        Some(DatumType::U8) => Ok(Kind::Bytes),
+        Some(other) => Ok(Kind::of(other)),
+        None => Err(PlanError::NotPlanned(format!(
+            "input {name:?} is of a type that is not known here"
+        ))),
+    }
 }
 
 /// A graph on its way to steps.
@@ -144,9 +138,14 @@ impl Matcher<'_> {
             }
             let kind = op.step.makes();
             for output in &op.outputs {
-                let inherited = op.inputs.first().and_then(|i| self.kind(i));
-                let kind = kind.or(inherited).unwrap_or(Kind::Foreign);
-                self.kinds.insert(output.clone(), kind);
+                let kind = match op.why {
+                    // what tract makes is of the type that the operator says
+                    Some(_) => self.graph.type_of(output).map(Kind::of),
+                    None => kind.or_else(|| self.kind(op.inputs.first()?)),
+                };
+                if let Some(kind) = kind {
+                    self.kinds.insert(output.clone(), kind);
+                }
             }
             for at in &op.nodes {
                 self.taken[*at] = true;
@@ -209,23 +208,13 @@ impl Matcher<'_> {
     /// A node for tract.
     fn foreign(&self, at: usize) -> Result<FusedOp, PlanError> {
         let node = self.node(at);
-        let mut consts = Vec::new();
-        for name in &node.inputs {
-            if let Some(value) = self.graph.constant(name) {
-                consts.push(value.to_proto(name));
-            }
-        }
         let op = node.proto.op_type.as_str();
-        if !Foreign::knows(&node.proto) {
-            return Err(PlanError::NotPlanned(format!("{op} is not known")));
-        }
-        let step = Foreign::new(node, consts, self.graph.opset, self.foreign_kind(node));
-        let step = step.map_err(PlanError::NotPlanned)?;
+        let step = Foreign::of(self.graph, at)?;
         let inputs = step.values().to_vec();
         for input in &inputs {
-            if !matches!(self.kind(input), Some(Kind::Float | Kind::Int)) {
+            if matches!(self.kind(input), None | Some(Kind::Rows | Kind::Image)) {
                 return Err(PlanError::NotPlanned(format!(
-                    "node {} ({op}) reads {input:?}, which is neither float nor int64 here",
+                    "node {} ({op}) reads {input:?}, which is codes of ours here",
                     node.proto.name
                 )));
             }
@@ -239,33 +228,21 @@ impl Matcher<'_> {
             why: Some(format!("nothing of ours matches {op}")),
         })
     }
-
-    /// What a node of tract's makes, as far as its operator tells.
-    fn foreign_kind(&self, node: &Node) -> Kind {
-        let first = node.inputs.first().and_then(|i| self.kind(i));
-        let narrow = node.inputs.first().and_then(|i| self.constant(i));
-        let narrow = narrow.is_some_and(|c| matches!(c.values, Values::I32(_)));
-        match (node.proto.op_type.as_str(), node.int("to")) {
-            ("Cast", Some(1)) => Kind::Float,
-            ("Cast", Some(7)) | ("Shape" | "Size" | "ArgMax" | "ArgMin" | "NonZero", _) => {
-                Kind::Int
-            }
-            ("Split", _) => first.unwrap_or(Kind::Foreign),
-            (op, _) if keeps_kind(op) && node.outputs.len() == 1 && !narrow => {
-                first.unwrap_or(Kind::Foreign)
-            }
-            _ => Kind::Foreign,
-        }
-    }
 }
+
+/// Columns that are turned together: each is read in order, and rows are written in runs.
+const TOGETHER: usize = 16;
 
 /// Weights `[n, channels, taps]` as rows `[taps·pixel, n]`, channels padded.
 fn by_tap(weights: &[i8], (n, channels, taps): (usize, usize, usize), pixel: usize) -> Vec<i8> {
     let mut out = vec![0; taps * pixel * n];
-    for (column, kernel) in weights.chunks_exact((channels * taps).max(1)).enumerate() {
-        for (c, kernel) in kernel.chunks_exact(taps.max(1)).enumerate() {
-            for (tap, w) in kernel.iter().enumerate() {
-                out[(tap * pixel + c) * n + column] = *w;
+    let kernel = channels * taps;
+    for first in (0..n).step_by(TOGETHER) {
+        let columns = first..(first + TOGETHER).min(n);
+        for i in 0..kernel {
+            let row = (i % taps * pixel + i / taps) * n;
+            for column in columns.clone() {
+                out[row + column] = weights[column * kernel + i];
             }
         }
     }

@@ -9,66 +9,60 @@ use crate::model::plan::steps::{
 };
 
 impl<'a> Matcher<'a> {
-    /// Codes behind a `DequantizeLinear` that only this reads.
-    pub(super) fn dequantised(&self, value: &str) -> Option<(usize, &'a str, Quant)> {
-        let (at, node) = self.graph.made_by(value, "DequantizeLinear")?;
-        let quant = self.graph.quant(node.inputs.get(1)?, node.inputs.get(2)?)?;
-        (self.graph.users(value).len() == 1).then_some((at, node.inputs.first()?, quant))
-    }
-
     /// The `QuantizeLinear` that is the only reader of `value`.
     pub(super) fn requantised(&self, value: &str) -> Option<(usize, &'a str, Quant)> {
         let (at, node) = self.graph.only_user(value, "QuantizeLinear")?;
-        let quant = self.graph.quant(node.inputs.get(1)?, node.inputs.get(2)?)?;
+        let quant = self.graph.quant_of(node)?;
         Some((at, node.outputs.first()?, quant))
     }
 
     pub(super) fn add_codes(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
-        let (at_a, a, quant_a) = self.dequantised(node.inputs.first()?)?;
-        let (at_b, b, quant_b) = self.dequantised(node.inputs.get(1)?)?;
+        let (a, quant_a) = self.coded(node.inputs.first()?)?;
+        let (b, quant_b) = self.coded(node.inputs.get(1)?)?;
         let (end, made, quant) = self.requantised(node.outputs.first()?)?;
         let step = AddCodes {
             inputs: (quant_a, quant_b),
             quant,
         };
-        Some(vec![fused(step, &[a, b], made, vec![at_a, at_b, at, end])])
+        let pictures = self.is_picture(a) || self.is_picture(b);
+        let mut nodes = self.with_coded(at);
+        nodes.push(end);
+        pictures.then(|| vec![fused(step, &[a, b], made, nodes)])
     }
 
     pub(super) fn pool_codes(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
-        let (before, codes, from) = self.dequantised(node.inputs.first()?)?;
+        let (codes, from) = self.coded(node.inputs.first()?)?;
         let (end, made, quant) = self.requantised(node.outputs.first()?)?;
-        Some(vec![fused(
-            PoolCodes { from, quant },
-            &[codes],
-            made,
-            vec![before, at, end],
-        )])
+        let step = PoolCodes { from, quant };
+        let mut nodes = self.with_coded(at);
+        nodes.push(end);
+        let pooled = || vec![fused(step, &[codes], made, nodes)];
+        self.is_picture(codes).then(pooled)
     }
 
     /// `MaxPool` of codes: their order is that of the values.
     pub(super) fn max_codes(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
         let (codes, made) = (node.inputs.first()?, node.outputs.first()?);
+        let window = self.max_window(node)?;
+        self.is_picture(codes).then(|| {
+            let step = MaxCodes { window };
+            vec![fused(step, &[codes.as_str()], made, vec![at])]
+        })
+    }
+
+    /// The window of a `MaxPool` that needs no border.
+    pub(super) fn max_window(&self, node: &Node) -> Option<Window> {
         let plain = node.outputs.len() == 1 && node.int("ceil_mode").unwrap_or(0) == 0;
-        if !plain || self.kind(codes) != Some(Kind::Image) {
-            return None;
-        }
         let size = node.ints("kernel_shape")?;
         let [high, wide] = *size else { return None };
         let size = (usize::try_from(high).ok()?, usize::try_from(wide).ok()?);
         let window = window(node, size)?;
         // a border would have to be the least of all values
         let inside = window.before == (0, 0) && window.after == (0, 0);
-        inside.then(|| {
-            vec![fused(
-                MaxCodes { window },
-                &[codes.as_str()],
-                made,
-                vec![at],
-            )]
-        })
+        (plain && inside).then_some(window)
     }
 
     /// Pixels as bytes, channels last, on their way to convolutions: their codes as they are.
@@ -81,7 +75,8 @@ impl<'a> Matcher<'a> {
         }
         let quant = |user: &usize| {
             let conv = Some(self.node(*user)).filter(|n| n.is("QLinearConv"))?;
-            self.graph.quant(conv.inputs.get(1)?, conv.inputs.get(2)?)
+            self.graph
+                .quant(made, conv.inputs.get(1)?, conv.inputs.get(2)?)
         };
         let quants: Option<Vec<Quant>> = self.graph.users(made).iter().map(quant).collect();
         let quants = quants?;
@@ -90,70 +85,106 @@ impl<'a> Matcher<'a> {
         alike.then(|| vec![fused(Pixels(quant), &[given.as_str()], made, vec![at])])
     }
 
-    /// `QLinearConv`, of one group or depthwise.
+    /// `QLinearConv`.
     pub(super) fn conv(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
         if node.inputs.len() < 8 {
             return None;
         }
-        let from = self.graph.quant(&node.inputs[1], &node.inputs[2])?;
-        let quant = self.graph.quant(&node.inputs[6], &node.inputs[7])?;
+        let (codes, made) = (node.inputs.first()?, node.outputs.first()?);
+        let from = self.graph.quant(codes, &node.inputs[1], &node.inputs[2])?;
+        let quant = self.graph.quant(made, &node.inputs[6], &node.inputs[7])?;
         let weights = self.constant(&node.inputs[3])?;
-        let [n, per_group, high, wide] = weights.dims[..] else {
-            return None;
-        };
-        if n <= 4 || weights.bytes()?.is_empty() {
-            return None;
-        }
-        let scales = self.constant(&node.inputs[4])?.floats()?;
         let zeros = self.constant(&node.inputs[5])?.ints()?;
         let bias = match node.inputs.get(8).filter(|b| !b.is_empty()) {
             Some(bias) => self.constant(bias)?.ints()?,
-            None => vec![0; n],
+            None => vec![0; *weights.dims.first()?],
         };
-        let window = window(node, (high, wide))?;
-        let scale_of = |c: usize| scales.get(if scales.len() == 1 { 0 } else { c });
-        let multipliers: Option<Vec<f32>> = (0..n)
-            .map(|c| Some(from.scale * scale_of(c)? / quant.scale))
-            .collect();
         let bias: Option<Vec<i32>> = bias.iter().map(|b| i32::try_from(*b).ok()).collect();
-        let bias = bias.filter(|b| b.len() == n)?;
-        let after = After {
-            multipliers: steps::panels(&multipliers?, 0.0),
-            bias: steps::panels(&bias, 0),
-            zero_in: from.zero,
-            quant,
-            clamp: (0, 255),
-        };
         if zeros.iter().any(|z| *z != 0) {
             return None;
         }
-        let group = node.int("group").unwrap_or(1);
-        let bytes = weights.bytes()?;
-        let (codes, made) = (
-            node.inputs.first()?.as_str(),
-            node.outputs.first()?.as_str(),
-        );
+        self.convolution(&Convolution {
+            node,
+            nodes: vec![at],
+            codes,
+            from,
+            bytes: weights.bytes()?,
+            dims: &weights.dims,
+            scales: self.constant(&node.inputs[4])?.floats()?,
+            bias: bias?,
+            quant,
+            clamp: (0, 255),
+            made,
+        })
+    }
+
+    /// A convolution of codes, of one group or depthwise.
+    pub(super) fn convolution(&self, of: &Convolution<'_>) -> Option<Vec<FusedOp>> {
+        let [n, per_group, high, wide] = of.dims[..] else {
+            return None;
+        };
+        if n <= 4 || of.bytes.is_empty() || of.bias.len() != n {
+            return None;
+        }
+        let window = window(of.node, (high, wide))?;
+        let scale_of = |c: usize| of.scales.get(if of.scales.len() == 1 { 0 } else { c });
+        let multipliers: Option<Vec<f32>> = (0..n)
+            .map(|c| Some(of.from.scale * scale_of(c)? / of.quant.scale))
+            .collect();
+        let after = After {
+            multipliers: steps::panels(&multipliers?, 0.0),
+            bias: steps::panels(&of.bias, 0),
+            zero_in: of.from.zero,
+            quant: of.quant,
+            clamp: of.clamp,
+        };
+        let group = of.node.int("group").unwrap_or(1);
+        let nodes = of.nodes.clone();
         if group == 1 {
             let pixel = steps::pixel(per_group);
-            let packed = by_tap(bytes, (n, per_group, high * wide), pixel);
+            let packed = by_tap(of.bytes, (n, per_group, high * wide), pixel);
             let step = Conv {
                 weights: PackedWeights::new(self.level, &packed, high * wide * pixel, n)?,
                 channels: per_group,
                 window,
                 after,
             };
-            return Some(vec![fused(step, &[codes], made, vec![at])]);
+            return Some(vec![fused(step, &[of.codes], of.made, nodes)]);
         }
         let depthwise = group == n as i64 && per_group == 1 && high * wide <= steps::MAX_TAPS;
+        if !depthwise {
+            return None;
+        }
         let step = DepthwiseConv {
-            weights: DepthwiseWeights::new(bytes, n, high * wide)?,
+            weights: DepthwiseWeights::new(of.bytes, n, high * wide)?,
             channels: n,
             window,
             after,
         };
-        depthwise.then(|| vec![fused(step, &[codes], made, vec![at])])
+        Some(vec![fused(step, &[of.codes], of.made, nodes)])
     }
+}
+
+/// A convolution from codes to codes, however the file writes it.
+pub(super) struct Convolution<'a> {
+    /// The node with its strides, pads and groups.
+    pub node: &'a Node,
+    /// All nodes that it stands for.
+    pub nodes: Vec<usize>,
+    pub codes: &'a str,
+    pub from: Quant,
+    /// Signed weights around 0, `[n, channels of a group, height, width]`.
+    pub bytes: &'a [i8],
+    pub dims: &'a [usize],
+    /// One, or one a channel.
+    pub scales: &'a [f32],
+    /// In products of a code and a weight.
+    pub bias: Vec<i32>,
+    pub quant: Quant,
+    /// Codes that the output is kept within.
+    pub clamp: (u8, u8),
+    pub made: &'a str,
 }
 
 fn window(node: &Node, size: (usize, usize)) -> Option<Window> {

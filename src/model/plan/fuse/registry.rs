@@ -10,13 +10,13 @@ use crate::model::plan::error::PlanError;
 use crate::model::plan::op::{Op, Reading};
 use crate::model::plan::steps::{
     Binary, BinaryOp, Call, CastInts, Concat, DequantiseImage, GatherInts, GatherRows, LayerNorm,
-    Product32, QuantiseImage, Reduce, Select, ShapeOf, SliceInts, Softmax, Transpose, Unary, View,
+    Product32, Reduce, Select, ShapeOf, SliceInts, Softmax, Transpose, Unary, View, Written,
 };
 
 type Match<'a> = fn(&Matcher<'a>, usize) -> Option<Vec<FusedOp>>;
 
 /// In this order: a larger group before the smaller ones inside it.
-pub(super) fn blocks<'a>() -> [(&'static str, Match<'a>); 12] {
+pub(super) fn blocks<'a>() -> [(&'static str, Match<'a>); 16] {
     [
         ("MatMulInteger", Matcher::attention),
         ("ConvInteger", Matcher::conv1d),
@@ -25,11 +25,15 @@ pub(super) fn blocks<'a>() -> [(&'static str, Match<'a>); 12] {
         ("AveragePool", Matcher::average),
         ("Gather", Matcher::embedding),
         ("Slice", Matcher::head_of_table),
-        ("Add", Matcher::add_codes),
-        ("GlobalAveragePool", Matcher::pool_codes),
         ("QLinearConv", Matcher::conv),
+        ("Conv", Matcher::coded_conv),
         ("Transpose", Matcher::pixels),
+        ("Add", Matcher::add_codes),
         ("MaxPool", Matcher::max_codes),
+        ("MaxPool", Matcher::coded_max),
+        ("GlobalAveragePool", Matcher::pool_codes),
+        ("MatMul", Matcher::coded_linear),
+        ("Gemm", Matcher::coded_linear),
     ]
 }
 
@@ -38,7 +42,9 @@ type Read = fn(&Op<'_>) -> Option<Reading>;
 const SINGLE: &[(&str, Read)] = &[
     ("Add", |op| Binary::read(op, BinaryOp::Add)),
     ("Cast", CastInts::read),
-    ("DequantizeLinear", DequantiseImage::read),
+    ("DequantizeLinear", |op| {
+        DequantiseImage::read(op).or_else(|| Written::read(op))
+    }),
     ("Div", |op| Binary::read(op, BinaryOp::Div)),
     ("Erf", |op| Unary::Erf.read(op)),
     ("Flatten", View::flatten),
@@ -51,7 +57,6 @@ const SINGLE: &[(&str, Read)] = &[
     ("LayerNormalization", LayerNorm::read),
     ("MatMul", Product32::read),
     ("Mul", |op| Binary::read(op, BinaryOp::Mul)),
-    ("QuantizeLinear", QuantiseImage::read),
     ("ReduceMean", |op| Reduce::read(op, true)),
     ("ReduceSum", |op| Reduce::read(op, false)),
     ("Relu", |op| Unary::Relu.read(op)),
@@ -84,19 +89,4 @@ pub(super) fn read(op: &Op<'_>) -> Result<Option<Reading>, PlanError> {
         DOMAIN => Call::read(op),
         _ => Ok(None),
     }
-}
-
-/// Standard operators that make floats of floats and whole numbers of such.
-const SAME_KIND: &str = "Abs Add AveragePool BatchNormalization Ceil Celu Clip Concat Conv ConvTranspose Cos \
-    CumSum DepthToSpace Div Elu Erf Exp Expand Flatten Floor Gather GatherElements \
-    GatherND Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity \
-    InstanceNormalization LRN LayerNormalization LeakyRelu Log LogSoftmax \
-    LpNormalization MatMul Max MaxPool Mean Min Mul Neg PRelu Pad Pow Reciprocal \
-    ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum \
-    ReduceSumSquare Relu Reshape Round ScatterElements ScatterND Selu Sigmoid Sign Sin \
-    Slice Softmax Softplus Softsign SpaceToDepth Sqrt Squeeze Sub Sum Tanh \
-    ThresholdedRelu Tile Transpose Unsqueeze";
-
-pub(super) fn keeps_kind(op: &str) -> bool {
-    SAME_KIND.split_whitespace().any(|name| name == op)
 }

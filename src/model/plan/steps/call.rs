@@ -77,7 +77,7 @@ fn tensor(constant: &Const) -> Option<Tensor<'_>> {
         Values::F16(x) => Data::F16(x),
         Values::I8(x) => Data::I8(x),
         Values::I64(x) => Data::I64(x),
-        Values::I32(_) | Values::U8(_) => return None,
+        Values::I32(_) | Values::U8(_) | Values::Other(_) => return None,
     };
     Some(Tensor {
         dims: constant.dims.clone(),

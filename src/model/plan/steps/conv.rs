@@ -134,6 +134,10 @@ fn copy(from: &[u8], to: &mut [u8], len: usize, spoilt: bool) {
 }
 
 impl Step for Conv {
+    fn reads_pictures(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &'static str {
         if self.window.is_pointwise() {
             "int8 pointwise convolution"
@@ -237,6 +241,10 @@ pub struct DepthwiseConv {
 pub const MAX_TAPS: usize = 25;
 
 impl Step for DepthwiseConv {
+    fn reads_pictures(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &'static str {
         "int8 depthwise convolution"
     }

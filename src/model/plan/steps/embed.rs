@@ -1,5 +1,6 @@
 //! Rows out of tables, straight from int8.
 
+use crate::model::plan::fold;
 use crate::model::plan::graph::Const;
 use crate::model::plan::op::{Op, Reading};
 use crate::model::plan::step::{Fact, Io, Kind, Step};
@@ -159,6 +160,34 @@ impl Step for TableHead {
         for (out, code) in io.out().iter_mut().zip(table) {
             *out = f32::from(*code) * self.scale;
         }
+        Ok(())
+    }
+}
+
+/// Floats that the file holds as codes.
+#[derive(Debug)]
+pub struct Written(Const);
+
+impl Written {
+    pub fn read(op: &Op<'_>) -> Option<Reading> {
+        let constant = |name: &str| op.graph.constant(name).map(|c| &**c);
+        let floats = fold::dequantised(&op.node.proto, constant)?;
+        Some(Reading::new(Written(floats), &[]))
+    }
+}
+
+impl Step for Written {
+    fn name(&self) -> &'static str {
+        "constant"
+    }
+
+    fn facts(&self, _: &[&Fact]) -> Result<Vec<Fact>, String> {
+        Ok(vec![Fact::new(Kind::Float, &self.0.dims)])
+    }
+
+    fn run(&self, mut io: Io<'_>) -> Result<(), String> {
+        let floats = self.0.floats().ok_or("the constant holds no floats")?;
+        io.out().copy_from_slice(floats);
         Ok(())
     }
 }

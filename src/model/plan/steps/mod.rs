@@ -14,12 +14,14 @@ mod shape;
 pub(super) use attention::Attend;
 pub(super) use call::Call;
 pub(super) use conv::{After, Conv, Conv1d, DepthwiseConv, MAX_TAPS, Window};
-pub(super) use embed::{CastInts, Embed, GatherInts, GatherRows, TableHead};
+pub(super) use embed::{CastInts, Embed, GatherInts, GatherRows, TableHead, Written};
 pub(super) use float::{
     AveragePool1d, Binary, BinaryOp, DynamicProduct, Reduce, Softmax, Transpose, Unary,
 };
 pub(super) use linear::{LayerNorm, LinearStep, Quantise};
-pub(super) use picture::{AddCodes, DequantiseImage, MaxCodes, Pixels, PoolCodes, QuantiseImage};
+pub(super) use picture::{
+    AddCodes, DequantiseImage, MaxCodes, Pixels, PoolCodes, QuantiseImage, Rounded,
+};
 pub(super) use product::Product32;
 pub(super) use select::{Concat, Select};
 pub(super) use shape::{ShapeOf, SliceInts, View};

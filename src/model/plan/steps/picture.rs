@@ -10,16 +10,6 @@ use crate::model::plan::step::{Fact, Io, Kind, Step};
 #[derive(Debug)]
 pub struct QuantiseImage(pub Quant);
 
-impl QuantiseImage {
-    /// Where only convolutions of codes read it.
-    pub fn read(op: &Op<'_>) -> Option<Reading> {
-        let quant = op.quant()?;
-        let mut users = op.graph.users(op.node.outputs.first()?).iter();
-        let pictures = users.all(|at| op.graph.nodes[*at].is("QLinearConv"));
-        (pictures && op.is_float(0)).then(|| Reading::new(QuantiseImage(quant), &[0]))
-    }
-}
-
 impl Step for QuantiseImage {
     fn name(&self) -> &'static str {
         "quantise picture"
@@ -121,6 +111,10 @@ impl DequantiseImage {
 }
 
 impl Step for DequantiseImage {
+    fn reads_pictures(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &'static str {
         "dequantise picture"
     }
@@ -153,6 +147,10 @@ pub struct AddCodes {
 }
 
 impl Step for AddCodes {
+    fn reads_pictures(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &'static str {
         "int8 add"
     }
@@ -191,6 +189,10 @@ pub struct MaxCodes {
 }
 
 impl Step for MaxCodes {
+    fn reads_pictures(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &'static str {
         "int8 maximum"
     }
@@ -241,6 +243,10 @@ pub struct PoolCodes {
 }
 
 impl Step for PoolCodes {
+    fn reads_pictures(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &'static str {
         "int8 average"
     }
@@ -277,6 +283,28 @@ impl Step for PoolCodes {
             }
         }
         io.outputs[0].quant = Some(self.quant);
+        Ok(())
+    }
+}
+
+/// Floats to the nearest values that codes stand for: a `QuantizeLinear` whose codes nobody
+/// reads but the `DequantizeLinear` behind it.
+#[derive(Debug)]
+pub struct Rounded(pub Quant);
+
+impl Step for Rounded {
+    fn name(&self) -> &'static str {
+        "round to codes"
+    }
+
+    fn run(&self, mut io: Io<'_>) -> Result<(), String> {
+        let x = io.floats(0);
+        let Quant { scale, zero } = self.0;
+        let zero = f32::from(zero);
+        for (out, x) in io.out().iter_mut().zip(x) {
+            let code = ((x / scale).round_ties_even() + zero).clamp(0.0, 255.0);
+            *out = (code - zero) * scale;
+        }
         Ok(())
     }
 }
