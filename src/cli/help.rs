@@ -6,6 +6,7 @@ demeanor: emotion, sentiment and expression on the board, int8, no cloud
 usage: demeanor COMMAND [OPTIONS]
 
   analyze FILE…      what recordings, pictures and words express
+  transcribe FILE…   what is said in recordings, in words and times
   run                listen and look, and answer as people speak
   eval               measure the bundle on a labelled table
   models             which bundles there are, verified, and what multiplies in them
@@ -47,6 +48,24 @@ TSV, CSV, JSON). A picture is looked at together with --text.
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
   --threads N        cores that share the large kernels, 1 to 8 (default 1)
   --json             JSON lines even on a terminal";
+
+pub(super) const TRANSCRIBE: &str = "\
+usage: demeanor transcribe FILE… --recogniser DIR [OPTIONS]
+
+What is said in recordings (WAV, Ogg/Opus, `-` for either on standard input), in English: a line
+`START END text` an utterance, in seconds, as soon as it is over; what `analyze --words` reads.
+Nothing of the sound is kept or sent. Where nobody speaks there is no line, and words that are too
+uncertain are left out. DIR is the recogniser's bundle, which is not built in:
+models/recipes/run.py recognition makes it.
+
+  --recogniser DIR   needed: the bundle
+  --channel CHANNEL  of a recording with several: a number from 0, `mix` for their mean, or
+                     `best` for the one with the voice (the default)
+  --threads N        cores that share the large kernels, 1 to 8 (default 1)
+  --json             a JSON line an utterance, with words or without: verdict (words, doubtful,
+                     no words), confidence, probability of no speech, what a guard cut, ms
+
+Exit status: 0 done, 1 no words, 2 error.";
 
 pub(super) const RUN: &str = "\
 usage: demeanor run --config FILE [OPTIONS]

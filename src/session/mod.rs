@@ -17,12 +17,14 @@
 mod explain;
 mod heads;
 mod observation;
+mod recogniser;
 mod task;
 mod trunks;
 mod warm_up;
 
 pub(crate) use heads::boxes::Place;
 pub use observation::{Observation, Scene};
+pub use recogniser::{Cut, Recogniser, Transcript, Verdict};
 pub use task::UNSURE;
 pub use warm_up::Trial;
 
