@@ -158,6 +158,8 @@ modality is absent):
                      `images/` beside the table, show what a phrase names. status is box, or
                      nobox, none or scene where there is nothing to point at; boxes are
                      LEFT,TOP,RIGHT,BOTTOM parted by semicolons, the picture being 224 x 224
+  recognition        id,audio,text and optionally label: word error rate of the recogniser in
+                     --models; an empty text says that nobody speaks
 
   --map A=B,C=D      renames labels before they are looked up
   --reference DIR    the recipe's fp32 bundle, evaluated beside the shipped one
