@@ -71,7 +71,7 @@ fn write_down(
         match heard.verdict {
             Verdict::Words => count.words += 1,
             Verdict::Doubtful => count.doubtful += 1,
-            Verdict::NoWords => count.silent += 1,
+            Verdict::NoWords | Verdict::NoSpeech => count.silent += 1,
         }
         let line = match (options.json, heard.words()) {
             (true, _) => Some(to_json(&name, recogniser.bundle(), utterance, &heard).to_string()),

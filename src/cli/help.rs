@@ -38,6 +38,9 @@ TSV, CSV, JSON). A picture is looked at together with --text.
   --expressions-only the same as --tasks expression: what faces show, no emotion inferred
   --annotate FILE    draws what was seen in the one picture, as .html or .png
   --words FILE       the words, from a file
+  --recogniser DIR   hears the words where none are given; DIR as `transcribe` takes it. Events
+                     say that their words are recognised, and how certain
+  --recognised-words tells these words, too
   --channel CHANNEL  of a recording with several: a number from 0, `mix` for their mean, or
                      `best` for the one with the voice (the default)
   --history TEXT     an utterance said before; may be given several times, oldest first
@@ -84,6 +87,7 @@ usage: demeanor run --config FILE [OPTIONS]
   --board NAME       board profile; default: the one that the device tree names, else host
   --explain          adds the tokens and frames that speak for the answer
   --all              judges sound in which nobody seems to speak, too
+  --recogniser DIR   hears the words where none are given; default: the config's, or none
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
   --threads N        cores that share the large kernels, 1 to 8 (default 1)
   --json             JSON lines even on a terminal
@@ -105,6 +109,8 @@ The config (TOML):
   source = \"none\"             # or stdin
   wait = 1.0                  # seconds that an utterance waits for its words
   forget = 60.0               # seconds of silence that end a dialogue
+  # recogniser = \"/usr/share/demeanor/whisper-tiny-en\"   # hears words that nobody gives
+  # in_events = true          # events carry those words
   [decision]
   smooth = 3.0                # half-life in seconds, 0 = off
   unsure_below = 0.4          # default: the bundle's

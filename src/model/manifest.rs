@@ -576,9 +576,19 @@ impl Manifest {
         for (field, value, low, high) in [
             ("transcript.max_seconds", wanted.max_seconds, 0.5, 30.0),
             ("transcript.pad_seconds", wanted.pad_seconds, 0.0, 30.0),
-            ("transcript.no_speech_above", wanted.no_speech_above, 0.0, 1.0),
+            (
+                "transcript.no_speech_above",
+                wanted.no_speech_above,
+                0.0,
+                1.0,
+            ),
             ("transcript.stop_above", wanted.stop_above, 0.0, 1.0),
-            ("transcript.tokens_per_second", wanted.tokens_per_second, 0.1, 50.0),
+            (
+                "transcript.tokens_per_second",
+                wanted.tokens_per_second,
+                0.1,
+                50.0,
+            ),
             ("transcript.tokens_more", more, 1.0, 448.0),
             ("decision.unsure_below", limit, 0.0, 1.0),
         ] {

@@ -112,7 +112,13 @@ mod tests {
         }
         assert_eq!(found, [1; 256]);
         // as GPT-2's own table has them
-        let known = [('Ġ', b' '), ('Ċ', b'\n'), ('!', b'!'), ('Ń', 0xad), ('ÿ', 0xff)];
+        let known = [
+            ('Ġ', b' '),
+            ('Ċ', b'\n'),
+            ('!', b'!'),
+            ('Ń', 0xad),
+            ('ÿ', 0xff),
+        ];
         for (character, byte) in known {
             assert_eq!(byte_of(character), Some(byte), "{character}");
         }
@@ -121,7 +127,10 @@ mod tests {
     #[test]
     fn tokens_join_to_words_and_split_letters_are_whole_again() {
         let tokens = ByteTokens::parse("ĠI\nĠsaid\nĠcaf\nÃ\n©\n<|end|>\n", 5).expect("bytes");
-        assert_eq!((tokens.len(), tokens.bytes(5), tokens.bytes(6)), (6, &[][..], &[][..]));
+        assert_eq!(
+            (tokens.len(), tokens.bytes(5), tokens.bytes(6)),
+            (6, &[][..], &[][..])
+        );
         assert_eq!(tokens.text(&[0, 1, 2, 3, 4, 5]), " I said café");
         assert_eq!(tokens.text(&[2, 3]), " caf\u{fffd}");
     }

@@ -104,7 +104,10 @@ impl Tally {
             words: said.len(),
             errors,
             exact: usize::from(errors == 0),
-            none: usize::from(heard.verdict == Verdict::NoWords),
+            none: usize::from(matches!(
+                heard.verdict,
+                Verdict::NoWords | Verdict::NoSpeech
+            )),
         }
     }
 }
@@ -248,7 +251,10 @@ mod tests {
     fn the_rate_is_of_words_not_of_sentences() {
         let tally = |said: &str, text: &str| Tally::of(&words::of(said), &heard(text));
         let parts = [
-            tally("Kids are talking by the door.", "kids are talking, by the door"),
+            tally(
+                "Kids are talking by the door.",
+                "kids are talking, by the door",
+            ),
             tally("Dogs sit.", "Frogs sit down."),
             tally("Yes.", ""),
         ];

@@ -92,22 +92,41 @@ fn spoken(tokens: &ByteTokens, ids: &[usize]) -> Vec<Spoken> {
     words.filter(|w| !w.word.is_empty()).collect()
 }
 
+/// How far a decoder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It may say more.
+    Going,
+    /// It came to its end.
+    Ended,
+    /// It ran away: it was stopped at the bound on length.
+    Away,
+}
+
 /// How many tokens stay, if the last words are a run of at least [`REPEATED_WORDS`] for the second
-/// time. The last word counts only when a sentence or another word has ended it, so that one that
-/// begins like another is not taken for it.
-pub(super) fn repeated(tokens: &ByteTokens, ids: &[usize]) -> Option<usize> {
+/// time: one round of what goes round. Unless the decoder has ended, the last word counts only
+/// behind a mark, so that one that begins like another is not taken for it. Where it ran away, the
+/// beginning of a second round is enough.
+pub(super) fn repeated(tokens: &ByteTokens, ids: &[usize], progress: Progress) -> Option<usize> {
     let mut words = spoken(tokens, ids);
-    let text = tokens.text(ids);
-    if !ends_sentence(&text) && !text.ends_with(',') {
+    let marked = tokens.text(ids).ends_with(['.', '?', '!', ',']);
+    if progress != Progress::Ended && !marked {
         words.pop();
     }
-    let count = words.len();
-    let is_again = |run: &usize| {
-        let (first, second) = (&words[count - 2 * run..count - run], &words[count - run..]);
-        first.iter().zip(second).all(|(a, b)| a.word == b.word)
+    // as many of the last words as are those that stand `round` before them
+    let matched = |round: usize| {
+        let again = words.iter().rev().zip(words.iter().rev().skip(round));
+        again.take_while(|(a, b)| a.word == b.word).count()
     };
-    let run = (REPEATED_WORDS..=count / 2).find(is_again)?;
-    Some(words[count - run].before)
+    let least = |round: usize| match progress {
+        Progress::Away if round < REPEATED_WORDS => 2 * round,
+        Progress::Away => 2,
+        // whole rounds, together a run of three words or more, and that run again
+        Progress::Going | Progress::Ended => 2 * REPEATED_WORDS.next_multiple_of(round) - round,
+    };
+    let mut rounds = (1..words.len()).map(|round| (round, matched(round)));
+    let (_, matched) = rounds.find(|(round, matched)| *matched >= least(*round))?;
+    Some(words[words.len() - matched].before)
 }
 
 #[cfg(test)]
@@ -137,25 +156,25 @@ mod tests {
         (tokens, ids)
     }
 
-    fn kept(text: &str) -> Option<String> {
+    fn kept(text: &str, progress: Progress) -> Option<String> {
         let (tokens, ids) = of(text);
-        repeated(&tokens, &ids).map(|kept| tokens.text(&ids[..kept]).trim().to_owned())
+        repeated(&tokens, &ids, progress).map(|kept| tokens.text(&ids[..kept]).trim().to_owned())
     }
 
     #[test]
-    fn a_sentence_that_comes_again_is_there_once() {
-        let once = "Kids are talking by the door.";
-        assert_eq!(kept(&format!("{once} {once}")).as_deref(), Some(once));
-        assert_eq!(
-            kept("no no no no no no no").as_deref(),
-            Some("no no no"),
-            "a loop of one word"
-        );
-        // case and marks do not matter
-        assert_eq!(
-            kept("I told you so! i told you so.").as_deref(),
-            Some("I told you so!")
-        );
+    fn what_goes_round_is_there_once() {
+        for (text, once) in [
+            (
+                "Kids are talking by the door. Kids are talking by the door.",
+                "Kids are talking by the door.",
+            ),
+            // case and marks do not matter
+            ("I told you so! i told you so.", "I told you so!"),
+            ("no no no no no no,", "no"),
+            ("Well, is it so, is it so, is it so,", "Well, is it so,"),
+        ] {
+            assert_eq!(kept(text, Progress::Going).as_deref(), Some(once), "{text}");
+        }
     }
 
     #[test]
@@ -167,8 +186,33 @@ mod tests {
             "Kids are talking by the door. Kids are talking by the doorway",
             "",
         ] {
-            assert_eq!(kept(text), None, "{text}");
+            assert_eq!(kept(text, Progress::Going), None, "{text}");
         }
+    }
+
+    #[test]
+    fn of_a_decoder_that_ran_away_the_second_round_is_left_out() {
+        for (text, once) in [
+            (
+                "But I mind what we do now, but I do",
+                "But I mind what we do now,",
+            ),
+            ("the law, the law, the law, the la", "the law,"),
+            ("madam madam madam mada", "madam"),
+        ] {
+            assert_eq!(kept(text, Progress::Away).as_deref(), Some(once), "{text}");
+        }
+        // at its own end the last word is whole
+        let twice = "I am at the door I am at the door";
+        assert_eq!(
+            kept(twice, Progress::Ended).as_deref(),
+            Some("I am at the door")
+        );
+        assert_eq!(kept(twice, Progress::Going), None);
+        assert_eq!(
+            kept("a word that never ends and never will be", Progress::Away),
+            None
+        );
     }
 
     #[test]

@@ -6,14 +6,13 @@
 
 mod guard;
 
-use crate::kernels::all_finite;
 use crate::model::manifest::{self, Manifest};
 use crate::model::{Bundle, Given, Input, Model, ModelError};
 use crate::signal::SAMPLE_RATE;
 use crate::signal::mel::{Mel, N_MELS};
 use crate::text::ByteTokens;
 pub use guard::Cut;
-use guard::{Distribution, ends_sentence, repeated};
+use guard::{Distribution, Progress, ends_sentence, repeated};
 use std::path::Path;
 use std::time::Instant;
 
@@ -25,7 +24,8 @@ const MIN_SAMPLES: usize = SAMPLE_RATE as usize / 10;
 pub struct Transcript {
     /// The words, with capitals and punctuation; empty where nobody speaks.
     pub text: String,
-    /// Geometric mean of the tokens' probabilities, 0..1; 0 without a token.
+    /// Geometric mean of the tokens' probabilities times that somebody speaks, 0..1; 0 without a
+    /// token.
     pub confidence: f32,
     /// Probability that nobody speaks, 0..1.
     pub no_speech: f32,
@@ -46,9 +46,11 @@ pub enum Verdict {
     Words,
     /// Its text may have been said: it is less certain than the bundle asks for.
     Doubtful,
-    /// Nobody speaks, or nothing is said.
-    #[default]
+    /// Somebody may speak, and nothing is said.
     NoWords,
+    /// Nobody speaks.
+    #[default]
+    NoSpeech,
 }
 
 impl Verdict {
@@ -58,6 +60,7 @@ impl Verdict {
             Verdict::Words => "words",
             Verdict::Doubtful => "doubtful",
             Verdict::NoWords => "no words",
+            Verdict::NoSpeech => "no speech",
         }
     }
 }
@@ -148,8 +151,12 @@ impl Recogniser {
             self.id(id)?;
         }
         let first = self.id(self.wanted.start[0])?;
-        let mut said = self.hear(&[0.0; SAMPLE_RATE as usize / 2]).map_err(|e| apart(e.to_string()))?;
-        let logits = said.step(&self.decoder, first).map_err(|e| apart(e.to_string()))?;
+        let mut said = self
+            .hear(&[0.0; SAMPLE_RATE as usize / 2])
+            .map_err(|e| apart(e.to_string()))?;
+        let logits = said
+            .step(&self.decoder, first)
+            .map_err(|e| apart(e.to_string()))?;
         if logits.len() != self.tokens.len() {
             return Err(format!(
                 "{} holds {} tokens, and {} tells {} apart",
@@ -192,12 +199,15 @@ impl Recogniser {
         }
         let confidence = match whole.tokens {
             0 => 0.0,
-            tokens => (whole.log_probability / tokens as f64).exp() as f32,
+            tokens => (whole.log_probability / tokens as f64).exp() as f32 * (1.0 - least),
         };
-        let verdict = match confidence {
+        let verdict = match whole.cut {
+            _ if least > self.wanted.no_speech_above => Verdict::NoSpeech,
             _ if whole.text.is_empty() => Verdict::NoWords,
-            sure if sure >= self.unsure_below => Verdict::Words,
-            _ => Verdict::Doubtful,
+            // more than can be said, and no repetition to leave out
+            Some(Cut::TooLong) => Verdict::Doubtful,
+            _ if confidence < self.unsure_below => Verdict::Doubtful,
+            _ => Verdict::Words,
         };
         Ok(Transcript {
             text: whole.text,
@@ -238,6 +248,7 @@ impl Recogniser {
         let most = (seconds * self.wanted.tokens_per_second) as usize + self.wanted.tokens_more;
         let mut ids: Vec<usize> = Vec::new();
         let mut probabilities: Vec<f64> = Vec::new();
+        let mut progress = Progress::Ended;
         loop {
             self.suppress(&mut logits, ids.is_empty(), text, end);
             let all = Distribution::of(&logits);
@@ -249,16 +260,19 @@ impl Recogniser {
             }
             ids.push(best);
             probabilities.push(all.log_probability(&logits, best));
-            if let Some(kept) = repeated(&self.tokens, &ids) {
-                ids.truncate(kept);
-                heard.cut = Some(Cut::Repeated);
+            if repeated(&self.tokens, &ids, Progress::Going).is_some() {
+                progress = Progress::Going;
                 break;
             }
             if ids.len() >= most {
-                heard.cut = Some(Cut::TooLong);
+                (progress, heard.cut) = (Progress::Away, Some(Cut::TooLong));
                 break;
             }
             logits = said.step(&self.decoder, best)?;
+        }
+        if let Some(kept) = repeated(&self.tokens, &ids, progress) {
+            ids.truncate(kept);
+            heard.cut = Some(Cut::Repeated);
         }
         heard.text = self.tokens.text(&ids).trim().to_owned();
         heard.tokens = ids.len();
@@ -268,7 +282,11 @@ impl Recogniser {
 
     /// Makes impossible what is never said.
     fn suppress(&self, logits: &mut [f32], first: bool, text: usize, end: usize) {
-        let begins = if first { &self.wanted.suppress_first[..] } else { &[] };
+        let begins = if first {
+            &self.wanted.suppress_first[..]
+        } else {
+            &[]
+        };
         for token in self.wanted.suppress.iter().chain(begins) {
             if let Some(logit) = usize::try_from(*token).ok().and_then(|t| logits.get_mut(t)) {
                 *logit = f32::NEG_INFINITY;
@@ -336,10 +354,8 @@ impl Said {
     fn step(&mut self, decoder: &Model, token: usize) -> Result<Vec<f32>, ModelError> {
         let (ids, position) = ([token as i64], [self.position as i64]);
         let shape = [self.position, self.width];
-        let mut inputs: Vec<Input<'_>> = vec![
-            (&[1], Given::Ints(&ids)),
-            (&[1], Given::Ints(&position)),
-        ];
+        let mut inputs: Vec<Input<'_>> =
+            vec![(&[1], Given::Ints(&ids)), (&[1], Given::Ints(&position))];
         for (dims, values) in &self.cross {
             inputs.push((dims, Given::Floats(values)));
         }
@@ -354,11 +370,14 @@ impl Said {
         if rows.len() != self.past.len() * self.width {
             return Err(decoder.failed(format!("gives {} values of keys", rows.len())));
         }
-        for (past, row) in self.past.iter_mut().zip(rows.chunks_exact(self.width.max(1))) {
+        for (past, row) in self
+            .past
+            .iter_mut()
+            .zip(rows.chunks_exact(self.width.max(1)))
+        {
             past.extend_from_slice(row);
         }
         self.position += 1;
-        debug_assert!(all_finite(logits));
         Ok(logits.clone())
     }
 }

@@ -48,7 +48,10 @@ impl Report<'_> {
 
     /// The reference, and how much more the bundle errs on the same rows.
     fn reference(&self) -> Option<(Vec<Tally>, Vec<Difference>)> {
-        let both = || self.spoken().filter_map(|h| Some((h, h.reference.as_ref()?)));
+        let both = || {
+            self.spoken()
+                .filter_map(|h| Some((h, h.reference.as_ref()?)))
+        };
         let tallies: Vec<Tally> = both().map(|(h, r)| Tally::of(&h.row.said, r)).collect();
         let differ = |(h, r): (&Heard, &Transcript)| {
             let errors = |t: &Transcript| Tally::of(&h.row.said, t).errors as i64;
@@ -134,7 +137,10 @@ impl Report<'_> {
         }
         let (silent, invented) = self.silent();
         if silent > 0 {
-            writeln!(out, "\nnobody speaks in {silent}: words were heard in {invented}")?;
+            writeln!(
+                out,
+                "\nnobody speaks in {silent}: words were heard in {invented}"
+            )?;
         }
         writeln!(
             out,

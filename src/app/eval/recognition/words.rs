@@ -31,7 +31,10 @@ mod tests {
 
     #[test]
     fn words_are_compared_as_they_sound() {
-        assert_eq!(of("“I’m OK,” she said – twice!"), of("i'm ok she said twice"));
+        assert_eq!(
+            of("“I’m OK,” she said – twice!"),
+            of("i'm ok she said twice")
+        );
         assert_eq!(of("well-known 'quote'"), ["well", "known", "quote"]);
         assert!(of(" … !").is_empty());
     }
