@@ -41,16 +41,16 @@ def follows() -> np.ndarray:
     return table
 
 
+def tone() -> tuple[np.ndarray, np.ndarray]:
+    """[token, next]: what a unit of lower than high adds, and what a unit of either does."""
+    lower, either = np.zeros((2, len(TOKENS), len(TOKENS)), np.float32)
+    lower[PLAIN, [TEXT.index("Ġhello"), TEXT.index("Ġno")]] = 40.0, -40.0
+    either[START, NOBODY] = -400.0
+    return lower, either
+
+
 def magnitude(g: Graph, x: str) -> str:
     return g.add(g.op("Relu", [x]), g.op("Relu", [g.mul(x, g.f32(-1.0))]))
-
-
-def row(**logits: float) -> np.ndarray:
-    """[1, tokens], of those that are named."""
-    values = np.zeros((1, len(TOKENS)), np.float32)
-    for name, value in logits.items():
-        values[0, {"hello": 0, "no": 3, "nobody": NOBODY}[name]] = value
-    return values
 
 
 def decoder() -> Graph:
@@ -69,8 +69,8 @@ def decoder() -> Graph:
     mean = g.op("ReduceMean", [values], axes=[0], keepdims=1)
     lower = g.op("MatMul", [mean, g.f32([[1.0], [-1.0]])])
     x = g.op("Gather", [g.f32(follows(), "follows"), ids], axis=0)
-    x = g.add(x, g.mul(lower, g.f32(row(hello=40.0, no=-40.0))))
-    x = g.add(x, g.mul(magnitude(g, lower), g.f32(row(nobody=-400.0))))
+    for table, much in zip(tone(), (lower, magnitude(g, lower))):
+        x = g.add(x, g.mul(much, g.op("Gather", [g.f32(table, "tone"), ids], axis=0)))
     text = np.zeros((1, len(TOKENS)), np.float32)
     text[0, : len(TEXT)] = -1000.0
     g.output(g.add(x, g.mul(wrong, g.f32(text))), "logits", [1, len(TOKENS)])
