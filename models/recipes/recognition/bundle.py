@@ -3,11 +3,15 @@
 import hashlib
 from pathlib import Path
 
-from common import manifest
+import soundfile
+
+from common import manifest, mel
+from common.stages import REPO
 from emotion import whisper
-from recognition import graphs
+from recognition import evened, graphs
 
 VERSION = "1.0.0"
+SOUND = REPO / "tests/data/sample.wav"  # where activations are loud
 NAME = "whisper-tiny-en"
 # of the published weights; other bytes are another model
 WEIGHTS = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
@@ -28,6 +32,10 @@ def write(out: Path, int8: bool = True) -> dict[str, int]:
     if hashlib.sha256(blob).hexdigest() != WEIGHTS:
         raise SystemExit("the package holds other weights; install the version that weights.txt pins")
     encoder, decoder = whisper.tensors(blob, "encoder/"), whisper.tensors(blob, "decoder/")
+    if int8:
+        wave, rate = soundfile.read(SOUND, dtype="float32")
+        assert rate == mel.RATE
+        evened.even_out(encoder, decoder, wave[: 7 * rate], transcript()["start"])
     (out / "vocab.txt").write_text("\n".join(whisper.vocabulary()) + "\n", encoding="utf-8")
     return {
         "encoder.onnx": graphs.encoder(encoder, decoder, int8).save(out / "encoder.onnx"),

@@ -89,8 +89,8 @@ def front(g: Graph, x: str, arrays: Arrays) -> str:
     return g.add(x, g.mul(codes, g.f32(1 / 127)))
 
 
-def encoder(arrays: Arrays, decoder_arrays: Arrays, int8: bool = True) -> Graph:
-    g, width = Graph("encoder", int8), arrays["conv1/weight"].shape[0]
+def encoder(arrays: Arrays, decoder_arrays: Arrays, int8: bool = True, kind=Graph) -> Graph:
+    g, width = kind("encoder", int8), arrays["conv1/weight"].shape[0]
     x = front(g, g.input("mel", ["T", mel.BANDS]), arrays)
     for i in range(layers(arrays)):
         name = f"layer_{i}/self_attention"
@@ -122,8 +122,8 @@ def column(g: Graph, ids: str, table: np.ndarray) -> tuple[str, str]:
     return g.op("Transpose", [scaled], perm=[1, 0]), held
 
 
-def decoder(arrays: Arrays, int8: bool = True) -> Graph:
-    g, count = Graph("decoder", int8), layers(arrays)
+def decoder(arrays: Arrays, int8: bool = True, kind=Graph) -> Graph:
+    g, count = kind("decoder", int8), layers(arrays)
     table = arrays["embeddings/weight"]
     width = table.shape[1]
     ids, position = g.input("ids", [1], INT64), g.input("position", [1], INT64)

@@ -16,7 +16,6 @@ from common.stages import REPO, Places
 from recognition import bundle, check as against
 
 OUT = REPO / "build" / bundle.NAME
-SOUND = REPO / "tests/data/sample.wav"
 # of the cosine; ONNX Runtime's own int8 kernels are further from f32 than ours
 LEAST = 0.9
 
@@ -34,7 +33,7 @@ def reference(at: Places) -> None:
 
 
 def check(at: Places) -> None:
-    wave, rate = soundfile.read(SOUND, dtype="float32")
+    wave, rate = soundfile.read(bundle.SOUND, dtype="float32")
     assert rate == mel.RATE
     folders = (at.out, at.work / "recognition-f32")
     found = against.closeness(*folders, wave[: 7 * rate], bundle.transcript()["start"])
