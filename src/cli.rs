@@ -2,11 +2,11 @@
 
 mod help;
 
-use crate::app::{analyze, bench, doctor, eval, fusion, models, run};
+use crate::app::{analyze, bench, doctor, eval, fusion, models, run, transcribe};
 use crate::kernels::MAX_THREADS;
 use crate::model::Runner;
 use crate::session::Tasks;
-use help::{ANALYZE, BENCH, DOCTOR, EVAL, FUSION, HELP, MODELS, RUN};
+use help::{ANALYZE, BENCH, DOCTOR, EVAL, FUSION, HELP, MODELS, RUN, TRANSCRIBE};
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -31,6 +31,8 @@ pub enum Command {
         /// JSON even on a terminal.
         json: bool,
     },
+    /// `transcribe`
+    Transcribe(transcribe::Options),
     /// `eval`
     Eval(Box<eval::Options>),
     /// `bench`
@@ -67,6 +69,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Wrong>
     match command.as_str() {
         "analyze" | "analyse" => parse_analyze(parser),
         "run" => parse_run(parser),
+        "transcribe" => parse_transcribe(parser),
         "eval" => parse_eval(parser),
         "bench" => parse_bench(parser),
         "models" => parse_models(parser),
@@ -105,6 +108,8 @@ fn parse_analyze(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Long("annotate") => options.annotate = Some(parser.value()?.into()),
             Long("models") => options.session.models = Some(parser.value()?.into()),
             Long("all") => options.session.all_sounds = true,
+            Long("recogniser") => options.session.recogniser = Some(parser.value()?.into()),
+            Long("recognised-words") => options.session.recognised_words = true,
             Long("threads") => options.session.threads = threads(&mut parser)?,
             Long("json") => json = true,
             Short('h') | Long("help") => return Ok(Command::Print(ANALYZE.into())),
@@ -144,6 +149,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Long("explain") => options.explain = true,
             Long("all") => options.all_sounds = true,
             Long("models") => options.models = Some(parser.value()?.into()),
+            Long("recogniser") => options.recogniser = Some(parser.value()?.into()),
             Long("threads") => options.threads = Some(threads(&mut parser)?),
             Long("json") => json = true,
             Short('h') | Long("help") => return Ok(Command::Print(RUN.into())),
@@ -156,6 +162,32 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
         options: Box::new(options),
         json,
     })
+}
+
+fn parse_transcribe(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
+    let mut options = transcribe::Options {
+        threads: 1,
+        ..transcribe::Options::default()
+    };
+    let mut recogniser = None;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Value(file) => options.files.push(file.into()),
+            Long("recogniser") => recogniser = Some(PathBuf::from(parser.value()?)),
+            Long("channel") => options.channel = utf8(parser.value()?, "--channel")?.parse()?,
+            Long("threads") => options.threads = threads(&mut parser)?,
+            Long("json") => options.json = true,
+            Short('h') | Long("help") => return Ok(Command::Print(TRANSCRIBE.into())),
+            other => return Err(other.unexpected()),
+        }
+    }
+    if options.files.is_empty() {
+        return Err("transcribe needs a FILE, or - for standard input".into());
+    }
+    options.recogniser = recogniser.ok_or(
+        "transcribe needs --recogniser DIR; models/recipes/run.py recognition makes the folder",
+    )?;
+    Ok(Command::Transcribe(options))
 }
 
 fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {

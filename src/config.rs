@@ -381,6 +381,10 @@ pub struct Text {
     pub wait: f64,
     /// Seconds of silence after which the dialogue before is forgotten.
     pub forget: f64,
+    /// The bundle of a recogniser, which hears the words that nobody gives.
+    pub recogniser: Option<PathBuf>,
+    /// Events carry the words that were recognised.
+    pub in_events: bool,
 }
 
 impl Default for Text {
@@ -389,6 +393,8 @@ impl Default for Text {
             source: TextSource::None,
             wait: 1.0,
             forget: 60.0,
+            recogniser: None,
+            in_events: false,
         }
     }
 }

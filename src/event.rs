@@ -101,6 +101,9 @@ impl Serialize for Modality {
 /// Milliseconds of compute, stage by stage; a stage that did not run is absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Latency {
+    /// Sound to words, by the recogniser.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recognise: Option<f64>,
     /// Resampled sound to log-mel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mel: Option<f64>,
@@ -137,6 +140,7 @@ impl Latency {
     /// Sum of all stages, in milliseconds.
     pub fn total(&self) -> f64 {
         let stages = [
+            self.recognise,
             self.mel,
             self.speech,
             self.tokens,
@@ -183,6 +187,28 @@ pub struct Word {
 impl Word {
     fn to_json(&self) -> Value {
         json!({ "word": self.word, "score": decimals(f64::from(self.score), 4) })
+    }
+}
+
+/// Words that a recogniser heard, upon which an answer rests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recognised {
+    /// How certain they are, 0..1.
+    pub confidence: f32,
+    /// The words themselves, where they may be told.
+    pub text: Option<String>,
+}
+
+impl Recognised {
+    fn to_json(&self) -> Map<String, Value> {
+        let mut words = Map::new();
+        words.insert("from".into(), json!("recognised"));
+        let confidence = decimals(f64::from(self.confidence), 4);
+        words.insert("confidence".into(), json!(confidence));
+        if let Some(text) = &self.text {
+            words.insert("text".into(), json!(text));
+        }
+        words
     }
 }
 
@@ -390,6 +416,8 @@ pub struct Event {
     pub face: Option<Face>,
     /// What the image shows, the likeliest first, where that counted.
     pub words: Vec<Word>,
+    /// The words that were said, where a recogniser heard them and they counted.
+    pub recognised: Option<Recognised>,
     /// Remembered items that decided it, the nearest first.
     pub neighbours: Vec<Neighbour>,
     /// Names in the words, in their order; `None` of a task that looks for none.
@@ -424,9 +452,15 @@ impl Event {
         if let Some(face) = &self.face {
             event.insert("face".into(), face.to_json());
         }
-        if !self.words.is_empty() {
-            let words: Vec<Value> = self.words.iter().map(Word::to_json).collect();
-            event.insert("words".into(), json!(words));
+        let shown: Vec<Value> = self.words.iter().map(Word::to_json).collect();
+        if let Some(recognised) = &self.recognised {
+            let mut words = recognised.to_json();
+            if !shown.is_empty() {
+                words.insert("shown".into(), json!(shown));
+            }
+            event.insert("words".into(), Value::Object(words));
+        } else if !shown.is_empty() {
+            event.insert("words".into(), json!(shown));
         }
         if !self.neighbours.is_empty() {
             let near: Vec<Value> = self.neighbours.iter().map(Neighbour::to_json).collect();

@@ -51,10 +51,13 @@ pub mod vision;
 
 pub use capture::{Channel, Source, camera::Frame, open_audio};
 pub use error::Error;
-pub use event::{Event, Explanation, Face, Faces, Latency, Modality};
+pub use event::{Event, Explanation, Face, Faces, Latency, Modality, Recognised};
 pub use model::{Bundle, ModelError, bundles};
 pub use program::main;
-pub use session::{FaceSearch, Observation, Options as SessionOptions, Scene, Session, Tasks};
+pub use session::{
+    Cut, FaceSearch, Observation, Options as SessionOptions, Recogniser, Scene, Session, Tasks,
+    Transcript, Verdict,
+};
 pub use signal::AudioChunk;
 pub use signal::segment::{SegmentConfig, Segmenter, Utterance};
 pub use vision::Picture;

@@ -1,7 +1,7 @@
 //! The program: from the command line to an exit status.
 
 use crate::Error;
-use crate::app::{analyze, bench, devices, doctor, eval, fusion, models, run};
+use crate::app::{analyze, bench, devices, doctor, eval, fusion, models, run, transcribe};
 use crate::cli::{self, Command};
 use crate::sink::{Fanout, Format, Writer};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -65,6 +65,7 @@ fn dispatch() -> Result<bool, Error> {
         Command::Run { options, json } => {
             run::run(&options, Fanout::new(Writer::new(out, format(json))))
         }
+        Command::Transcribe(options) => transcribe::transcribe(&options, &mut out),
         Command::Eval(options) => eval::eval(&options, &mut out),
         Command::Bench(options) => bench::bench(&options, &mut out),
         Command::Models(options) => models::models(&options, &mut out),

@@ -176,9 +176,17 @@ pub fn doctor(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     let models = options.models.as_deref();
     report.add(models::bundles(models))?;
     let loaded = models::try_each(models, tasks, looks, &mut report)?;
+    let heard = match config.and_then(|c| c.text.recogniser.as_deref()) {
+        Some(dir) => {
+            let (check, recogniser) = models::recogniser(dir);
+            report.add(check)?;
+            recogniser
+        }
+        None => None,
+    };
     report.add(machine::memory(&board))?;
     // what is measured above is what `run` holds
-    drop(loaded);
+    drop((loaded, heard));
     report.add(machine::thermal(&board))?;
     report.add(files::audit(config))?;
     report.add(files::metrics(config))?;

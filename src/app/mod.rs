@@ -10,3 +10,4 @@ pub mod fusion;
 pub mod models;
 mod queue;
 pub mod run;
+pub mod transcribe;

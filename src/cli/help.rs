@@ -6,6 +6,7 @@ demeanor: emotion, sentiment and expression on the board, int8, no cloud
 usage: demeanor COMMAND [OPTIONS]
 
   analyze FILE…      what recordings, pictures and words express
+  transcribe FILE…   what is said in recordings, in words and times
   run                listen and look, and answer as people speak
   eval               measure the bundle on a labelled table
   models             which bundles there are, verified, and what multiplies in them
@@ -37,6 +38,9 @@ TSV, CSV, JSON). A picture is looked at together with --text.
   --expressions-only the same as --tasks expression: what faces show, no emotion inferred
   --annotate FILE    draws what was seen in the one picture, as .html or .png
   --words FILE       the words, from a file
+  --recogniser DIR   hears the words where none are given; DIR as `transcribe` takes it. Events
+                     say that their words are recognised, and how certain
+  --recognised-words tells these words, too
   --channel CHANNEL  of a recording with several: a number from 0, `mix` for their mean, or
                      `best` for the one with the voice (the default)
   --history TEXT     an utterance said before; may be given several times, oldest first
@@ -47,6 +51,24 @@ TSV, CSV, JSON). A picture is looked at together with --text.
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
   --threads N        cores that share the large kernels, 1 to 8 (default 1)
   --json             JSON lines even on a terminal";
+
+pub(super) const TRANSCRIBE: &str = "\
+usage: demeanor transcribe FILE… --recogniser DIR [OPTIONS]
+
+What is said in recordings (WAV, Ogg/Opus, `-` for either on standard input), in English: a line
+`START END text` an utterance, in seconds, as soon as it is over; what `analyze --words` reads.
+Nothing of the sound is kept or sent. Where nobody speaks there is no line, and words that are too
+uncertain are left out. DIR is the recogniser's bundle, which is not built in:
+models/recipes/run.py recognition makes it.
+
+  --recogniser DIR   needed: the bundle
+  --channel CHANNEL  of a recording with several: a number from 0, `mix` for their mean, or
+                     `best` for the one with the voice (the default)
+  --threads N        cores that share the large kernels, 1 to 8 (default 1)
+  --json             a JSON line an utterance, with words or without: verdict (words, doubtful,
+                     no words), confidence, probability of no speech, what a guard cut, ms
+
+Exit status: 0 done, 1 no words, 2 error.";
 
 pub(super) const RUN: &str = "\
 usage: demeanor run --config FILE [OPTIONS]
@@ -65,6 +87,7 @@ usage: demeanor run --config FILE [OPTIONS]
   --board NAME       board profile; default: the one that the device tree names, else host
   --explain          adds the tokens and frames that speak for the answer
   --all              judges sound in which nobody seems to speak, too
+  --recogniser DIR   hears the words where none are given; default: the config's, or none
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
   --threads N        cores that share the large kernels, 1 to 8 (default 1)
   --json             JSON lines even on a terminal
@@ -86,6 +109,8 @@ The config (TOML):
   source = \"none\"             # or stdin
   wait = 1.0                  # seconds that an utterance waits for its words
   forget = 60.0               # seconds of silence that end a dialogue
+  # recogniser = \"/usr/share/demeanor/whisper-tiny-en\"   # hears words that nobody gives
+  # in_events = true          # events carry those words
   [decision]
   smooth = 3.0                # half-life in seconds, 0 = off
   unsure_below = 0.4          # default: the bundle's
@@ -139,6 +164,8 @@ modality is absent):
                      `images/` beside the table, show what a phrase names. status is box, or
                      nobox, none or scene where there is nothing to point at; boxes are
                      LEFT,TOP,RIGHT,BOTTOM parted by semicolons, the picture being 224 x 224
+  recognition        id,audio,text and optionally label: word error rate of the recogniser in
+                     --models; an empty text says that nobody speaks
 
   --map A=B,C=D      renames labels before they are looked up
   --reference DIR    the recipe's fp32 bundle, evaluated beside the shipped one

@@ -240,6 +240,11 @@ impl Model {
         }
     }
 
+    /// Names of its inputs, in their order.
+    pub(crate) fn input_names(&self) -> Vec<&str> {
+        self.inputs.iter().map(|i| i.name.as_str()).collect()
+    }
+
     /// How many inputs it takes.
     pub(crate) fn arity(&self) -> usize {
         self.inputs.len()

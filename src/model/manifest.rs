@@ -44,8 +44,10 @@ pub struct Manifest {
     pub seen: Option<Seen>,
     /// The face detector, if heads read its crops.
     pub face: Option<Face>,
-    /// What answers; at least one that is no ablation.
-    #[serde(rename = "head")]
+    /// The recogniser of speech, in a bundle that is nothing else.
+    pub transcript: Option<Transcript>,
+    /// What answers; at least one that is no ablation, but for a recogniser's bundle.
+    #[serde(default, rename = "head")]
     pub heads: Vec<Head>,
     /// Another task's answer that counts beside this one's.
     pub late: Option<Late>,
@@ -291,6 +293,49 @@ pub struct Text {
     pub shapes: bool,
 }
 
+/// A recogniser of speech: an encoder of sound, and a decoder that says one token after the other.
+///
+/// The encoder gives keys and values of the decoder's cross attention, two outputs a layer. The
+/// decoder takes `ids` and `position` (one token), those outputs by their names, and as many pasts
+/// `[tokens before, width]`; it gives `logits` `[1, vocabulary]` and `rows`, what this token adds to
+/// all pasts, side by side.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transcript {
+    /// The encoder: input `mel`.
+    pub encoder: String,
+    /// The decoder.
+    pub decoder: String,
+    /// Its tokens, one a line, in the byte-level alphabet of GPT-2.
+    pub vocab: String,
+    /// Longest piece of sound in seconds; longer sound is cut into equal pieces.
+    pub max_seconds: f32,
+    /// Seconds of silence that are put behind the sound.
+    pub pad_seconds: f32,
+    /// Tokens that a transcript begins with. How likely `no_speech` is, is read behind the first.
+    pub start: Vec<i64>,
+    /// The token that ends it.
+    pub end: i64,
+    /// The token that says that nobody speaks.
+    pub no_speech: i64,
+    /// Tokens below this are text; no other is ever said.
+    pub text_tokens: i64,
+    /// Tokens that are never said.
+    #[serde(default)]
+    pub suppress: Vec<i64>,
+    /// Tokens that no transcript begins with.
+    #[serde(default)]
+    pub suppress_first: Vec<i64>,
+    /// A greater probability of `no_speech` is no speech.
+    pub no_speech_above: f32,
+    /// Behind the end of a sentence, a greater probability of `end` ends the transcript.
+    pub stop_above: f32,
+    /// As many tokens are said at most for a second of sound,
+    pub tokens_per_second: f32,
+    /// and these.
+    pub tokens_more: usize,
+}
+
 /// The image trunk, and what it expects.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -436,6 +481,10 @@ impl Manifest {
                 self.task
             ));
         }
+        if let Some(transcript) = &self.transcript {
+            self.check_files()?;
+            return self.check_transcript(transcript);
+        }
         let names_words = self.heads.iter().all(|h| h.kind == "words");
         if !(names_words && self.labels.is_empty()) {
             check_labels("labels", &self.labels)?;
@@ -507,6 +556,45 @@ impl Manifest {
             );
         }
         within("seen.top", seen.top as f32, 1.0, 32.0)
+    }
+
+    fn check_transcript(&self, wanted: &Transcript) -> Result<(), String> {
+        let alone = self.heads.is_empty() && self.labels.is_empty();
+        if !alone || Trunk::ALL.into_iter().any(|trunk| self.has_trunk(trunk)) {
+            return Err(
+                "a bundle with a section `transcript` has no labels, no head and no trunk".into(),
+            );
+        }
+        self.check_model("transcript.encoder", &wanted.encoder)?;
+        self.check_model("transcript.decoder", &wanted.decoder)?;
+        self.check_words("transcript.vocab", &wanted.vocab)?;
+        if wanted.start.is_empty() {
+            return Err("field `transcript.start` must name a token".into());
+        }
+        let more = wanted.tokens_more as f32;
+        let limit = self.decision.unsure_below;
+        for (field, value, low, high) in [
+            ("transcript.max_seconds", wanted.max_seconds, 0.5, 30.0),
+            ("transcript.pad_seconds", wanted.pad_seconds, 0.0, 30.0),
+            (
+                "transcript.no_speech_above",
+                wanted.no_speech_above,
+                0.0,
+                1.0,
+            ),
+            ("transcript.stop_above", wanted.stop_above, 0.0, 1.0),
+            (
+                "transcript.tokens_per_second",
+                wanted.tokens_per_second,
+                0.1,
+                50.0,
+            ),
+            ("transcript.tokens_more", more, 1.0, 448.0),
+            ("decision.unsure_below", limit, 0.0, 1.0),
+        ] {
+            within(field, value, low, high)?;
+        }
+        Ok(())
     }
 
     fn has_trunk(&self, trunk: Trunk) -> bool {

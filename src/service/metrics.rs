@@ -326,6 +326,7 @@ impl Metrics {
 /// The stages that ran, with the milliseconds that each took.
 fn stages(latency: &Latency) -> impl Iterator<Item = (&'static str, f64)> {
     [
+        ("recognise", latency.recognise),
         ("mel", latency.mel),
         ("speech", latency.speech),
         ("tokens", latency.tokens),

@@ -17,12 +17,14 @@
 mod explain;
 mod heads;
 mod observation;
+mod recogniser;
 mod task;
 mod trunks;
 mod warm_up;
 
 pub(crate) use heads::boxes::Place;
 pub use observation::{Observation, Scene};
+pub use recogniser::{Cut, Recogniser, Transcript, Verdict};
 pub use task::UNSURE;
 pub use warm_up::Trial;
 
@@ -118,6 +120,10 @@ pub struct Options {
     pub bank: Option<PathBuf>,
     /// Events carry the words that name something; without it they tell where these stand.
     pub entity_words: bool,
+    /// The bundle of a recogniser: an utterance without words gets those that it hears.
+    pub recogniser: Option<PathBuf>,
+    /// Events carry the words that were recognised; without it they tell how certain these are.
+    pub recognised_words: bool,
     /// Workers that share the large steps of a model, 1 to [`MAX_THREADS`](crate::kernels::MAX_THREADS).
     pub threads: usize,
 }
@@ -138,6 +144,8 @@ impl Default for Options {
             every_head: false,
             bank: None,
             entity_words: false,
+            recogniser: None,
+            recognised_words: false,
             threads: 1,
         }
     }
@@ -182,6 +190,7 @@ pub struct Session {
     options: Options,
     slots: Vec<Slot>,
     trunks: Trunks,
+    recogniser: Option<Recogniser>,
     history: History,
     nearest: HashMap<String, Nearest>,
     /// Numbers of the faces that were in sight at the last look.
@@ -205,6 +214,9 @@ impl Session {
     /// # Errors
     /// As [`Session::open`].
     pub fn of(found: Vec<Bundle>, options: Options) -> Result<Session, Error> {
+        // a recogniser answers no task, though it may lie beside bundles that do
+        let is_task = |bundle: &Bundle| bundle.manifest.transcript.is_none();
+        let found: Vec<Bundle> = found.into_iter().filter(is_task).collect();
         let known: Vec<&str> = found.iter().map(|b| b.manifest.task.as_str()).collect();
         if known.is_empty() {
             return Err(ModelError::missing("any task", options.models.as_deref()).into());
@@ -214,10 +226,15 @@ impl Session {
                 return Err(unknown_task(name, &known, options.models.is_some()));
             }
         }
+        let recogniser = match &options.recogniser {
+            Some(dir) => Some(Recogniser::open(dir, options.threads)?),
+            None => None,
+        };
         let slots = found.into_iter().map(|bundle| Slot { bundle, task: None });
         let mut session = Session {
             slots: slots.collect(),
             trunks: Trunks::new(options.threads),
+            recogniser,
             history: History::new(HistoryLimits::default()),
             nearest: HashMap::new(),
             in_sight: Vec::new(),
@@ -287,6 +304,10 @@ impl Session {
     /// A model that is refused or fails.
     pub fn observe(&mut self, observed: &Observation<'_>) -> Result<Vec<Event>, Error> {
         self.trunks.next();
+        let heard = self.listen(observed)?;
+        let observed = &heard
+            .as_ref()
+            .map_or(*observed, |heard| observed.with_heard(heard));
         let clock = observed.clock();
         let history: Vec<String> = self
             .history
@@ -308,6 +329,7 @@ impl Session {
                 options: &self.options,
                 history: &history,
                 nearest: &self.nearest,
+                heard: heard.as_ref(),
             };
             let answers = task.observe(observed, &mut context)?;
             let manifest = self.slots[at].manifest();
@@ -363,6 +385,7 @@ impl Session {
             options: &self.options,
             history: &[],
             nearest: &self.nearest,
+            heard: None,
         };
         Ok(task.find(phrases, scene, &mut context, latency)?)
     }
@@ -371,6 +394,37 @@ impl Session {
     /// A face that is lost for a few looks is still taken to be there.
     pub fn faces_change(&mut self) -> Option<Faces> {
         self.change.take()
+    }
+
+    /// Whether words are heard where nobody gives them.
+    pub fn recognises(&self) -> bool {
+        self.recogniser.is_some()
+    }
+
+    /// `id@version` of the recogniser's bundle.
+    pub fn recogniser(&self) -> Option<&str> {
+        self.recogniser.as_ref().map(Recogniser::bundle)
+    }
+
+    /// What the recogniser hears, where there are no words and a task would read them. Words that
+    /// somebody gives are never heard again, and no voice is where voices may not be judged.
+    fn listen(&mut self, observed: &Observation<'_>) -> Result<Option<Transcript>, Error> {
+        let (Some(utterance), None) = (observed.utterance, observed.words) else {
+            return Ok(None);
+        };
+        let with_words = observed.with_words("");
+        let reads = |slot: &Slot| {
+            let manifest = slot.manifest();
+            manifest.reads(Trunk::Text)
+                && self.is_asked(manifest)
+                && self.looks_at(manifest, &with_words)
+        };
+        if !self.options.voice || !self.slots.iter().any(reads) {
+            return Ok(None);
+        }
+        let recogniser = self.recogniser.as_mut();
+        let heard = recogniser.map(|r| r.transcribe(&utterance.samples));
+        Ok(heard.transpose()?)
     }
 
     fn watch(&mut self, look: &Observation<'_>) {

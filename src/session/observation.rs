@@ -1,5 +1,6 @@
 //! What is observed at one moment.
 
+use super::Transcript;
 use crate::signal::segment::Utterance;
 use crate::vision::Picture;
 use std::time::Duration;
@@ -83,6 +84,18 @@ impl<'a> Observation<'a> {
     #[must_use]
     pub fn with_seen(self, seen: &'a [String]) -> Observation<'a> {
         Observation { seen, ..self }
+    }
+
+    /// The same with what a recogniser heard of its utterance; without words that may be built
+    /// upon, the image beside it has nothing to be judged with.
+    #[must_use]
+    pub(super) fn with_heard(self, heard: &'a Transcript) -> Observation<'a> {
+        let words = heard.words();
+        Observation {
+            words,
+            scene: self.scene.filter(|_| words.is_some()),
+            ..self
+        }
     }
 
     /// Whether somebody said something.

@@ -9,10 +9,10 @@ use super::heads::{self, Given, Head, Reply, Size};
 use super::heads::{spans, spans::Found as Named};
 use super::observation::{Observation, Scene};
 use super::trunks::{Encoding, Handle, Trunks, timed};
-use super::{FaceSearch, Nearest, Options};
+use super::{FaceSearch, Nearest, Options, Transcript, Verdict};
 use crate::decision::{Smoother, choose, top};
 use crate::event::{
-    Attention, Entity, Event, Evidence, Explanation, Face, Gap, Latency, Modality, Word,
+    Attention, Entity, Event, Evidence, Explanation, Face, Gap, Latency, Modality, Recognised, Word,
 };
 use crate::model::manifest::{self, Manifest, Trunk};
 use crate::model::{self, Bundle, Model, ModelError};
@@ -34,6 +34,8 @@ pub(super) struct Context<'a> {
     pub history: &'a [String],
     /// What the nearest face last showed, by the task that said so.
     pub nearest: &'a HashMap<String, Nearest>,
+    /// What a recogniser heard, where one was asked.
+    pub heard: Option<&'a Transcript>,
 }
 
 /// A task's answers about an observation.
@@ -197,6 +199,9 @@ impl Task {
         if let Some(at) = best {
             modality = modality_of(&self.manifest.trunks(&self.manifest.heads[at]));
             notes.extend(self.missing(&modality, context));
+            notes.extend(doubt(
+                context.heard.filter(|_| self.manifest.reads(Trunk::Text)),
+            ));
         }
         let scores = match (&reply, &late) {
             (Some(reply), Some((share, _))) => late_fusion(&reply.scores, share),
@@ -227,7 +232,10 @@ impl Task {
         };
         let named = match (best, &reply) {
             (Some(at), Some(reply)) => {
-                self.entities(at, reply, observed, &encoded.by, context.options)
+                let options = context.options;
+                let ours = context.heard.is_none() || options.recognised_words;
+                let told = options.entity_words && ours;
+                self.entities(at, reply, observed, &encoded.by, told)
             }
             _ => None,
         };
@@ -245,7 +253,13 @@ impl Task {
         if let Some(utterance) = utterance {
             notes.extend(flaws(utterance));
         }
+        let heard = context.heard.filter(|_| modality.text);
+        encoded.latency.recognise = heard.map(|heard| heard.spent);
         Ok(Some(Event {
+            recognised: heard.map(|heard| Recognised {
+                confidence: heard.confidence,
+                text: Some(heard.text.clone()).filter(|_| context.options.recognised_words),
+            }),
             label: match &entities {
                 Some(found) => self.kinds(found),
                 None if self.manifest.labels.is_empty() => self.likeliest(&words, context.options),
@@ -452,7 +466,7 @@ impl Task {
             let able = head.labels.is_empty() && trunks.iter().all(|t| by.contains_key(t));
             if able && self.heads[at].is_some() {
                 let reply = self.ask(at, by, None)?;
-                if let Some(found) = self.entities(at, &reply, observed, by, options) {
+                if let Some(found) = self.entities(at, &reply, observed, by, options.entity_words) {
                     let found = found.into_iter().map(|named| named.entity).collect();
                     evidence.entities.push((head.name.clone(), found));
                 }
@@ -488,7 +502,7 @@ impl Task {
         reply: &Reply,
         observed: &Observation<'_>,
         by: &BTreeMap<Trunk, Arc<Encoding>>,
-        options: &Options,
+        told: bool,
     ) -> Option<Vec<Named>> {
         let head = &self.manifest.heads[at];
         let (words, text) = (observed.words?, words_of(by)?);
@@ -496,7 +510,6 @@ impl Task {
             self.manifest.labels.as_slice(),
             head.threshold.unwrap_or(0.5),
         );
-        let told = options.entity_words;
         (head.kind == "spans").then(|| spans::entities(reply, words, &text.spans, decides, told))
     }
 
@@ -601,6 +614,22 @@ fn values<'a>(
 fn span(utterance: &Utterance) -> (f64, f64) {
     let start = utterance.start.as_secs_f64();
     (start, start + utterance.duration().as_secs_f64())
+}
+
+/// What a reader should know of words that a recogniser heard.
+fn doubt(heard: Option<&Transcript>) -> Option<String> {
+    let heard = heard?;
+    match (heard.verdict, heard.cut) {
+        (Verdict::Words, None) => None,
+        (Verdict::Words, Some(_)) => {
+            Some("what was recognised went round: its repetition was left out".into())
+        }
+        (Verdict::Doubtful, _) => Some(format!(
+            "the words that were recognised are too uncertain ({:.2}): they were left out",
+            heard.confidence
+        )),
+        (Verdict::NoWords | Verdict::NoSpeech, _) => Some("no words were recognised".into()),
+    }
 }
 
 /// What a reader should know of a recording.

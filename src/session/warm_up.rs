@@ -35,6 +35,9 @@ impl Session {
     /// # Errors
     /// A model that is refused or fails.
     pub fn warm_up(&mut self, camera: bool) -> Result<(), Error> {
+        if let Some(recogniser) = &mut self.recogniser {
+            recogniser.transcribe(&utterance().samples)?;
+        }
         for at in 0..self.slots.len() {
             let manifest = self.slots[at].manifest();
             let needed = self.is_asked(manifest) || self.is_read(&manifest.task);
@@ -118,6 +121,7 @@ impl Session {
                 options: &options,
                 history: &[],
                 nearest: &self.nearest,
+                heard: None,
             };
             if let Some(task) = &mut self.slots[at].task {
                 let events = task.observe(&observed, &mut context)?.events;

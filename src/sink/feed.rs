@@ -192,6 +192,9 @@ fn hush(json: &mut Value) {
     if let Some(Value::Object(explain)) = json.get_mut("explain") {
         explain.remove("tokens");
     }
+    if let Some(Value::Object(recognised)) = json.get_mut("words") {
+        recognised.remove("text");
+    }
     for field in ["entities", "neighbours"] {
         let Some(Value::Array(items)) = json.get_mut(field) else {
             continue;

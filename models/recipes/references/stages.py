@@ -10,6 +10,7 @@ Stages:
   text_guided_unit  a tiny unit with its weights, and ONNX Runtime's outputs
   toy_boxes         a head for it that points at colours
   toy_entities      a bundle that knows a few names
+  toy_recogniser    one that knows two sentences
   word_shapes       strings of our own and the shapes of their words, as the text trunk of entities reads them
                     (`--work`: where emotion was prepared)
   wordpiece         strings of our own and the teacher's tokenizer's ids (`--work`: where emotion was prepared)
@@ -38,6 +39,7 @@ STAGES = {
     "text_guided_unit": writer("text_guided_unit"),
     "toy_boxes": writer("toy_boxes"),
     "toy_entities": writer("toy_entities"),
+    "toy_recogniser": writer("toy_recogniser"),
     "word_shapes": writer("word_shapes"),
     "wordpiece": writer("wordpiece"),
     "wordpiece_sweep": writer("wordpiece_sweep"),

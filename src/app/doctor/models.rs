@@ -4,7 +4,8 @@ use super::{Check, Report};
 use crate::Error;
 use crate::model::manifest::Trunk;
 use crate::model::{Bundle, Origin};
-use crate::session::{self, Session, Tasks, Trial};
+use crate::session::{self, Recogniser, Session, Tasks, Trial};
+use crate::signal::SAMPLE_RATE;
 use std::io::Write;
 use std::path::Path;
 
@@ -85,6 +86,30 @@ pub(super) fn try_each<W: Write>(
         }
     }
     Ok(Some(session))
+}
+
+/// Loads the recogniser in a folder and has it hear made-up sound, twice; the second time counts.
+pub(super) fn recogniser(dir: &Path) -> (Check, Option<Recogniser>) {
+    let name = "recogniser";
+    let sound: Vec<f32> = (0..SAMPLE_RATE as usize * 4)
+        .map(|i| (i as f32 * 0.05).sin() * (i as f32 * 0.001).sin() * 0.3)
+        .collect();
+    let tried = Recogniser::open(dir, 1).and_then(|mut recogniser| {
+        recogniser.transcribe(&sound)?;
+        let heard = recogniser.transcribe(&sound)?;
+        Ok((recogniser, heard.spent))
+    });
+    match tried {
+        Ok((recogniser, spent)) => {
+            let finding = format!("{}: 4 s of sound in {spent:.1} ms", recogniser.bundle());
+            let check = match spent > SPEECH_MS {
+                true => Check::warning(name, format!("{finding}: slower than people speak")),
+                false => Check::ok(name, finding),
+            };
+            (check, Some(recogniser))
+        }
+        Err(e) => (Check::failed(name, e), None),
+    }
 }
 
 /// Whether the scores are probabilities, and came in time.

@@ -239,7 +239,7 @@ fn operators(folder: &Path) -> Result<Vec<(String, Model)>, ModelError> {
 
 /// The sound of an item, silence at both ends trimmed; all of it where no speech is
 /// found, since every item of a labelled set must be answered.
-fn sound(path: &Path) -> Result<Utterance, CaptureError> {
+pub(super) fn sound(path: &Path) -> Result<Utterance, CaptureError> {
     let mut source = open_audio(path, Channel::default())?;
     let mut samples = Vec::new();
     while let Some(chunk) = wait(source.as_mut())? {

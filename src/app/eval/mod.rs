@@ -7,6 +7,7 @@ mod grounding;
 mod item;
 mod judge;
 mod metrics;
+mod recognition;
 mod report;
 mod table;
 mod workers;
@@ -113,6 +114,9 @@ struct Judged {
 pub fn eval(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     if options.task == grounding::TASK {
         return grounding::eval(options, out);
+    }
+    if options.task == recognition::TASK {
+        return recognition::eval(options, out);
     }
     let found = found(&options.task, options.models.as_deref())?;
     let bundle = bundle(&options.task, &found)?;

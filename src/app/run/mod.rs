@@ -76,6 +76,8 @@ pub struct Options {
     pub models: Option<PathBuf>,
     /// Sound that is taken for no speech is judged all the same.
     pub all_sounds: bool,
+    /// Overrides the config's recogniser.
+    pub recogniser: Option<PathBuf>,
     /// Workers of the kernels; one when `None`.
     pub threads: Option<usize>,
 }
@@ -109,6 +111,11 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
             voice: config.notice.setting.allows_biometrics(),
             all_sounds: options.all_sounds,
             entity_words: config.entities.words,
+            recogniser: options
+                .recogniser
+                .clone()
+                .or_else(|| config.text.recogniser.clone()),
+            recognised_words: config.text.in_events,
             bank: config.sarcasm.bank.clone(),
             threads: options.threads.unwrap_or(1),
             ..session::Options::default()

@@ -85,6 +85,7 @@ impl Worker {
         let named = tasks.iter().filter_map(|task| self.session.bundle(task));
         let mut names: Vec<String> = named.map(Bundle::name).collect();
         names.dedup();
+        names.extend(self.session.recogniser().map(String::from));
         names
     }
 
@@ -140,7 +141,8 @@ impl Worker {
         (heard, seen): (&str, &str),
     ) -> Result<(), Error> {
         // what the camera saw is asked for where there are words to it, and may be damaged
-        let frame = frame.filter(|_| pair.text.is_some());
+        let worded = pair.text.is_some() || self.session.recognises();
+        let frame = frame.filter(|_| worded);
         if let Some(frame) = frame {
             self.decode(frame);
         } else {

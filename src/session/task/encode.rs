@@ -1,6 +1,6 @@
 //! What the trunks make of an observation, once for all heads of a task.
 
-use super::{Context, Encoded, Observation, Options, Task, passes, top};
+use super::{Context, Encoded, Observation, Task, Verdict, passes, top};
 use crate::model::ModelError;
 use crate::model::manifest::{self, Trunk};
 use crate::session::trunks::MIN_SAMPLES;
@@ -21,7 +21,7 @@ impl Task {
             let trunk = context.trunks.speech(*at);
             let rows = trunk.encode(&utterance.samples, &mut encoded.latency)?;
             encoded.by.insert(Trunk::Speech, rows);
-            self.gate(&mut encoded, context.options)?;
+            self.gate(&mut encoded, context)?;
         }
         self.see(observed, context, &mut encoded)?;
         self.read(observed, context, &mut encoded)?;
@@ -126,14 +126,17 @@ impl Task {
 
     /// A gate lets its first class through: sound that is none of it counts as absent, unless
     /// all sounds are asked for.
-    fn gate(&self, encoded: &mut Encoded, options: &Options) -> Result<(), ModelError> {
+    fn gate(&self, encoded: &mut Encoded, context: &Context<'_>) -> Result<(), ModelError> {
+        let options = context.options;
+        let heard = context.heard.map(|heard| heard.verdict);
         for (at, head) in self.manifest.heads.iter().enumerate() {
             let hears = head.reads.iter().any(|r| r.trunk == Trunk::Speech);
             if head.kind != "gate" || !hears || !encoded.by.contains_key(&Trunk::Speech) {
                 continue;
             }
             let reply = self.ask(at, &encoded.by, Some(&mut encoded.latency))?;
-            if passes(head, &reply) {
+            // a recogniser that hears nobody is believed as well
+            if passes(head, &reply) && heard != Some(Verdict::NoSpeech) {
                 continue;
             }
             let class = top(&reply.scores[1..]).and_then(|i| head.labels.get(i + 1));

@@ -16,7 +16,7 @@ use crate::model::plan::steps::{
 type Match<'a> = fn(&Matcher<'a>, usize) -> Option<Vec<FusedOp>>;
 
 /// In this order: a larger group before the smaller ones inside it.
-pub(super) fn blocks<'a>() -> [(&'static str, Match<'a>); 16] {
+pub(super) fn blocks<'a>() -> [(&'static str, Match<'a>); 17] {
     [
         ("MatMulInteger", Matcher::attention),
         ("ConvInteger", Matcher::conv1d),
@@ -24,6 +24,7 @@ pub(super) fn blocks<'a>() -> [(&'static str, Match<'a>); 16] {
         ("MatMulInteger", Matcher::product),
         ("AveragePool", Matcher::average),
         ("Gather", Matcher::embedding),
+        ("Gather", Matcher::columns_of_table),
         ("Slice", Matcher::head_of_table),
         ("QLinearConv", Matcher::conv),
         ("Conv", Matcher::coded_conv),

@@ -2,7 +2,7 @@
 
 use super::chain::Chain;
 use super::{FusedOp, Matcher, fused};
-use crate::model::plan::steps::{Embed, TableHead};
+use crate::model::plan::steps::{Embed, EmbedColumns, TableHead};
 
 impl<'a> Matcher<'a> {
     /// Rows of a table of bytes, each with its scale.
@@ -34,6 +34,43 @@ impl<'a> Matcher<'a> {
             table: self.graph.constant(node.inputs.first()?)?.clone(),
             scales: scales.to_vec(),
             width: table.dims[1],
+        };
+        fits.then(|| vec![fused(step, &[ids], chain.value, chain.nodes)])
+    }
+
+    /// Columns of a table of bytes, each with its scale, as rows: the vocabulary that a product
+    /// gives the logits of.
+    pub(super) fn columns_of_table(&self, at: usize) -> Option<Vec<FusedOp>> {
+        let node = self.node(at);
+        let name = node.inputs.first()?;
+        let table = self.constant(name)?;
+        let [width, columns] = table.dims[..] else {
+            return None;
+        };
+        let ids = node.inputs.get(1)?;
+        let mut chain = Chain {
+            value: node.outputs.first()?,
+            nodes: vec![at],
+        };
+        self.next(&mut chain, "Cast")
+            .filter(|n| n.int("to") == Some(1))?;
+        let before = chain.value;
+        let scales = self.next(&mut chain, "Mul")?.other(before)?;
+        let (scales_at, gather) = self.graph.made_by(scales, "Gather")?;
+        self.graph.only_user(scales, "Mul")?;
+        chain.nodes.push(scales_at);
+        let scales = self.constant(gather.inputs.first()?)?.floats()?;
+        let turned = self.next(&mut chain, "Transpose")?.ints("perm")? == [1, 0];
+        let fits = turned
+            && node.int("axis") == Some(1)
+            && gather.inputs.get(1)? == ids
+            && gather.int("axis").unwrap_or(0) == 0
+            && scales.len() == columns
+            && width > 0
+            && table.bytes().is_some();
+        let step = EmbedColumns {
+            table: self.graph.constant(name)?.clone(),
+            scales: scales.to_vec(),
         };
         fits.then(|| vec![fused(step, &[ids], chain.value, chain.nodes)])
     }

@@ -44,7 +44,7 @@ impl Step for Embed {
 }
 
 /// The row of `id`, where a negative one counts from the end.
-fn row(id: i64, rows: usize) -> Result<usize, String> {
+pub(super) fn row(id: i64, rows: usize) -> Result<usize, String> {
     let from_end = if id < 0 { id + rows as i64 } else { id };
     let row = usize::try_from(from_end).ok().filter(|r| *r < rows);
     row.ok_or_else(|| format!("id {id} is not among {rows} rows"))

@@ -2,6 +2,7 @@
 
 mod attention;
 mod call;
+mod columns;
 mod conv;
 mod embed;
 mod float;
@@ -13,6 +14,7 @@ mod shape;
 
 pub(super) use attention::Attend;
 pub(super) use call::Call;
+pub(super) use columns::EmbedColumns;
 pub(super) use conv::{After, Conv, Conv1d, DepthwiseConv, MAX_TAPS, Window};
 pub(super) use embed::{CastInts, Embed, GatherInts, GatherRows, TableHead, Written};
 pub(super) use float::{

@@ -57,7 +57,8 @@ impl Step for Product32 {
     }
 }
 
-/// `MatMul` of two values, `[m, k]·[k, n]`: a sum of rows, weighted by other rows.
+/// `MatMul` of two values, `[…, m, k]·[…, k, n]` with the same axes in front: sums of rows, weighted
+/// by other rows.
 #[derive(Debug)]
 struct ValueProduct;
 
@@ -70,7 +71,10 @@ impl Step for ValueProduct {
         inputs[0].expect(Kind::Float)?;
         inputs[1].expect(Kind::Float)?;
         match (&inputs[0].dims[..], &inputs[1].dims[..]) {
-            ([m, k], [same, n]) if k == same => Ok(vec![Fact::new(Kind::Float, &[*m, *n])]),
+            ([front @ .., m, k], [same @ .., rows, n]) if k == rows && front == same => {
+                let dims = [front, &[*m, *n]].concat();
+                Ok(vec![Fact::new(Kind::Float, &dims)])
+            }
             (a, b) => Err(format!("{a:?} times {b:?}")),
         }
     }
@@ -78,14 +82,19 @@ impl Step for ValueProduct {
     fn run(&self, mut io: Io<'_>) -> Result<(), String> {
         let (weights, rows) = (io.floats(0), io.floats(1));
         let (k, n) = (io.facts[0].width(), io.made[0].width());
-        if k == 0 || n == 0 {
+        let m = io.facts[0].dims.iter().rev().nth(1).copied().unwrap_or(0);
+        if k == 0 || n == 0 || m == 0 {
             io.out().fill(0.0);
             return Ok(());
         }
         let sentence = |e: crate::kernels::ShapeError| e.to_string();
-        let (a, b) = (Rows::new(weights, k), Rows::new(rows, n));
-        let (a, b) = (a.map_err(sentence)?, b.map_err(sentence)?);
-        io.kernels.gemm(a, b, io.out());
+        let kernels = io.kernels;
+        let out = io.out().chunks_exact_mut(m * n);
+        let products = weights.chunks_exact(m * k).zip(rows.chunks_exact(k * n));
+        for ((weights, rows), out) in products.zip(out) {
+            let (a, b) = (Rows::new(weights, k), Rows::new(rows, n));
+            kernels.gemm(a.map_err(sentence)?, b.map_err(sentence)?, out);
+        }
         Ok(())
     }
 

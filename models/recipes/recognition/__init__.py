@@ -1,0 +1,1 @@
+"""Words of speech: Whisper tiny.en as two integer files."""
