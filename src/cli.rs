@@ -2,11 +2,11 @@
 
 mod help;
 
-use crate::app::{analyze, bench, doctor, eval, fusion, models, run};
+use crate::app::{adapt, analyze, bench, doctor, eval, fusion, models, run};
 use crate::kernels::MAX_THREADS;
 use crate::model::Runner;
 use crate::session::Tasks;
-use help::{ANALYZE, BENCH, DOCTOR, EVAL, FUSION, HELP, MODELS, RUN};
+use help::{ADAPT, ANALYZE, BENCH, DOCTOR, EVAL, FUSION, HELP, MODELS, RUN};
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -33,6 +33,8 @@ pub enum Command {
     },
     /// `eval`
     Eval(Box<eval::Options>),
+    /// `adapt`
+    Adapt(Box<adapt::Options>),
     /// `bench`
     Bench(Box<bench::Options>),
     /// `models`
@@ -68,6 +70,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Wrong>
         "analyze" | "analyse" => parse_analyze(parser),
         "run" => parse_run(parser),
         "eval" => parse_eval(parser),
+        "adapt" => parse_adapt(parser),
         "bench" => parse_bench(parser),
         "models" => parse_models(parser),
         "fusion" => parse_fusion(parser),
@@ -195,6 +198,43 @@ fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
     options.task = task.ok_or("eval needs --task NAME; `demeanor models` lists the tasks")?;
     options.data = data.ok_or("eval needs --data FILE.csv")?;
     Ok(Command::Eval(Box::new(options)))
+}
+
+fn parse_adapt(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
+    let mut options = adapt::Options::new("", PathBuf::new(), PathBuf::new());
+    let (mut task, mut data, mut out) = (None, None, None);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("task") => task = Some(parser.value()?.string()?),
+            Long("data") => data = Some(PathBuf::from(parser.value()?)),
+            Long("out") => out = Some(PathBuf::from(parser.value()?)),
+            Long("classes") => {
+                let list = utf8(parser.value()?, "--classes")?;
+                options.classes = Some(list.split(',').map(|c| c.trim().to_lowercase()).collect());
+            }
+            Long("map") => {
+                let text = parser.value()?.string()?;
+                options.map = eval::LabelMap::parse(&text).map_err(|e| e.to_string())?;
+            }
+            Long("detect") => options.detect = true,
+            Long("whole") => options.whole = true,
+            Long("force") => options.force = true,
+            Long("models") => options.models = Some(parser.value()?.into()),
+            Long("threads") => {
+                options.threads = within(&mut parser, "--threads", 1.0, 1024.0)? as usize;
+            }
+            Long("json") => options.json = true,
+            Short('h') | Long("help") => return Ok(Command::Print(ADAPT.into())),
+            other => return Err(other.unexpected()),
+        }
+    }
+    if options.classes.iter().flatten().any(String::is_empty) {
+        return Err("--classes: a name is empty; write angry,happy".into());
+    }
+    options.task = task.ok_or("adapt needs --task NAME; `demeanor models` lists the tasks")?;
+    options.data = data.ok_or("adapt needs --data FILE.csv")?;
+    options.out = out.ok_or("adapt needs --out DIR, where the new bundle is put")?;
+    Ok(Command::Adapt(Box::new(options)))
 }
 
 fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
@@ -351,6 +391,7 @@ mod tests {
             "run -h",
             "eval --help",
             "models -h",
+            "adapt --help",
             "bench --help",
             "fusion --help",
             "doctor --help",
@@ -383,6 +424,11 @@ mod tests {
             ("eval --data x", "--task"),
             ("eval --task emotion --data x --map calm", "FROM=TO"),
             ("eval --task emotion --data x --degrade fog:1", "fog"),
+            ("adapt --task emotion --data x", "--out"),
+            (
+                "adapt --task emotion --data x --out y --classes a,,b",
+                "empty",
+            ),
             ("models --colour", "--colour"),
             ("doctor rpi4", "rpi4"),
             ("bench --dim N", "NAME=VALUE"),

@@ -1,5 +1,6 @@
 //! The sub-commands, one file each.
 
+pub mod adapt;
 pub mod analyze;
 pub mod annotate;
 pub mod bench;

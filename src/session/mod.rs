@@ -24,6 +24,7 @@ mod warm_up;
 pub(crate) use heads::boxes::Place;
 pub use observation::{Observation, Scene};
 pub use task::UNSURE;
+pub(crate) use task::study::{ROWS, Studied, studied};
 pub use warm_up::Trial;
 
 use crate::Error;
@@ -365,6 +366,36 @@ impl Session {
             nearest: &self.nearest,
         };
         Ok(task.find(phrases, scene, &mut context, latency)?)
+    }
+
+    /// What each head of a task that adapting can replace makes of an observation, and the rows
+    /// that it rests on.
+    ///
+    /// # Errors
+    /// A model that is refused or fails.
+    pub(crate) fn study(
+        &mut self,
+        task: &str,
+        observed: &Observation<'_>,
+    ) -> Result<Vec<Studied>, Error> {
+        self.trunks.next();
+        let clock = observed.clock();
+        let said = self.history.recall(clock).into_iter();
+        let history: Vec<String> = said.map(String::from).collect();
+        let Some(at) = self.slots.iter().position(|s| s.manifest().task == task) else {
+            return Ok(Vec::new());
+        };
+        self.load(at)?;
+        let Some(task) = &self.slots[at].task else {
+            return Ok(Vec::new());
+        };
+        let mut context = Context {
+            trunks: &mut self.trunks,
+            options: &self.options,
+            history: &history,
+            nearest: &self.nearest,
+        };
+        Ok(task.study(observed, &mut context)?)
     }
 
     /// Who came into sight or went out of it since this was asked last; looks of a stream tell.

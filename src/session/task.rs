@@ -3,6 +3,7 @@
 mod encode;
 mod faces;
 mod pointing;
+pub(in crate::session) mod study;
 
 use super::explain;
 use super::heads::{self, Given, Head, Reply, Size};

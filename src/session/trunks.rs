@@ -58,6 +58,12 @@ impl Encoding {
         found.map(|(_, output)| output)
     }
 
+    /// The first output with rows, and its name.
+    pub fn first_rows(&self) -> Option<(String, &Output)> {
+        let mut rows = self.outputs.iter().filter(|(_, o)| o.dims.len() == 2);
+        rows.next().map(|(name, output)| (name.clone(), output))
+    }
+
     /// The mean of an output's rows; `None` of none.
     pub fn mean(&self, name: &str) -> Option<Vec<f32>> {
         let output = self.output(name)?;

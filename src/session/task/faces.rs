@@ -100,7 +100,7 @@ impl Task {
     }
 
     /// What a head says of a face; all classes alike of one without extent.
-    fn judge_crop(
+    pub(super) fn judge_crop(
         &self,
         at: usize,
         pixels: Option<&[u8]>,
