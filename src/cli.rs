@@ -2,11 +2,11 @@
 
 mod help;
 
-use crate::app::{adapt, analyze, bench, doctor, eval, fusion, models, run};
+use crate::app::{adapt, analyze, bench, calibrate, doctor, eval, fusion, models, run};
 use crate::kernels::MAX_THREADS;
 use crate::model::Runner;
 use crate::session::Tasks;
-use help::{ADAPT, ANALYZE, BENCH, DOCTOR, EVAL, FUSION, HELP, MODELS, RUN};
+use help::{ADAPT, ANALYZE, BENCH, CALIBRATE, DOCTOR, EVAL, FUSION, HELP, MODELS, RUN};
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -28,6 +28,13 @@ pub enum Command {
     Run {
         /// What.
         options: Box<run::Options>,
+        /// JSON even on a terminal.
+        json: bool,
+    },
+    /// `calibrate`
+    Calibrate {
+        /// What.
+        options: Box<calibrate::Options>,
         /// JSON even on a terminal.
         json: bool,
     },
@@ -69,6 +76,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Wrong>
     match command.as_str() {
         "analyze" | "analyse" => parse_analyze(parser),
         "run" => parse_run(parser),
+        "calibrate" => parse_calibrate(parser),
         "eval" => parse_eval(parser),
         "adapt" => parse_adapt(parser),
         "bench" => parse_bench(parser),
@@ -156,6 +164,33 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
     options.config =
         config.ok_or("run needs --config FILE with the [notice] that people are given")?;
     Ok(Command::Run {
+        options: Box::new(options),
+        json,
+    })
+}
+
+fn parse_calibrate(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
+    let (mut options, mut json, mut config) = (calibrate::Options::default(), false, None);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("config") => config = Some(PathBuf::from(parser.value()?)),
+            Long("minutes") => options.minutes = within(&mut parser, "--minutes", 0.01, 1440.0)?,
+            Long("false-answers") => {
+                options.false_answers = within(&mut parser, "--false-answers", 0.0, 3600.0)?;
+            }
+            Long("audio") => options.run.audio = Some(utf8(parser.value()?, "--audio")?),
+            Long("camera") => options.run.camera = Some(utf8(parser.value()?, "--camera")?),
+            Long("board") => options.run.board = Some(parser.value()?.string()?),
+            Long("models") => options.run.models = Some(parser.value()?.into()),
+            Long("threads") => options.run.threads = Some(threads(&mut parser)?),
+            Long("json") => json = true,
+            Short('h') | Long("help") => return Ok(Command::Print(CALIBRATE.into())),
+            other => return Err(other.unexpected()),
+        }
+    }
+    options.run.config =
+        config.ok_or("calibrate needs --config FILE, the config of `run`, which it completes")?;
+    Ok(Command::Calibrate {
         options: Box::new(options),
         json,
     })
@@ -392,6 +427,7 @@ mod tests {
             "eval --help",
             "models -h",
             "adapt --help",
+            "calibrate -h",
             "bench --help",
             "fusion --help",
             "doctor --help",
@@ -421,6 +457,8 @@ mod tests {
             ("analyze", "needs a FILE"),
             ("analyze x --smooth -1", "--smooth"),
             ("run", "--config"),
+            ("calibrate", "--config"),
+            ("calibrate --config x --minutes 0", "--minutes"),
             ("eval --data x", "--task"),
             ("eval --task emotion --data x --map calm", "FROM=TO"),
             ("eval --task emotion --data x --degrade fog:1", "fog"),

@@ -1,7 +1,7 @@
 //! The program: from the command line to an exit status.
 
 use crate::Error;
-use crate::app::{adapt, analyze, bench, devices, doctor, eval, fusion, models, run};
+use crate::app::{adapt, analyze, bench, calibrate, devices, doctor, eval, fusion, models, run};
 use crate::cli::{self, Command};
 use crate::sink::{Fanout, Format, Writer};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -64,6 +64,9 @@ fn dispatch() -> Result<bool, Error> {
         }
         Command::Run { options, json } => {
             run::run(&options, Fanout::new(Writer::new(out, format(json))))
+        }
+        Command::Calibrate { options, json } => {
+            calibrate::calibrate(&options, Fanout::new(Writer::new(out, format(json))))
         }
         Command::Eval(options) => eval::eval(&options, &mut out),
         Command::Adapt(options) => adapt::adapt(&options, &mut out),

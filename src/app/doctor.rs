@@ -180,6 +180,7 @@ pub fn doctor(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     // what is measured above is what `run` holds
     drop(loaded);
     report.add(machine::thermal(&board))?;
+    report.add(devices::calibration(config, sources.as_ref()))?;
     report.add(files::audit(config))?;
     report.add(files::metrics(config))?;
     report.add(files::socket(config))?;

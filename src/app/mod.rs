@@ -4,6 +4,7 @@ pub mod adapt;
 pub mod analyze;
 pub mod annotate;
 pub mod bench;
+pub mod calibrate;
 pub mod devices;
 pub mod doctor;
 pub mod eval;

@@ -9,6 +9,7 @@ usage: demeanor COMMAND [OPTIONS]
   run                listen and look, and answer as people speak
   eval               measure the bundle on a labelled table
   adapt              teach heads your place, people and classes; measure; write a bundle
+  calibrate          measure a place's ordinary background, and set the gates by it
   models             which bundles there are, verified, and what multiplies in them
   bench              how long the models take here, and how much of the machine they use
   fusion             the fusion operators: equations, shapes, costs
@@ -184,6 +185,26 @@ better than before by more than chance nothing is written, and the exit status i
   --json             one JSON object
 
 Nothing of an item is kept: the bundle holds weights, and figures on its card (CARD.md).";
+
+pub(super) const CALIBRATE: &str = "\
+usage: demeanor calibrate --config FILE [OPTIONS]
+
+Listens and looks for a while at a place where nobody speaks to the device or looks at it, with
+notice, lamp and mute as `run` does, and sets how sure the gates must be that somebody speaks and
+that a find is a face, and where that is not enough a level floor, so that such background
+causes at most so many false answers. The config gets a table [calibration], which `run` obeys for
+the same microphone and camera, and `doctor` checks. No sound and no picture is kept: counts and
+probabilities alone.
+
+  --config FILE      needed: the config of `run`, which is completed
+  --minutes M        time with open sources (default 10)
+  --false-answers N  allowed an hour (default 1)
+  --audio SOURCE     as for `run`
+  --camera SOURCE    as for `run`
+  --board NAME       board profile; default: the one that the device tree names, else host
+  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
+  --threads N        cores that share the large kernels, 1 to 8 (default 1)
+  --json             JSON lines even on a terminal";
 
 pub(super) const BENCH: &str = "\
 usage: demeanor bench [OPTIONS]

@@ -89,6 +89,27 @@ pub enum FaceSearch {
     Whole,
 }
 
+/// What ordinary background of a place is like, so that it is not judged. What is `None` is as the
+/// bundles have it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Background {
+    /// Utterances that are quieter are background, in dB of full scale.
+    pub level: Option<f32>,
+    /// Least probability that somebody speaks, 0..=1.
+    pub speech: Option<f32>,
+    /// Least probability that a find is a face, 0..=1.
+    pub face: Option<f32>,
+}
+
+/// What a gate said of what it saw.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Gated {
+    /// Whose output it read.
+    pub trunk: Trunk,
+    /// Probability of the class that it lets through.
+    pub first: f32,
+}
+
 /// What a session answers, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -109,6 +130,8 @@ pub struct Options {
     pub voice: bool,
     /// Sound that a gate takes for no speech is judged all the same.
     pub all_sounds: bool,
+    /// What was measured of the place's ordinary background.
+    pub background: Background,
     /// Where faces are looked for.
     pub faces: FaceSearch,
     /// Events carry what a page shows of their making.
@@ -134,6 +157,7 @@ impl Default for Options {
             forget: 60.0,
             voice: true,
             all_sounds: false,
+            background: Background::default(),
             faces: FaceSearch::Find,
             evidence: false,
             every_head: false,
@@ -366,6 +390,11 @@ impl Session {
             nearest: &self.nearest,
         };
         Ok(task.find(phrases, scene, &mut context, latency)?)
+    }
+
+    /// What the gates said of the last observation.
+    pub(crate) fn gated(&mut self) -> Vec<Gated> {
+        std::mem::take(&mut self.trunks.gated)
     }
 
     /// What each head of a task that adapting can replace makes of an observation, and the rows

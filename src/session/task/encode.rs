@@ -1,6 +1,6 @@
 //! What the trunks make of an observation, once for all heads of a task.
 
-use super::{Context, Encoded, Observation, Options, Task, passes, top};
+use super::{Context, Encoded, Observation, Task, passes, top};
 use crate::model::ModelError;
 use crate::model::manifest::{self, Trunk};
 use crate::session::trunks::MIN_SAMPLES;
@@ -18,10 +18,17 @@ impl Task {
         if let (Some(at), Some(utterance)) = (self.handles.get(&Trunk::Speech), speech)
             && utterance.samples.len() >= MIN_SAMPLES
         {
-            let trunk = context.trunks.speech(*at);
-            let rows = trunk.encode(&utterance.samples, &mut encoded.latency)?;
-            encoded.by.insert(Trunk::Speech, rows);
-            self.gate(&mut encoded, context.options)?;
+            let options = context.options;
+            let floor = options.background.level.filter(|_| !options.all_sounds);
+            if floor.is_some_and(|floor| utterance.level() < floor) {
+                let note = "as quiet as the background of this place: it was not judged";
+                encoded.notes.push(note.into());
+            } else {
+                let trunk = context.trunks.speech(*at);
+                let rows = trunk.encode(&utterance.samples, &mut encoded.latency)?;
+                encoded.by.insert(Trunk::Speech, rows);
+                self.gate(&mut encoded, context)?;
+            }
         }
         self.see(observed, context, &mut encoded)?;
         self.read(observed, context, &mut encoded)?;
@@ -126,14 +133,17 @@ impl Task {
 
     /// A gate lets its first class through: sound that is none of it counts as absent, unless
     /// all sounds are asked for.
-    fn gate(&self, encoded: &mut Encoded, options: &Options) -> Result<(), ModelError> {
+    fn gate(&self, encoded: &mut Encoded, context: &mut Context<'_>) -> Result<(), ModelError> {
+        let options = context.options;
         for (at, head) in self.manifest.heads.iter().enumerate() {
             let hears = head.reads.iter().any(|r| r.trunk == Trunk::Speech);
             if head.kind != "gate" || !hears || !encoded.by.contains_key(&Trunk::Speech) {
                 continue;
             }
             let reply = self.ask(at, &encoded.by, Some(&mut encoded.latency))?;
-            if passes(head, &reply) {
+            let least = options.background.speech;
+            let noted = &mut context.trunks.gated;
+            if passes(head, &reply, least, Trunk::Speech, noted) {
                 continue;
             }
             let class = top(&reply.scores[1..]).and_then(|i| head.labels.get(i + 1));
