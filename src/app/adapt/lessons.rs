@@ -181,7 +181,11 @@ pub(super) fn learn(options: &Options, bundle: &Bundle, stop: &Stop) -> Result<L
             }
             Err(reason) => {
                 log::warn!("{}: {reason}", lessons.table[row].id);
-                *lessons.skipped.entry(reason.reason().into()).or_insert(0) += 1;
+                let why = match &reason {
+                    Unjudged::Empty(why) => why,
+                    other => other.reason(),
+                };
+                *lessons.skipped.entry(why.into()).or_insert(0) += 1;
             }
         }
     }

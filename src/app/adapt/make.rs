@@ -55,6 +55,9 @@ pub(super) fn make(
         };
         head.file = Some(name.clone());
         head.temperature = adapted.choice.temperature as f32;
+        if !builds_upon(lesson, classes) {
+            head.reads.clear();
+        }
         for (read, _) in &lesson.parts {
             if !head.reads.contains(read) && read.trunk != Trunk::Face {
                 head.reads.push(read.clone());
@@ -103,8 +106,9 @@ fn file(
         }),
         int8: precision(source, lesson) == Precision::Int8,
     };
-    let face = lesson.head.reads[0].trunk == Trunk::Face;
+    let face = is_face(lesson);
     let shipped = lesson.head.file.as_ref().and_then(|f| source.bytes(f));
+    let shipped = shipped.filter(|_| builds_upon(lesson, classes));
     let input = |(read, width): &(crate::model::manifest::Read, usize)| Rows {
         input: match lesson.head.reads.iter().position(|r| r == read) {
             Some(at) if shipped.is_some() => Ok(at),
@@ -133,6 +137,16 @@ fn file(
         })
         .collect();
     Ok((format!("adapted-{name}.onnx"), onnx))
+}
+
+/// Whether the shipped head is a part of the new one: where it knows a class, and where the rows
+/// come from within it.
+fn builds_upon(lesson: &Lesson, classes: &Classes) -> bool {
+    classes.known() > 0 || is_face(lesson)
+}
+
+fn is_face(lesson: &Lesson) -> bool {
+    lesson.head.reads[0].trunk == Trunk::Face
 }
 
 /// What the products of an adapted head are computed in: as its shipped file's.

@@ -184,7 +184,7 @@ fn nothing(
             let skipped: usize = lessons.skipped.values().sum();
             let reasons: Vec<&str> = lessons.skipped.keys().map(String::as_str).collect();
             format!(
-                "{data}: no row can be learnt from ({skipped} were left out: {}); see the messages above",
+                "{data}: no row can be learnt from ({skipped} were left out: {}); record them again, or see the messages above",
                 reasons.join(", ")
             )
         }

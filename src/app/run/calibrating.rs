@@ -95,7 +95,7 @@ impl Calibrating {
     }
 
     /// Counts time while sources are open, and asks for the end when it is over.
-    pub fn count(&self, shared: &Shared) {
+    pub(super) fn count(&self, shared: &Shared) {
         loop {
             thread::sleep(TICK);
             match shared.switch.read().0 {
