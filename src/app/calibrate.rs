@@ -78,7 +78,8 @@ pub(super) fn write(config: &Path, made: &Calibration) -> Result<(), Error> {
     }
     written.map_err(failed(config, "written"))?;
     for line in summary(made) {
-        log::warn!("{line}");
+        // standard output is for events; where nobody reads the other there is nobody to tell
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
     Ok(())
 }
