@@ -2,11 +2,11 @@
 
 mod help;
 
-use crate::app::{analyze, bench, doctor, eval, fusion, models, run, transcribe};
+use crate::app::{adapt, analyze, bench, calibrate, doctor, eval, fusion, models, run, transcribe};
 use crate::kernels::MAX_THREADS;
 use crate::model::Runner;
 use crate::session::Tasks;
-use help::{ANALYZE, BENCH, DOCTOR, EVAL, FUSION, HELP, MODELS, RUN, TRANSCRIBE};
+use help::{ADAPT, ANALYZE, BENCH, CALIBRATE, DOCTOR, EVAL, FUSION, HELP, MODELS, RUN, TRANSCRIBE};
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -33,8 +33,17 @@ pub enum Command {
     },
     /// `transcribe`
     Transcribe(transcribe::Options),
+    /// `calibrate`
+    Calibrate {
+        /// What.
+        options: Box<calibrate::Options>,
+        /// JSON even on a terminal.
+        json: bool,
+    },
     /// `eval`
     Eval(Box<eval::Options>),
+    /// `adapt`
+    Adapt(Box<adapt::Options>),
     /// `bench`
     Bench(Box<bench::Options>),
     /// `models`
@@ -70,7 +79,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Wrong>
         "analyze" | "analyse" => parse_analyze(parser),
         "run" => parse_run(parser),
         "transcribe" => parse_transcribe(parser),
+        "calibrate" => parse_calibrate(parser),
         "eval" => parse_eval(parser),
+        "adapt" => parse_adapt(parser),
         "bench" => parse_bench(parser),
         "models" => parse_models(parser),
         "fusion" => parse_fusion(parser),
@@ -190,6 +201,33 @@ fn parse_transcribe(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
     Ok(Command::Transcribe(options))
 }
 
+fn parse_calibrate(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
+    let (mut options, mut json, mut config) = (calibrate::Options::default(), false, None);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("config") => config = Some(PathBuf::from(parser.value()?)),
+            Long("minutes") => options.minutes = within(&mut parser, "--minutes", 0.01, 1440.0)?,
+            Long("false-answers") => {
+                options.false_answers = within(&mut parser, "--false-answers", 0.0, 3600.0)?;
+            }
+            Long("audio") => options.run.audio = Some(utf8(parser.value()?, "--audio")?),
+            Long("camera") => options.run.camera = Some(utf8(parser.value()?, "--camera")?),
+            Long("board") => options.run.board = Some(parser.value()?.string()?),
+            Long("models") => options.run.models = Some(parser.value()?.into()),
+            Long("threads") => options.run.threads = Some(threads(&mut parser)?),
+            Long("json") => json = true,
+            Short('h') | Long("help") => return Ok(Command::Print(CALIBRATE.into())),
+            other => return Err(other.unexpected()),
+        }
+    }
+    options.run.config =
+        config.ok_or("calibrate needs --config FILE, the config of `run`, which it completes")?;
+    Ok(Command::Calibrate {
+        options: Box::new(options),
+        json,
+    })
+}
+
 fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
     let mut options = eval::Options::new("", PathBuf::new());
     let (mut task, mut data) = (None, None);
@@ -227,6 +265,43 @@ fn parse_eval(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
     options.task = task.ok_or("eval needs --task NAME; `demeanor models` lists the tasks")?;
     options.data = data.ok_or("eval needs --data FILE.csv")?;
     Ok(Command::Eval(Box::new(options)))
+}
+
+fn parse_adapt(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
+    let mut options = adapt::Options::new("", PathBuf::new(), PathBuf::new());
+    let (mut task, mut data, mut out) = (None, None, None);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("task") => task = Some(parser.value()?.string()?),
+            Long("data") => data = Some(PathBuf::from(parser.value()?)),
+            Long("out") => out = Some(PathBuf::from(parser.value()?)),
+            Long("classes") => {
+                let list = utf8(parser.value()?, "--classes")?;
+                options.classes = Some(list.split(',').map(|c| c.trim().to_lowercase()).collect());
+            }
+            Long("map") => {
+                let text = parser.value()?.string()?;
+                options.map = eval::LabelMap::parse(&text).map_err(|e| e.to_string())?;
+            }
+            Long("detect") => options.detect = true,
+            Long("whole") => options.whole = true,
+            Long("force") => options.force = true,
+            Long("models") => options.models = Some(parser.value()?.into()),
+            Long("threads") => {
+                options.threads = within(&mut parser, "--threads", 1.0, 1024.0)? as usize;
+            }
+            Long("json") => options.json = true,
+            Short('h') | Long("help") => return Ok(Command::Print(ADAPT.into())),
+            other => return Err(other.unexpected()),
+        }
+    }
+    if options.classes.iter().flatten().any(String::is_empty) {
+        return Err("--classes: a name is empty; write angry,happy".into());
+    }
+    options.task = task.ok_or("adapt needs --task NAME; `demeanor models` lists the tasks")?;
+    options.data = data.ok_or("adapt needs --data FILE.csv")?;
+    options.out = out.ok_or("adapt needs --out DIR, where the new bundle is put")?;
+    Ok(Command::Adapt(Box::new(options)))
 }
 
 fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
@@ -401,6 +476,8 @@ mod tests {
             "run -h",
             "eval --help",
             "models -h",
+            "adapt --help",
+            "calibrate -h",
             "bench --help",
             "fusion --help",
             "doctor --help",
@@ -430,9 +507,16 @@ mod tests {
             ("analyze", "needs a FILE"),
             ("analyze x --smooth -1", "--smooth"),
             ("run", "--config"),
+            ("calibrate", "--config"),
+            ("calibrate --config x --minutes 0", "--minutes"),
             ("eval --data x", "--task"),
             ("eval --task emotion --data x --map calm", "FROM=TO"),
             ("eval --task emotion --data x --degrade fog:1", "fog"),
+            ("adapt --task emotion --data x", "--out"),
+            (
+                "adapt --task emotion --data x --out y --classes a,,b",
+                "empty",
+            ),
             ("models --colour", "--colour"),
             ("doctor rpi4", "rpi4"),
             ("bench --dim N", "NAME=VALUE"),

@@ -1,5 +1,6 @@
 //! Configuration of `demeanor run`: a TOML file, unknown fields refused.
 
+pub mod calibration;
 pub mod outputs;
 
 use crate::Error;
@@ -54,6 +55,8 @@ pub struct Config {
     /// Numbers for node_exporter's text collector.
     #[serde(default)]
     pub metrics: Metrics,
+    /// What was measured of the place; nothing when it is left out.
+    pub calibration: Option<calibration::Calibration>,
     /// Events for programs of this machine; none when it is left out.
     pub socket: Option<outputs::Socket>,
     /// The page, live events and figures by HTTP; none when it is left out.
@@ -519,6 +522,8 @@ impl Config {
             }
         }
         self.http.as_ref().map_or(Ok(()), outputs::Http::check)?;
+        let calibration = self.calibration.as_ref();
+        calibration.map_or(Ok(()), calibration::Calibration::check)?;
         match self.decision.unsure_below {
             Some(p) if !(0.0..=1.0).contains(&p) => {
                 Err("`decision.unsure_below` must lie in 0..=1".into())

@@ -49,6 +49,9 @@ pub enum Error {
         /// What is wrong, with the line.
         what: String,
     },
+    /// What was given teaches no head, or only half of what it should.
+    #[error("{0}")]
+    Unfit(String),
     /// An output cannot be opened.
     #[error("{0}")]
     Listen(String),

@@ -1,7 +1,9 @@
 //! The program: from the command line to an exit status.
 
 use crate::Error;
-use crate::app::{analyze, bench, devices, doctor, eval, fusion, models, run, transcribe};
+use crate::app::{
+    adapt, analyze, bench, calibrate, devices, doctor, eval, fusion, models, run, transcribe,
+};
 use crate::cli::{self, Command};
 use crate::sink::{Fanout, Format, Writer};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -66,7 +68,11 @@ fn dispatch() -> Result<bool, Error> {
             run::run(&options, Fanout::new(Writer::new(out, format(json))))
         }
         Command::Transcribe(options) => transcribe::transcribe(&options, &mut out),
+        Command::Calibrate { options, json } => {
+            calibrate::calibrate(&options, Fanout::new(Writer::new(out, format(json))))
+        }
         Command::Eval(options) => eval::eval(&options, &mut out),
+        Command::Adapt(options) => adapt::adapt(&options, &mut out),
         Command::Bench(options) => bench::bench(&options, &mut out),
         Command::Models(options) => models::models(&options, &mut out),
         Command::Fusion(form) => fusion::fusion(form, &mut out),

@@ -214,6 +214,37 @@ fn with_log_and_metrics_these_two_are_all_that_is_written() {
 }
 
 #[test]
+fn a_calibration_writes_its_table_and_no_media() {
+    let folder = Folder::new();
+    let args = sources(&folder, NOTICE);
+    let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
+    args[0] = "calibrate";
+    args.retain(|arg| *arg != "--text-stdin");
+    let Some((calls, out)) = trace(&args, b"") else {
+        return;
+    };
+    let opened: BTreeSet<&str> = calls.iter().filter_map(path).collect();
+    assert!(
+        opened.iter().any(|p| p.ends_with("sample.wav")),
+        "{opened:?}"
+    );
+    // the config, aside and then in its place
+    let aside = folder.path(".run.toml.partial");
+    let aside = aside.to_str().unwrap().to_owned();
+    assert_eq!(writable(&calls), BTreeSet::from([aside]));
+    carries_nothing_away(&calls);
+    let text = fs::read_to_string(folder.path("run.toml")).unwrap();
+    assert!(
+        text.contains("[calibration]") && text.len() < 1000,
+        "{text}"
+    );
+    // no answer is told, and none is kept
+    for content in ["angry", "happy", "neutral"] {
+        assert!(!out.contains(content) && !text.contains(content), "{out}");
+    }
+}
+
+#[test]
 fn an_output_waits_for_readers_where_the_config_says_and_connects_to_nobody() {
     let folder = Folder::new();
     let path = folder.path("events.sock");

@@ -170,6 +170,7 @@ pub fn doctor(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     report.add(devices::camera(sources.as_ref()))?;
     report.add(devices::indicator(config, &board))?;
     report.add(devices::button(config, &board))?;
+    report.add(devices::calibration(config, sources.as_ref()))?;
     // without a config any task may be asked for
     let looks = sources.is_none_or(|s| s.camera != CameraSpec::None);
     let tasks = config.and_then(|c| c.decision.tasks.as_ref());

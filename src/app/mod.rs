@@ -1,8 +1,10 @@
 //! The sub-commands, one file each.
 
+pub mod adapt;
 pub mod analyze;
 pub mod annotate;
 pub mod bench;
+pub mod calibrate;
 pub mod devices;
 pub mod doctor;
 pub mod eval;

@@ -9,6 +9,8 @@ usage: demeanor COMMAND [OPTIONS]
   transcribe FILE…   what is said in recordings, in words and times
   run                listen and look, and answer as people speak
   eval               measure the bundle on a labelled table
+  adapt              teach heads your place, people and classes; measure; write a bundle
+  calibrate          measure a place's ordinary background, and set the gates by it
   models             which bundles there are, verified, and what multiplies in them
   bench              how long the models take here, and how much of the machine they use
   fusion             the fusion operators: equations, shapes, costs
@@ -187,6 +189,49 @@ modality is absent):
   --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
   --threads N        workers (default: all cores)
   --json             one JSON object";
+
+pub(super) const ADAPT: &str = "\
+usage: demeanor adapt --task TASK --data FILE.csv --out DIR [OPTIONS]
+
+Learns from labelled items of your own: the columns are those of `eval`, and `group` (or
+`speaker`), who or where each item is from. At least ten items of each class, each class in two
+groups. The trunks stay; each head that answers gets a linear map of their rows beside it, as
+strong as cross-validation over groups finds best. Figures before and after are of groups that
+no head had seen. DIR becomes a bundle for --models of analyze, run and eval. Where no head is
+better than before by more than chance nothing is written, and the exit status is 1.
+
+  --classes LIST     the classes, parted by commas: shipped ones or your own; rows of others are
+                     skipped. Default: all labels of the table, or the shipped classes if it
+                     has no other
+  --map A=B,C=D      renames labels before they are looked up
+  --detect           finds the face first (expression); default: the whole picture is the face
+  --whole            copies the trunks into DIR, too; default: they stay those of this binary
+  --force            writes the bundle even if it is no better
+  --models DIR       a bundle, or a folder of bundles, to start from instead of the built-in ones
+  --threads N        workers that read the items (default 1)
+  --json             one JSON object
+
+Nothing of an item is kept: the bundle holds weights, and figures on its card (CARD.md).";
+
+pub(super) const CALIBRATE: &str = "\
+usage: demeanor calibrate --config FILE [OPTIONS]
+
+Listens and looks for a while at a place where nobody speaks to the device or looks at it, with
+notice, lamp and mute as `run` does, and sets how sure the gates must be that somebody speaks and
+that a find is a face, and where that is not enough a level floor, so that such background
+causes at most so many false answers. The config gets a table [calibration], which `run` obeys for
+the same microphone and camera, and `doctor` checks. No sound and no picture is kept: counts and
+probabilities alone.
+
+  --config FILE      needed: the config of `run`, which is completed
+  --minutes M        time with open sources (default 10)
+  --false-answers N  allowed an hour (default 1)
+  --audio SOURCE     as for `run`
+  --camera SOURCE    as for `run`
+  --board NAME       board profile; default: the one that the device tree names, else host
+  --models DIR       a bundle, or a folder of bundles, instead of the built-in ones
+  --threads N        cores that share the large kernels, 1 to 8 (default 1)
+  --json             JSON lines even on a terminal";
 
 pub(super) const BENCH: &str = "\
 usage: demeanor bench [OPTIONS]

@@ -146,6 +146,37 @@ impl Bundle {
         })
     }
 
+    /// A bundle of another manifest: its files are `made` now, or this bundle's.
+    ///
+    /// # Errors
+    /// A file that the manifest lists and neither has.
+    pub(crate) fn derive(
+        &self,
+        manifest: Manifest,
+        made: Vec<(String, Vec<u8>)>,
+    ) -> Result<Bundle, ModelError> {
+        let mut files: BTreeMap<String, Content> = made
+            .into_iter()
+            .map(|(name, bytes)| (name, Content::Read(bytes.into())))
+            .collect();
+        for file in &manifest.files {
+            if files.contains_key(&file.name) {
+                continue;
+            }
+            let content = self.files.get(&file.name).cloned();
+            let content = content.ok_or_else(|| ModelError::Refused {
+                name: file.name.clone(),
+                what: "is not in the bundle".into(),
+            })?;
+            files.insert(file.name.clone(), content);
+        }
+        Ok(Bundle {
+            manifest,
+            origin: self.origin.clone(),
+            files,
+        })
+    }
+
     /// Compares the hashes of the bundle's own files again: a built-in bundle was compared
     /// when the binary was built, and flash memory wears.
     ///
@@ -221,11 +252,14 @@ fn read_limited(path: &Path) -> Result<Vec<u8>, ModelError> {
     Ok(bytes)
 }
 
+/// The SHA-256 of bytes as manifests have it.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 fn check_hash(path: &Path, bytes: &[u8], expected: &str) -> Result<(), ModelError> {
-    let actual: String = Sha256::digest(bytes)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let actual = sha256(bytes);
     if actual == expected {
         return Ok(());
     }

@@ -6,7 +6,7 @@
 //! `build.rs` includes this very file, so a manifest that the build accepted is one that
 //! the runtime accepts. It therefore names nothing but `serde` and the standard library.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub const SCHEMA: u32 = 2;
 
 /// `manifest.toml`, parsed and checked. Unknown fields are refused, so a typing error is no
 /// default.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     schema: u32,
@@ -30,7 +30,7 @@ pub struct Manifest {
     /// Terms of the weights.
     pub licence: String,
     /// It answers only where it is asked for by name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub on_request: bool,
     /// Class names in the order of the logits; none where all that is answered are picture words.
     pub labels: Vec<String>,
@@ -110,8 +110,8 @@ impl Trunk {
 }
 
 /// What a head reads: `text.tokens` is the output `tokens` of the text trunk.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Read {
     /// Whose output.
     pub trunk: Trunk,
@@ -140,6 +140,12 @@ impl TryFrom<String> for Read {
     }
 }
 
+impl From<Read> for String {
+    fn from(read: Read) -> String {
+        read.to_string()
+    }
+}
+
 impl fmt::Display for Read {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.trunk.name(), self.output)
@@ -147,7 +153,7 @@ impl fmt::Display for Read {
 }
 
 /// A head: what it reads, and what it makes of it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
     /// What reports call it; one of a kind in the bundle.
@@ -155,10 +161,10 @@ pub struct Head {
     /// How its answer is read; the program's registry of heads knows which there are.
     pub kind: String,
     /// What it reads, in the order of its file's inputs.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reads: Vec<Read>,
     /// Heads whose answers it reads instead; a gate the output `gate` of their files.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub of: Vec<String>,
     /// Its file. Without one, what it reads are the logits already.
     pub file: Option<String>,
@@ -168,16 +174,20 @@ pub struct Head {
     #[serde(default = "one")]
     pub temperature: f32,
     /// Its own class names, where they are not the bundle's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
     /// What its kind needs to decide, 0..1.
     pub threshold: Option<f32>,
     /// By modality, the output that holds a row for each row read: its similarity to each class.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub explain: BTreeMap<String, String>,
     /// Runs in `eval` alone, to show what the shipped head is worth.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub ablation: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn one() -> f32 {
@@ -185,7 +195,7 @@ fn one() -> f32 {
 }
 
 /// Late fusion: the classes of another task that are classes here under another name.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Late {
     /// The other task; its nearest face counts.
@@ -195,7 +205,7 @@ pub struct Late {
 }
 
 /// How scores become a decision.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
     /// A top probability below this is `unsure`.
@@ -210,7 +220,7 @@ fn yes() -> bool {
 }
 
 /// How `eval` reports.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Eval {
     /// Figures of a line, from left to right: `accuracy`, `ua`, `macro_f1`, `weighted_f1`.
@@ -221,7 +231,7 @@ pub struct Eval {
 }
 
 /// Figures from a paper.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
     /// On which items, of which models.
@@ -234,7 +244,7 @@ pub struct Published {
 }
 
 /// One file of a bundle.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
     /// File name inside the bundle's folder; no path.
@@ -248,7 +258,7 @@ pub struct File {
 }
 
 /// What a file's matrix products and convolutions are computed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// No float product is left after optimisation; the loader checks it.
@@ -260,7 +270,7 @@ pub enum Precision {
 }
 
 /// The speech encoder, and what it expects.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Speech {
     /// Its file: input `mel`.
@@ -274,7 +284,7 @@ pub struct Speech {
 }
 
 /// The text encoder, and what it expects.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Text {
     /// Its file: inputs `ids` and `types`.
@@ -299,7 +309,7 @@ pub struct Text {
 /// decoder takes `ids` and `position` (one token), those outputs by their names, and as many pasts
 /// `[tokens before, width]`; it gives `logits` `[1, vocabulary]` and `rows`, what this token adds to
 /// all pasts, side by side.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Transcript {
     /// The encoder: input `mel`.
@@ -337,7 +347,7 @@ pub struct Transcript {
 }
 
 /// The image trunk, and what it expects.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
     /// Its file: input `pixels`.
@@ -347,7 +357,7 @@ pub struct Image {
 }
 
 /// What names the content of an image in words, upon the image trunk.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seen {
     /// Its file: one input, output `logits` with one for each word.
@@ -364,7 +374,7 @@ pub struct Seen {
 }
 
 /// The face detector, and what a head sees of a face.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Face {
     /// Its file: input `pixels`, outputs `boxes` and `scores`.
@@ -382,7 +392,7 @@ pub struct Face {
 }
 
 /// One measured figure.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metric {
     /// `ua`, `accuracy`, `macro_f1`, …
@@ -398,7 +408,7 @@ pub struct Metric {
 }
 
 /// A data set that shaped the weights.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
     /// Its name.
@@ -442,6 +452,12 @@ impl Manifest {
         let manifest: Manifest = toml::from_str(text).map_err(|e| one_line(&e.to_string()))?;
         manifest.check()?;
         Ok(manifest)
+    }
+
+    /// The text that [`Manifest::parse`] reads.
+    pub fn to_toml(&self) -> String {
+        // of numbers, strings and tables there is none that TOML cannot hold
+        toml::to_string(self).unwrap_or_default()
     }
 
     /// A file of the manifest by its name.

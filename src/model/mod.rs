@@ -1,6 +1,7 @@
 //! Models: bundles on disk or in the binary, checked and run. The only place that names
 //! tract, so an engine can be exchanged without touching the rest.
 
+pub(crate) mod adapted;
 mod audit;
 mod bundle;
 #[cfg(feature = "research")]
@@ -15,6 +16,7 @@ mod scales;
 mod tract;
 
 pub use audit::Audit;
+pub(crate) use bundle::sha256;
 pub use bundle::{Bundle, Origin, bundles};
 pub use load::{Content, Dim, Element, OnnxFile, Output, Runner, Wanted};
 pub(crate) use load::{Input, Model};

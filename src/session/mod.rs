@@ -26,6 +26,7 @@ pub(crate) use heads::boxes::Place;
 pub use observation::{Observation, Scene};
 pub use recogniser::{Cut, Recogniser, Transcript, Verdict};
 pub use task::UNSURE;
+pub(crate) use task::study::{ROWS, Studied, studied};
 pub use warm_up::Trial;
 
 use crate::Error;
@@ -90,6 +91,27 @@ pub enum FaceSearch {
     Whole,
 }
 
+/// What ordinary background of a place is like, so that it is not judged. What is `None` is as the
+/// bundles have it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Background {
+    /// Utterances that are quieter are background, in dB of full scale.
+    pub level: Option<f32>,
+    /// Least probability that somebody speaks, 0..=1.
+    pub speech: Option<f32>,
+    /// Least probability that a find is a face, 0..=1.
+    pub face: Option<f32>,
+}
+
+/// What a gate said of what it saw.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Gated {
+    /// Whose output it read.
+    pub trunk: Trunk,
+    /// Probability of the class that it lets through.
+    pub first: f32,
+}
+
 /// What a session answers, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -110,6 +132,8 @@ pub struct Options {
     pub voice: bool,
     /// Sound that a gate takes for no speech is judged all the same.
     pub all_sounds: bool,
+    /// What was measured of the place's ordinary background.
+    pub background: Background,
     /// Where faces are looked for.
     pub faces: FaceSearch,
     /// Events carry what a page shows of their making.
@@ -139,6 +163,7 @@ impl Default for Options {
             forget: 60.0,
             voice: true,
             all_sounds: false,
+            background: Background::default(),
             faces: FaceSearch::Find,
             evidence: false,
             every_head: false,
@@ -388,6 +413,42 @@ impl Session {
             heard: None,
         };
         Ok(task.find(phrases, scene, &mut context, latency)?)
+    }
+
+    /// What the gates said of the last observation.
+    pub(crate) fn gated(&mut self) -> Vec<Gated> {
+        std::mem::take(&mut self.trunks.gated)
+    }
+
+    /// What each head of a task that adapting can replace makes of an observation, and the rows
+    /// that it rests on.
+    ///
+    /// # Errors
+    /// A model that is refused or fails.
+    pub(crate) fn study(
+        &mut self,
+        task: &str,
+        observed: &Observation<'_>,
+    ) -> Result<Vec<Studied>, Error> {
+        self.trunks.next();
+        let clock = observed.clock();
+        let said = self.history.recall(clock).into_iter();
+        let history: Vec<String> = said.map(String::from).collect();
+        let Some(at) = self.slots.iter().position(|s| s.manifest().task == task) else {
+            return Ok(Vec::new());
+        };
+        self.load(at)?;
+        let Some(task) = &self.slots[at].task else {
+            return Ok(Vec::new());
+        };
+        let mut context = Context {
+            trunks: &mut self.trunks,
+            options: &self.options,
+            history: &history,
+            nearest: &self.nearest,
+            heard: None,
+        };
+        Ok(task.study(observed, &mut context)?)
     }
 
     /// Who came into sight or went out of it since this was asked last; looks of a stream tell.

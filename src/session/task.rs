@@ -3,13 +3,14 @@
 mod encode;
 mod faces;
 mod pointing;
+pub(in crate::session) mod study;
 
 use super::explain;
 use super::heads::{self, Given, Head, Reply, Size};
 use super::heads::{spans, spans::Found as Named};
 use super::observation::{Observation, Scene};
 use super::trunks::{Encoding, Handle, Trunks, timed};
-use super::{FaceSearch, Nearest, Options, Transcript, Verdict};
+use super::{FaceSearch, Gated, Nearest, Options, Transcript, Verdict};
 use crate::decision::{Smoother, choose, top};
 use crate::event::{
     Attention, Entity, Event, Evidence, Explanation, Face, Gap, Latency, Modality, Recognised, Word,
@@ -541,10 +542,18 @@ impl Task {
 const LATE_NOTE: &str =
     "a face counts as much as all else together, by what it shows of these classes";
 
-/// Whether a gate takes what it saw for its first class.
-fn passes(gate: &manifest::Head, reply: &Reply) -> bool {
+/// Whether a gate takes what it saw for its first class: with at least this probability, or the
+/// bundle's. What it said is noted.
+fn passes(
+    gate: &manifest::Head,
+    reply: &Reply,
+    least: Option<f32>,
+    trunk: Trunk,
+    noted: &mut Vec<Gated>,
+) -> bool {
     let first = reply.scores.first().copied().unwrap_or(1.0);
-    first >= gate.threshold.unwrap_or(0.5)
+    noted.push(Gated { trunk, first });
+    first >= least.or(gate.threshold).unwrap_or(0.5)
 }
 
 /// A head reads what its trunk gives.

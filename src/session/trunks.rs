@@ -6,6 +6,7 @@ mod seen;
 
 pub(super) use seen::SeenTrunk;
 
+use super::Gated;
 use crate::event::{Latency, Word};
 use crate::kernels::{self, Rows};
 use crate::model::manifest::{self, Manifest};
@@ -58,6 +59,12 @@ impl Encoding {
         found.map(|(_, output)| output)
     }
 
+    /// The first output with rows, and its name.
+    pub fn first_rows(&self) -> Option<(String, &Output)> {
+        let mut rows = self.outputs.iter().filter(|(_, o)| o.dims.len() == 2);
+        rows.next().map(|(name, output)| (name.clone(), output))
+    }
+
     /// The mean of an output's rows; `None` of none.
     pub fn mean(&self, name: &str) -> Option<Vec<f32>> {
         let output = self.output(name)?;
@@ -82,6 +89,8 @@ pub(super) struct Handle(usize);
 /// Every trunk that is loaded.
 pub(super) struct Trunks {
     threads: usize,
+    /// What the gates said of this observation.
+    pub gated: Vec<Gated>,
     speech: Vec<SpeechTrunk>,
     text: Vec<TextTrunk>,
     image: Vec<ImageTrunk>,
@@ -94,6 +103,7 @@ impl Trunks {
     pub fn new(threads: usize) -> Trunks {
         Trunks {
             threads,
+            gated: Vec::new(),
             speech: Vec::new(),
             text: Vec::new(),
             image: Vec::new(),
@@ -104,6 +114,7 @@ impl Trunks {
 
     /// Another observation: what was encoded of the last one is forgotten.
     pub fn next(&mut self) {
+        self.gated.clear();
         self.speech.iter_mut().for_each(|t| t.last = None);
         self.image.iter_mut().for_each(|t| t.last = None);
         self.seen.iter_mut().for_each(SeenTrunk::forget);

@@ -14,6 +14,8 @@ use crate::signal::AudioChunk;
 
 /// Window in which the quietest point of a cut is sought: 30 ms.
 const CUT_WINDOW: usize = 480;
+/// Window whose power is the level of an utterance: 100 ms.
+const LEVEL_WINDOW: usize = 1600;
 /// Gaps recorded one by one; later ones are added to the last.
 const MAX_GAPS: usize = 64;
 /// Shortest allowed [`SegmentConfig::max_length`].
@@ -114,6 +116,14 @@ impl Utterance {
     #[must_use]
     pub fn duration(&self) -> Duration {
         duration_of(self.samples.len() as u64)
+    }
+
+    /// Level of its loudest 100 ms, in dB of full scale; -120 of silence.
+    #[must_use]
+    pub fn level(&self) -> f32 {
+        let power = |part: &[f32]| part.iter().map(|x| x * x).sum::<f32>() / part.len() as f32;
+        let loudest = self.samples.chunks(LEVEL_WINDOW).map(power);
+        10.0 * loudest.fold(1e-12, f32::max).log10()
     }
 }
 

@@ -69,10 +69,10 @@ def _folder(work) -> Path:
     return folder
 
 
-def prepare(data, work) -> None:
-    """Mels and the frozen layers' frames of every view."""
+def prepare(data, work, count: int = VIEWS) -> None:
+    """Mels and the frozen layers' frames of the first `count` views."""
     found, trunk = audio.clips(data), whisper.encoder("tiny.en", FROZEN)
-    for view in range(VIEWS):
+    for view in range(count):
         mels, frames = _folder(work) / f"mel_{view}.npy", _folder(work) / f"frames_{view}.npy"
         if not mels.exists():
             Frames.save(mels, [mel.log_mel(_view(clip, view, i)) for i, clip in enumerate(found)])
@@ -208,11 +208,11 @@ def _checkpointed(data, work, fold, seed, taught) -> Path:
     return path
 
 
-def fit(work, found, known, soft=None, seed: int = 0) -> Student:
-    """Trains on the clips that `known` marks; `soft` are the teacher's logits or None."""
+def fit(work, found, known, soft=None, seed: int = 0, count: int = VIEWS) -> Student:
+    """Trains on `count` views of the clips that `known` marks; `soft` are the teacher's logits or None."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    student, views = Student(), [Frames(_folder(work) / f"frames_{v}.npy") for v in range(VIEWS)]
+    student, views = Student(), [Frames(_folder(work) / f"frames_{v}.npy") for v in range(count)]
     mean = optim.swa_utils.AveragedModel(student, multi_avg_fn=optim.swa_utils.get_ema_multi_avg_fn(EMA))
     emotion = torch.tensor([EMOTIONS.index(clip.emotion) for clip in found])
     soft = None if soft is None else torch.from_numpy(soft)

@@ -62,6 +62,29 @@ pub(super) fn camera(sources: Option<&Sources>) -> Check {
     }
 }
 
+/// Whether what was measured of the place still holds.
+pub(super) fn calibration(config: Option<&Config>, sources: Option<&Sources>) -> Check {
+    let name = "place";
+    let (Some(config), Some(sources)) = (config, sources) else {
+        return Check::skipped(name, NO_CONFIG);
+    };
+    let Some(made) = &config.calibration else {
+        return Check::skipped(
+            name,
+            "not calibrated; `demeanor calibrate` measures its background",
+        );
+    };
+    let (microphone, camera) = sources.devices();
+    let faults = made.faults(&microphone, &camera, jiff::Timestamp::now());
+    match faults.is_empty() {
+        true => Check::ok(
+            name,
+            format!("calibrated {}, {} minutes", made.date, made.minutes),
+        ),
+        false => Check::warning(name, faults.join("; ")),
+    }
+}
+
 /// Whether a program can be started.
 fn program(word: &str) -> Result<String, CaptureError> {
     let folders = std::env::var_os("PATH").unwrap_or_default();

@@ -10,7 +10,7 @@ const NO_CLASS: [&str; 2] = ["unknown", "NF"];
 
 /// Which inputs a task reads: the columns of its tables.
 #[derive(Debug, Clone)]
-pub(super) struct Columns {
+pub(in crate::app) struct Columns {
     audio: bool,
     image: bool,
     text: bool,
@@ -147,7 +147,7 @@ impl Columns {
 
 /// One item. What is absent, or what the task does not read, is `None`.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Item {
+pub(in crate::app) struct Item {
     pub audio: Option<PathBuf>,
     pub image: Option<PathBuf>,
     pub text: Option<String>,

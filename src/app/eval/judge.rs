@@ -21,7 +21,7 @@ pub(super) const CLEAR: &str = "over half of the taggers agree";
 
 /// What an item's files hold, decoded: read once for every bundle, then dropped.
 #[derive(Clone, Default)]
-pub(super) struct Material {
+pub(in crate::app) struct Material {
     pub utterance: Option<Utterance>,
     pub image: Option<Picture>,
 }
@@ -60,7 +60,7 @@ pub(super) struct Verdict {
 
 /// An item that could not be judged, in one sentence.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unjudged {
+pub(in crate::app) enum Unjudged {
     /// Its sound or image.
     #[error(transparent)]
     Unreadable(#[from] CaptureError),

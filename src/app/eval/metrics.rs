@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 /// Bins of the expected calibration error.
 const ECE_BINS: usize = 15;
 /// Resamples of the bootstrap.
-const RESAMPLES: usize = 1000;
+pub(in crate::app) const RESAMPLES: usize = 1000;
 /// Seed of the bootstrap: the same file gives the same interval.
-const SEED: u64 = 0x6465_6d65_616e_6f72;
+pub(in crate::app) const SEED: u64 = 0x6465_6d65_616e_6f72;
 
 /// Least probability whose logarithm is taken, so that one sure mistake is not all.
 const LEAST: f64 = 1e-12;
@@ -70,7 +70,7 @@ pub enum Figure {
 }
 
 /// How many figures there are.
-const FIGURES: usize = 7;
+pub(in crate::app) const FIGURES: usize = 7;
 
 impl Figure {
     /// In the order of [`intervals`].
@@ -177,7 +177,7 @@ pub fn metrics(items: &[Item], classes: usize) -> Metrics {
 
 /// Every figure, in the order of [`Figure::ALL`]. Classes that never occur as truth are left out
 /// of the means: a set without them says nothing about them.
-fn from_confusion(counts: &Confusion) -> [f64; FIGURES] {
+pub(in crate::app) fn from_confusion(counts: &Confusion) -> [f64; FIGURES] {
     let total: usize = counts.iter().flatten().sum();
     let right: usize = (0..counts.len()).map(|c| counts[c][c]).sum();
     let (mut recalls, mut f1s, mut weighted, mut present) = (0.0, 0.0, 0.0, 0.0);
@@ -217,7 +217,7 @@ fn from_confusion(counts: &Confusion) -> [f64; FIGURES] {
     ]
 }
 
-fn ece(items: &[Item]) -> f64 {
+pub(in crate::app) fn ece(items: &[Item]) -> f64 {
     let mut bins = [(0usize, 0.0f64, 0.0f64); ECE_BINS];
     for item in items {
         let guess = item.guess();
@@ -253,7 +253,7 @@ pub fn intervals(items: &[Item], classes: usize) -> [Interval; FIGURES] {
 }
 
 /// The middle 95% of draws.
-fn middle(mut draws: Vec<f64>) -> Interval {
+pub(in crate::app) fn middle(mut draws: Vec<f64>) -> Interval {
     draws.sort_by(f64::total_cmp);
     let at = |q: f64| draws[((draws.len() - 1) as f64 * q).round() as usize];
     [at(0.025), at(0.975)]
@@ -359,7 +359,7 @@ pub fn round4(value: f64) -> f64 {
 }
 
 /// SplitMix64 (Steele et al. 2014): enough for resampling, and the same everywhere.
-struct SplitMix(u64);
+pub(in crate::app) struct SplitMix(pub u64);
 
 impl SplitMix {
     fn next(&mut self) -> u64 {
@@ -371,7 +371,7 @@ impl SplitMix {
     }
 
     /// Uniform in 0..n (multiply-shift; the bias is below n / 2^64).
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
 }

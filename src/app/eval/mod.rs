@@ -4,13 +4,13 @@ mod degrade;
 mod duplicates;
 mod entities;
 mod grounding;
-mod item;
-mod judge;
-mod metrics;
+pub(super) mod item;
+pub(super) mod judge;
+pub(super) mod metrics;
 mod recognition;
 mod report;
-mod table;
-mod workers;
+pub(super) mod table;
+pub(super) mod workers;
 
 pub use degrade::Degrade;
 pub use table::LabelMap;
@@ -330,7 +330,7 @@ fn image(path: &Path) -> Result<Picture, CaptureError> {
 }
 
 /// A table's name as reports carry it: no path of this machine.
-fn file_name(path: &Path) -> String {
+pub(super) fn file_name(path: &Path) -> String {
     path.file_name()
         .unwrap_or(path.as_os_str())
         .to_string_lossy()

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// Rows of a table, sorted out.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(in crate::app) struct Table {
     /// Rows whose label the head knows.
     pub rows: Vec<Row>,
     /// How many rows were left out, by label or reason.
@@ -25,20 +25,22 @@ pub(super) struct Table {
 
 /// One labelled item.
 #[derive(Debug, Clone)]
-pub(super) struct Row {
+pub(in crate::app) struct Row {
     /// Column `id`, or the line number.
     pub id: String,
     /// What is right.
     pub truth: Truth,
     /// Who speaks, if the table says so.
     pub speaker: Option<String>,
+    /// What belongs together beyond that, if the table says so: a place, a day.
+    pub group: Option<String>,
     /// What is asked.
     pub item: Item,
 }
 
 /// The right answer.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Truth {
+pub(in crate::app) struct Truth {
     /// Index of the true class.
     pub class: usize,
     /// Shares of the classes among the annotators' votes, summing to 1, if there are votes.
@@ -78,7 +80,7 @@ impl LabelMap {
     }
 
     /// A label in small letters, renamed.
-    pub(super) fn apply(&self, label: &str) -> String {
+    pub(in crate::app) fn apply(&self, label: &str) -> String {
         let label = normal(label);
         self.0.get(&label).cloned().unwrap_or(label)
     }
@@ -90,7 +92,7 @@ fn normal(label: &str) -> String {
 
 /// The labels that a head knows, and other names for them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Labels<'a> {
+pub(in crate::app) struct Labels<'a> {
     /// In the order of the logits.
     pub names: &'a [String],
     /// The user's renaming.
@@ -111,7 +113,7 @@ impl Labels<'_> {
 
 /// Which column stands where.
 #[derive(Debug)]
-pub(super) struct Header(BTreeMap<String, usize>);
+pub(in crate::app) struct Header(BTreeMap<String, usize>);
 
 impl Header {
     fn of(record: &csv::StringRecord) -> Header {
@@ -143,7 +145,7 @@ impl Header {
 
 /// The cells of a row.
 #[derive(Debug)]
-pub(super) struct Cells<'a> {
+pub(in crate::app) struct Cells<'a> {
     record: &'a csv::StringRecord,
     header: &'a Header,
     folder: &'a Path,
@@ -189,6 +191,7 @@ impl Table {
                     id: cells.text("id").unwrap_or_else(|| format!("line {line}")),
                     truth,
                     speaker: cells.text("speaker"),
+                    group: cells.text("group"),
                     item: columns.item(cells),
                 }),
                 Err(reason) => *table.skipped.entry(reason).or_insert(0) += 1,
@@ -215,7 +218,7 @@ pub(super) fn items(path: &Path, columns: &Columns) -> Result<Vec<Item>, Error> 
 ///
 /// # Errors
 /// As [`Table::read`].
-pub(super) fn each_row(
+pub(in crate::app) fn each_row(
     path: &Path,
     check: impl Fn(&Header) -> Result<(), String>,
     take: impl FnMut(Result<&Cells, &str>, u64),

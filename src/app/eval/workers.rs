@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 ///
 /// # Errors
 /// The first of `start`.
-pub(super) fn spread<S, T: Send>(
+pub(in crate::app) fn spread<S, T: Send>(
     count: usize,
     threads: Option<usize>,
     start: impl Fn() -> Result<S, Error> + Sync,

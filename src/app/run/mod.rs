@@ -5,6 +5,7 @@
 
 mod align;
 mod audio;
+mod calibrating;
 mod capture;
 mod gate;
 mod outputs;
@@ -21,6 +22,7 @@ use crate::Error;
 use crate::board;
 use crate::board::thermal::Condition;
 use crate::capture::camera::CameraSpec;
+use crate::config::calibration::Calibration;
 use crate::config::{Config, Notice, Setting};
 use crate::event::State;
 use crate::service::audit::Record;
@@ -29,8 +31,9 @@ use crate::service::latches::Remote;
 use crate::service::ledger::Ledger;
 use crate::service::metrics::{Machine, Metrics};
 use crate::service::progress::{Progress, Stage};
-use crate::session::{self, Tasks};
+use crate::session::{self, Background, Tasks};
 use crate::sink::Fanout;
+pub(crate) use calibrating::Calibrating;
 use capture::Capture;
 use gate::CaptureGate;
 pub(crate) use gate::line;
@@ -38,7 +41,7 @@ use outputs::{About, Outputs};
 use reporter::StatusReporter;
 use signals::Signals;
 pub(crate) use sources::{Sound, Sources, sources};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -89,6 +92,27 @@ pub struct Options {
 /// A config without notice, a source that fails for good, a bundle that is refused, an
 /// output that went away, or a part that does not come to its end.
 pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
+    run_for(options, sink, None)
+}
+
+/// The same without an answer: what there is to hear and see is counted as background, and
+/// `[calibration]` is written into the config.
+///
+/// # Errors
+/// As [`run`]; a config that cannot be written.
+pub(super) fn calibrate(
+    options: &Options,
+    sink: Fanout,
+    calibrating: &Arc<Calibrating>,
+) -> Result<bool, Error> {
+    run_for(options, sink, Some(calibrating))
+}
+
+fn run_for(
+    options: &Options,
+    sink: Fanout,
+    calibrating: Option<&Arc<Calibrating>>,
+) -> Result<bool, Error> {
     let config = Config::read(&options.config)?;
     let profile = board::choose(options.board.as_deref())?;
     let sources = sources(options, &config, &profile)?;
@@ -118,12 +142,22 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
             recognised_words: config.text.in_events,
             bank: config.sarcasm.bank.clone(),
             threads: options.threads.unwrap_or(1),
+            background: match calibrating {
+                // what is measured is what the bundles' own gates let through
+                Some(_) => Background::default(),
+                None => background(&config, &sources),
+            },
             ..session::Options::default()
         },
         camera,
     )?;
     let ledger = Ledger::open(&config, Instant::now())?;
     let shared = Arc::new(Shared::of(&sources, ledger, remote));
+    if let Some(calibrating) = calibrating {
+        worker.calibrates(Arc::clone(calibrating));
+        let (calibrating, shared) = (Arc::clone(calibrating), Arc::clone(&shared));
+        std::thread::spawn(move || calibrating.count(&shared));
+    }
     let capture = Capture::new(sources.clone(), Arc::clone(&shared))?;
     let names = sources.names();
     let signals = Signals::catch();
@@ -141,13 +175,18 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
     let sink = sink.live(&config.device.name());
     let (mut sink, _file) = outputs.serve(sink, &config, &shared, about)?;
     let (heard, seen) = (sources.sound.name(), sources.camera_name());
+    let (microphone, eye) = sources.devices();
     let inferring = Arc::clone(&shared);
     let infer = move || worker.work(&inferring, &mut sink, (&heard, &seen));
     let announce =
         |gate: &mut CaptureGate| announce(&config.notice, &profile.name, &names, gate, &shared);
     let thermal = profile.thermal_zone.clone();
     let machine = move || machine(thermal.as_deref());
-    let ended = supervisor.watch(announce, machine, move || capture.run(), infer);
+    let mut ended = supervisor.watch(announce, machine, move || capture.run(), infer);
+    if let (Some(calibrating), Ok(Outcome::Done(_))) = (calibrating, &ended) {
+        let made = calibrating.outcome(&microphone, &eye, jiff::Timestamp::now());
+        ended = conclude(&options.config, made);
+    }
     let code = match &ended {
         Ok(Outcome::Done(recognised)) => i32::from(!recognised),
         Ok(Outcome::Interrupted) => std::process::exit(INTERRUPTED),
@@ -164,6 +203,28 @@ pub fn run(options: &Options, sink: Fanout) -> Result<bool, Error> {
         log::warn!("not in the audit log: {line}");
     }
     ended.map(|outcome| matches!(outcome, Outcome::Done(true)))
+}
+
+/// Writes what a calibration measured.
+fn conclude(config: &Path, made: Option<Calibration>) -> Result<Outcome, Error> {
+    let Some(made) = made else {
+        let what = "nothing was listened to or looked at for as long as a second; the config stays as it is";
+        return Err(Error::Unfit(what.into()));
+    };
+    super::calibrate::write(config, &made)?;
+    Ok(Outcome::Done(true))
+}
+
+/// What the config says of the place, as far as it holds for these sources.
+fn background(config: &Config, sources: &Sources) -> Background {
+    let Some(calibration) = &config.calibration else {
+        return Background::default();
+    };
+    let (microphone, camera) = sources.devices();
+    for fault in calibration.faults(&microphone, &camera, jiff::Timestamp::now()) {
+        log::warn!("{fault}");
+    }
+    calibration.background(&microphone, &camera)
 }
 
 /// What the threads have in common.

@@ -65,6 +65,19 @@ impl Sources {
         }
     }
 
+    /// The microphone and the camera by name, as a calibration has them; `none` of what is not used.
+    pub(crate) fn devices(&self) -> (String, String) {
+        let sound = match self.sound {
+            Sound::None => "none".into(),
+            _ => self.sound.name(),
+        };
+        let camera = match self.camera {
+            CameraSpec::None => "none".into(),
+            _ => self.camera_name(),
+        };
+        (sound, camera)
+    }
+
     /// A microphone does not wait for us.
     pub(super) fn is_sound_live(&self) -> bool {
         matches!(self.sound, Sound::Device(_))

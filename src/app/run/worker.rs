@@ -1,6 +1,6 @@
 //! The inferring side of `run`: answers until the queue is closed and empty.
 
-use super::{Shared, TELL_EVERY};
+use super::{Calibrating, Shared, TELL_EVERY};
 use crate::Error;
 use crate::app::queue::Next;
 use crate::capture::camera::Frame;
@@ -32,6 +32,8 @@ pub struct Worker {
     /// The frame decoded last: a look, and what the camera saw when somebody spoke.
     decoded: Option<Decoded>,
     damaged: Damaged,
+    /// Answers are counted as background, and not told.
+    calibrating: Option<Arc<Calibrating>>,
 }
 
 /// Frames that cannot be decoded: a camera with a bad cable sends many.
@@ -76,7 +78,13 @@ impl Worker {
             session,
             decoded: None,
             damaged: Damaged::default(),
+            calibrating: None,
         })
+    }
+
+    /// From now on answers are counted as background, and not told.
+    pub fn calibrates(&mut self, calibrating: Arc<Calibrating>) {
+        self.calibrating = Some(calibrating);
     }
 
     /// `id@version` of every bundle that answers.
@@ -156,7 +164,12 @@ impl Worker {
             scene: self.decoded.as_ref().map(|d| d.scene(seen)),
             seen: &[],
         };
-        out.events(&self.session.observe(&observed)?)
+        let events = self.session.observe(&observed)?;
+        if let Some(calibrating) = &self.calibrating {
+            calibrating.heard(pair.utterance.as_ref(), &self.session.gated(), now);
+            return Ok(());
+        }
+        out.events(&events)
     }
 
     /// Looks at a frame for faces.
@@ -178,6 +191,10 @@ impl Worker {
             ..Observation::default()
         };
         let events = self.session.observe(&observed)?;
+        if let Some(calibrating) = &self.calibrating {
+            calibrating.looked(&self.session.gated(), at);
+            return Ok(());
+        }
         if let Some(faces) = self.session.faces_change() {
             out.sink.faces(&faces).map_err(Error::Output)?;
         }

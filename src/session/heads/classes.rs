@@ -50,6 +50,7 @@ impl Head for Classes {
             };
             return Ok(Reply {
                 scores: self.calibrate(logits)?,
+                logits: logits.to_vec(),
                 ..Reply::default()
             });
         };
@@ -63,6 +64,7 @@ impl Head for Classes {
         let (_, logits) = outputs.swap_remove(at);
         Ok(Reply {
             scores: self.calibrate(&logits.values)?,
+            logits: logits.values,
             outputs,
             ..Reply::default()
         })

@@ -43,6 +43,8 @@ pub(super) struct Reply {
     /// Calibrated probabilities in the order of the labels; sum to 1. Of words for an image,
     /// each word's own, falling; of spans, that each type occurs at all.
     pub scores: Vec<f32>,
+    /// Of kind `classes`: what the scores were made of, before the temperature.
+    pub logits: Vec<f32>,
     /// Everything else that its file gives, by name.
     pub outputs: Vec<(String, Output)>,
     /// What is remembered that decided it, the nearest first.

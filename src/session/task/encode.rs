@@ -18,10 +18,17 @@ impl Task {
         if let (Some(at), Some(utterance)) = (self.handles.get(&Trunk::Speech), speech)
             && utterance.samples.len() >= MIN_SAMPLES
         {
-            let trunk = context.trunks.speech(*at);
-            let rows = trunk.encode(&utterance.samples, &mut encoded.latency)?;
-            encoded.by.insert(Trunk::Speech, rows);
-            self.gate(&mut encoded, context)?;
+            let options = context.options;
+            let floor = options.background.level.filter(|_| !options.all_sounds);
+            if floor.is_some_and(|floor| utterance.level() < floor) {
+                let note = "as quiet as the background of this place: it was not judged";
+                encoded.notes.push(note.into());
+            } else {
+                let trunk = context.trunks.speech(*at);
+                let rows = trunk.encode(&utterance.samples, &mut encoded.latency)?;
+                encoded.by.insert(Trunk::Speech, rows);
+                self.gate(&mut encoded, context)?;
+            }
         }
         self.see(observed, context, &mut encoded)?;
         self.read(observed, context, &mut encoded)?;
@@ -126,7 +133,7 @@ impl Task {
 
     /// A gate lets its first class through: sound that is none of it counts as absent, unless
     /// all sounds are asked for.
-    fn gate(&self, encoded: &mut Encoded, context: &Context<'_>) -> Result<(), ModelError> {
+    fn gate(&self, encoded: &mut Encoded, context: &mut Context<'_>) -> Result<(), ModelError> {
         let options = context.options;
         let heard = context.heard.map(|heard| heard.verdict);
         for (at, head) in self.manifest.heads.iter().enumerate() {
@@ -135,8 +142,11 @@ impl Task {
                 continue;
             }
             let reply = self.ask(at, &encoded.by, Some(&mut encoded.latency))?;
+            let least = options.background.speech;
+            let noted = &mut context.trunks.gated;
+            let passed = passes(head, &reply, least, Trunk::Speech, noted);
             // a recogniser that hears nobody is believed as well
-            if passes(head, &reply) && heard != Some(Verdict::NoSpeech) {
+            if passed && heard != Some(Verdict::NoSpeech) {
                 continue;
             }
             let class = top(&reply.scores[1..]).and_then(|i| head.labels.get(i + 1));

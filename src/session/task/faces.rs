@@ -50,18 +50,20 @@ impl Task {
         for found in found.iter() {
             if judged.len() < MAX_JUDGED {
                 let mut latency = latency;
+                let trunk = context.trunks.face(handle);
                 let pixels = match whole {
                     true => Some(trunk.whole(scene.image, &mut latency)),
                     false => trunk.crop(scene.image, found, &mut latency),
                 };
                 let reply = self.judge_crop(at, pixels, &mut latency)?;
-                if !whole && !self.is_face(at, &reply)? {
+                if !whole && !self.is_face(at, &reply, context)? {
                     continue;
                 }
                 judged.push((found, reply.scores, latency));
             }
             places.push(found.place);
         }
+        let trunk = context.trunks.face(handle);
         let ids = match whole {
             true => vec![0],
             false => trunk.number(places),
@@ -100,7 +102,7 @@ impl Task {
     }
 
     /// What a head says of a face; all classes alike of one without extent.
-    fn judge_crop(
+    pub(super) fn judge_crop(
         &self,
         at: usize,
         pixels: Option<&[u8]>,
@@ -128,7 +130,12 @@ impl Task {
 
     /// The second look: what the gates of the head that judged a crop make of its reply. A box
     /// without extent passes none.
-    fn is_face(&self, at: usize, reply: &Reply) -> Result<bool, ModelError> {
+    fn is_face(
+        &self,
+        at: usize,
+        reply: &Reply,
+        context: &mut Context<'_>,
+    ) -> Result<bool, ModelError> {
         for (gate, head) in self.manifest.heads.iter().enumerate() {
             let (true, Some(loaded)) = (self.opens(head, at), &self.heads[gate]) else {
                 continue;
@@ -140,7 +147,9 @@ impl Task {
                 values: vec![(&logits.dims, model::Given::Floats(&logits.values))],
                 ..Given::default()
             };
-            if !passes(head, &loaded.answer(&given)?) {
+            let least = context.options.background.face;
+            let noted = &mut context.trunks.gated;
+            if !passes(head, &loaded.answer(&given)?, least, Trunk::Face, noted) {
                 return Ok(false);
             }
         }

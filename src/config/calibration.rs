@@ -1,0 +1,172 @@
+//! What was measured of the place where a device stands: the table `[calibration]`, which
+//! `demeanor calibrate` writes and `run` obeys.
+
+use crate::session::Background;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Name of the table.
+const TABLE: &str = "calibration";
+/// Older than this, a room may have changed: half a year.
+const DAYS: i64 = 183;
+
+/// The table. Counts and thresholds alone: nothing of what was heard or seen.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// When it was made, RFC 3339.
+    pub date: String,
+    /// What was listened to; `none` if nothing was.
+    pub microphone: String,
+    /// What was looked through; `none` if nothing was.
+    pub camera: String,
+    /// Minutes that were listened and looked.
+    pub minutes: f64,
+    /// False answers an hour that ordinary background may cause.
+    pub false_answers: f64,
+    /// Times that somebody seemed to speak, and nobody did.
+    pub sounds: usize,
+    /// Looks at which a face seemed to be there, and nobody was.
+    pub faces: usize,
+    /// Sound that is quieter is background, in dB of full scale; not needed when left out.
+    pub level: Option<f32>,
+    /// Least probability that somebody speaks; the bundle's own when left out.
+    pub speech: Option<f32>,
+    /// Least probability that a find is a face; the bundle's own when left out.
+    pub face: Option<f32>,
+}
+
+impl Calibration {
+    /// What it says of a place, for sources of these names: what was made with another
+    /// microphone or camera says nothing of this one.
+    pub fn background(&self, microphone: &str, camera: &str) -> Background {
+        let (heard, seen) = (self.microphone == microphone, self.camera == camera);
+        Background {
+            level: self.level.filter(|_| heard),
+            speech: self.speech.filter(|_| heard),
+            face: self.face.filter(|_| seen),
+        }
+    }
+
+    /// What a reader of the config should know, for sources of these names.
+    pub fn faults(&self, microphone: &str, camera: &str, now: Timestamp) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (kind, made, present) in [
+            ("microphone", &self.microphone, microphone),
+            ("camera", &self.camera, camera),
+        ] {
+            if present != "none" && made != present {
+                faults.push(format!(
+                    "the calibration was made with the {kind} `{made}`, and `{present}` is used: \
+                     it is passed over for it; run `demeanor calibrate` again"
+                ));
+            }
+        }
+        match self.date.parse::<Timestamp>() {
+            Ok(date) if now.duration_since(date).as_hours() / 24 > DAYS => {
+                let days = now.duration_since(date).as_hours() / 24;
+                faults.push(format!(
+                    "the calibration is {days} days old; rooms change, run `demeanor calibrate` again"
+                ));
+            }
+            _ => {}
+        }
+        faults
+    }
+
+    /// Whether what it holds can be meant.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let shares = [("speech", self.speech), ("face", self.face)];
+        for (name, p) in shares {
+            if p.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
+                return Err(format!("`calibration.{name}` must lie in 0..=1"));
+            }
+        }
+        if self
+            .level
+            .is_some_and(|level| !(-120.0..=0.0).contains(&level))
+        {
+            return Err("`calibration.level` must lie in -120..=0 dB of full scale".into());
+        }
+        match self.date.parse::<Timestamp>() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!(
+                "`calibration.date` is `{}`, which is no time like 2026-01-31T12:00:00Z",
+                self.date
+            )),
+        }
+    }
+
+    /// The text of a config with this table in place of the one that it has; everything else
+    /// stays as somebody wrote it.
+    pub fn place(&self, config: &str) -> String {
+        let mut kept = String::new();
+        let mut within = false;
+        for line in config.lines() {
+            let head = line.trim_start();
+            if head.starts_with('[') {
+                let name = head.trim_start_matches('[').split([']', '#']).next();
+                within = name.is_some_and(|name| name.trim() == TABLE);
+            }
+            if !within {
+                kept.push_str(line);
+                kept.push('\n');
+            }
+        }
+        // of numbers and strings there is none that TOML cannot hold
+        let table = toml::to_string(self).unwrap_or_default();
+        format!("{}\n\n[{TABLE}]\n{table}", kept.trim_end())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made() -> Calibration {
+        Calibration {
+            date: "2026-01-31T12:00:00Z".into(),
+            microphone: "array".into(),
+            camera: "none".into(),
+            minutes: 10.0,
+            false_answers: 1.0,
+            sounds: 3,
+            faces: 0,
+            level: None,
+            speech: Some(0.75),
+            face: Some(0.5),
+        }
+    }
+
+    #[test]
+    fn it_is_placed_once_and_read_back() {
+        let notice =
+            "[notice] # told\nacknowledged = true\npurpose = \"p\"\nsetting = \"public\"\n";
+        let config = format!("{notice}\n[audio]\n# ours\nsource = \"array\"\n");
+        let once = made().place(&config);
+        assert!(once.starts_with(config.trim_end()), "{once}");
+        let mut newer = made();
+        newer.sounds = 4;
+        let twice = newer.place(&once);
+        assert_eq!(twice.matches("[calibration]").count(), 1, "{twice}");
+        let read = crate::config::Config::parse(&twice);
+        assert_eq!(read.map(|c| c.calibration), Ok(Some(newer)));
+    }
+
+    #[test]
+    fn another_microphone_and_a_long_time_are_told() {
+        let made = made();
+        let day = |text: &str| text.parse::<Timestamp>().unwrap_or_default();
+        assert!(
+            made.faults("array", "none", day("2026-02-01T00:00:00Z"))
+                .is_empty()
+        );
+        let faults = made.faults("other", "none", day("2027-02-01T00:00:00Z"));
+        assert!(
+            faults[0].contains("`array`") && faults[1].contains("365 days old"),
+            "{faults:?}"
+        );
+        assert_eq!(made.background("other", "none").speech, None);
+        assert_eq!(made.background("array", "none").speech, Some(0.75));
+    }
+}
