@@ -1,12 +1,14 @@
 //! `QuantizeLinear` and `DequantizeLinear` with a scale that is computed or given, written in
-//! plain operators: tract takes them with constant scales alone. And half-float scales of
+//! plain operators: tract takes them with constant scales alone, and without blocks. And half-float scales of
 //! `QLinearMatMul`, which tract takes as float32.
 
 use super::plan::types::{self, Types};
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, type_proto};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, tensor_shape_proto, type_proto,
+};
 use tract_onnx::prelude::DatumType;
 
 /// Writes them out, where their types are known; anything else stays as it is.
@@ -26,6 +28,7 @@ pub(super) fn write_out(proto: &mut ModelProto) {
     constant.extend(graph.initializer.iter().map(|t| t.name.clone()));
     let mut writing = Writing {
         types: types::of_graph(graph),
+        sizes: sizes(graph),
         ranks: ranks(graph),
         constant,
         nodes: Vec::with_capacity(graph.node.len()),
@@ -39,6 +42,58 @@ pub(super) fn write_out(proto: &mut ModelProto) {
 }
 
 const QUANTISING: [&str; 3] = ["QuantizeLinear", "DequantizeLinear", "QLinearMatMul"];
+
+/// A whole number that is an attribute of the node.
+fn number(node: &NodeProto, name: &str) -> Option<i64> {
+    let attribute = node.attribute.iter().find(|a| a.name == name);
+    attribute.map(|a| a.i)
+}
+
+/// How many values share a scale along the axis, where blocks have scales.
+fn block(node: &NodeProto) -> Option<usize> {
+    let size = usize::try_from(number(node, "block_size")?).ok()?;
+    (size > 0).then_some(size)
+}
+
+/// An attribute of one whole number.
+fn whole(name: &str, i: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::Int as i32,
+        i,
+        ..AttributeProto::default()
+    }
+}
+
+/// Most values along an axis whose blocks have scales.
+const LONGEST: usize = 1 << 20;
+
+/// Shapes of inputs and constants that are fixed.
+fn sizes(graph: &GraphProto) -> HashMap<String, Vec<usize>> {
+    let size = |n: i64| usize::try_from(n).ok().filter(|n| *n <= LONGEST);
+    let mut sizes = HashMap::new();
+    for info in &graph.input {
+        let value = info.r#type.as_ref().and_then(|t| t.value.as_ref());
+        let Some(type_proto::Value::TensorType(tensor)) = value else {
+            continue;
+        };
+        let fixed = |dim: &tensor_shape_proto::Dimension| match dim.value {
+            Some(tensor_shape_proto::dimension::Value::DimValue(n)) => size(n),
+            _ => None,
+        };
+        let dims = tensor.shape.as_ref().map(|s| s.dim.iter().map(fixed));
+        if let Some(Some(dims)) = dims.map(|dims| dims.collect::<Option<Vec<_>>>()) {
+            sizes.insert(info.name.clone(), dims);
+        }
+    }
+    for tensor in &graph.initializer {
+        let dims = tensor.dims.iter().map(|n| size(*n));
+        if let Some(dims) = dims.collect::<Option<Vec<_>>>() {
+            sizes.insert(tensor.name.clone(), dims);
+        }
+    }
+    sizes
+}
 
 /// How many dimensions values have, as far as the file and simple operators tell.
 fn ranks(graph: &GraphProto) -> HashMap<String, usize> {
@@ -91,6 +146,8 @@ fn ranks(graph: &GraphProto) -> HashMap<String, usize> {
 
 struct Writing {
     types: Types,
+    /// Shapes of the inputs and constants that the file fixes, as far as scales need them.
+    sizes: HashMap<String, Vec<usize>>,
     ranks: HashMap<String, usize>,
     constant: HashSet<String>,
     nodes: Vec<NodeProto>,
@@ -102,7 +159,8 @@ impl Writing {
         let written = match node.op_type.as_str() {
             "QuantizeLinear" | "DequantizeLinear" if node.domain.is_empty() => {
                 let scale = node.input.get(1);
-                scale.is_some_and(|s| !self.constant.contains(s)) && self.linear(&node).is_some()
+                let computed = scale.is_some_and(|s| !self.constant.contains(s));
+                (computed || block(&node).is_some()) && self.linear(&node).is_some()
             }
             "QLinearMatMul" if node.domain.is_empty() => self.halves(&node),
             _ => false,
@@ -124,12 +182,7 @@ impl Writing {
     }
 
     fn cast(&mut self, input: &str, output: &str, to: DataType) {
-        let to = AttributeProto {
-            name: "to".into(),
-            r#type: AttributeType::Int as i32,
-            i: to as i64,
-            ..AttributeProto::default()
-        };
+        let to = whole("to", to as i64);
         self.node("Cast", &[input], output, vec![to]);
     }
 
@@ -153,33 +206,45 @@ impl Writing {
             return Some(made);
         }
         let of = rank(&node.input[0])?;
-        let axis = node
-            .attribute
-            .iter()
-            .find(|a| a.name == "axis")
-            .map_or(1, |a| a.i);
+        let axis = number(node, "axis").unwrap_or(1);
         let axis = if axis < 0 { axis + of as i64 } else { axis };
         let behind = (of as i64 - 1).checked_sub(axis).filter(|n| *n >= 0)?;
-        let (shape, stretched) = (format!("{made}.shape"), format!("{made}.along"));
+        let (list, stretched) = (format!("{made}.list"), format!("{made}.along"));
+        if let Some(block) = block(node) {
+            // every scale as often as its block is long
+            let size = *self
+                .sizes
+                .get(&node.input[0])?
+                .get(usize::try_from(axis).ok()?)?;
+            let places = (0..size).map(|at| (at / block) as i64).collect();
+            self.longs(&list, places);
+            self.node(
+                "Gather",
+                &[&made, &list],
+                &stretched,
+                vec![whole("axis", axis)],
+            );
+            return Some(stretched);
+        }
         let mut sizes = vec![-1_i64];
         sizes.resize(behind as usize + 1, 1);
+        self.longs(&list, sizes);
+        self.node("Reshape", &[&made, &list], &stretched, Vec::new());
+        Some(stretched)
+    }
+
+    fn longs(&mut self, name: &str, values: Vec<i64>) {
         self.tensors.push(TensorProto {
-            name: shape.clone(),
-            dims: vec![sizes.len() as i64],
+            name: name.into(),
+            dims: vec![values.len() as i64],
             data_type: DataType::Int64 as i32,
-            int64_data: sizes,
+            int64_data: values,
             ..TensorProto::default()
         });
-        self.node("Reshape", &[&made, &shape], &stretched, Vec::new());
-        Some(stretched)
     }
 
     /// The arithmetic of the standard: `(x − zero)·scale`, `clip(round(x/scale) + zero)`.
     fn linear(&mut self, node: &NodeProto) -> Option<()> {
-        let blocks = node
-            .attribute
-            .iter()
-            .any(|a| a.name == "block_size" && a.i != 0);
         let (x, output) = (node.input.first()?, node.output.first()?);
         let made = self.types.of(output)?;
         let start = self.nodes.len();
@@ -224,7 +289,7 @@ impl Writing {
             self.cast(&of("inside"), output, to);
             Some(())
         };
-        let written = if blocks { None } else { write() };
+        let written = write();
         if written.is_none() {
             self.nodes.truncate(start);
         }
