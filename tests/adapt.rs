@@ -270,7 +270,7 @@ fn what_teaches_nothing_is_a_sentence() {
             words(|i, kind| if i == 3 { "gretes".into() } else { kind.into() }),
             "class `gretes` has 2 items",
         ),
-        ("none.csv", "id,text,label\n".into(), "one class only"),
+        ("none.csv", "id,text,label\n".into(), "holds no row"),
         (
             "label.csv",
             "id,text\n1,hello\n".into(),

@@ -177,6 +177,11 @@ fn nothing(
     {
         return None;
     }
+    if lessons.table.is_empty() && lessons.skipped.is_empty() {
+        return Some(format!(
+            "{data}: holds no row; put a labelled item on each line"
+        ));
+    }
     let most = outcomes.iter().max_by_key(|(lesson, _)| lesson.rows.len());
     Some(match most {
         Some((_, Outcome::Untaught(why))) => format!("{data}: {why}"),
