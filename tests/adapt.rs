@@ -351,7 +351,7 @@ fn a_disk_that_takes_no_more_leaves_nothing_behind() {
     let output = std::process::Command::new("sh")
         .args([
             "-c",
-            &script,
+            script,
             env!("CARGO_BIN_EXE_demeanor"),
             &table,
             text(&out),

@@ -155,7 +155,7 @@ fn outcome(lesson: &Lesson, lessons: &Lessons) -> Outcome {
         None => {
             let adapted = choose::adapt(&lesson.items);
             let comparison = Comparison::of(lesson, &adapted, &lessons.classes);
-            Outcome::Adapted(comparison, adapted)
+            Outcome::Adapted(Box::new(comparison), adapted)
         }
     }
 }
