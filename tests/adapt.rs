@@ -270,7 +270,7 @@ fn what_teaches_nothing_is_a_sentence() {
             words(|i, kind| if i == 3 { "gretes".into() } else { kind.into() }),
             "class `gretes` has 2 items",
         ),
-        ("none.csv", "id,text,label\n".into(), "one class only"),
+        ("none.csv", "id,text,label\n".into(), "holds no row"),
         (
             "label.csv",
             "id,text\n1,hello\n".into(),
@@ -351,7 +351,7 @@ fn a_disk_that_takes_no_more_leaves_nothing_behind() {
     let output = std::process::Command::new("sh")
         .args([
             "-c",
-            &script,
+            script,
             env!("CARGO_BIN_EXE_demeanor"),
             &table,
             text(&out),

@@ -87,5 +87,6 @@ fn what_cannot_be_measured_leaves_the_config_as_it_was() {
         "wrong.toml",
         format!("{NOTICE}[calibration]\ndate = \"yesterday\"\n"),
     );
-    demeanor(&["run", "--config", &wrong, "--audio", &short]).is_error("calibration");
+    demeanor(&["run", "--config", &wrong, "--audio", &short])
+        .is_error("missing field `microphone`");
 }

@@ -70,7 +70,7 @@ pub(super) fn make(
             sha256: sha256(&onnx),
         });
         made.push((name, onnx));
-        taught.push((*lesson, comparison, adapted));
+        taught.push((*lesson, comparison.as_ref(), adapted));
     }
     about(&mut manifest, options, source, lessons, &taught);
     let card = card(&manifest, options, source, lessons, &taught);

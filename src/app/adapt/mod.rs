@@ -155,7 +155,7 @@ fn outcome(lesson: &Lesson, lessons: &Lessons) -> Outcome {
         None => {
             let adapted = choose::adapt(&lesson.items);
             let comparison = Comparison::of(lesson, &adapted, &lessons.classes);
-            Outcome::Adapted(comparison, adapted)
+            Outcome::Adapted(Box::new(comparison), adapted)
         }
     }
 }
@@ -176,6 +176,11 @@ fn nothing(
         .any(|(_, o)| matches!(o, Outcome::Adapted(..)))
     {
         return None;
+    }
+    if lessons.table.is_empty() && lessons.skipped.is_empty() {
+        return Some(format!(
+            "{data}: holds no row; put a labelled item on each line"
+        ));
     }
     let most = outcomes.iter().max_by_key(|(lesson, _)| lesson.rows.len());
     Some(match most {

@@ -153,7 +153,7 @@ fn most(values: &[f64], allowed: impl Fn(usize) -> bool) -> usize {
 #[derive(Debug, Clone)]
 pub(super) enum Outcome {
     /// Another stands in its place.
-    Adapted(Comparison, Adapted),
+    Adapted(Box<Comparison>, Adapted),
     /// It could not be taught, for this reason.
     Untaught(String),
 }
