@@ -20,9 +20,9 @@ MAX_SECONDS = 29  # Whisper's positions end after 30 s, and a second of silence 
 PAD_SECONDS = 1.0
 # what a guard does is told in src/session/recogniser/mod.rs; how the figures were found, on the card
 NO_SPEECH_ABOVE = 0.6
-STOP_ABOVE = 0.12
+STOP_ABOVE = 0.2
 TOKENS_PER_SECOND, TOKENS_MORE = 6.0, 4
-UNSURE_BELOW = 0.5
+UNSURE_BELOW = 0.4
 
 
 def write(out: Path, int8: bool = True) -> dict[str, int]:

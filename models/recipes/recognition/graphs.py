@@ -82,11 +82,14 @@ def front(g: Graph, x: str, arrays: Arrays) -> str:
     def head(values):
         return g.op("Slice", [values, g.ints([0]), rows, g.ints([0])])
 
-    if not g.int8:
-        return g.add(x, head(g.f32(table)))
-    # sines all, so one scale serves them
-    codes = g.op("Cast", [head(g.const(np.rint(table * 127).astype(np.int8), "positions"))], to=1)
-    return g.add(x, g.mul(codes, g.f32(1 / 127)))
+    # sines all, so one scale serves them; what it rounds off is a second table of the reference
+    left, scale = table, 1 / 127
+    for _ in range(1 if g.int8 else 2):
+        codes = np.rint(left / scale).astype(np.int8)
+        held = g.op("Cast", [head(g.const(codes, "positions"))], to=1)
+        x = g.add(x, g.mul(held, g.f32(scale)))
+        left, scale = left - codes * np.float32(scale), scale / 254
+    return x
 
 
 def encoder(arrays: Arrays, decoder_arrays: Arrays, int8: bool = True, kind=Graph) -> Graph:
