@@ -422,13 +422,14 @@ fn what_nothing_of_ours_matches_runs_in_tract_node_by_node_and_says_why() {
 
 #[test]
 fn a_node_that_does_not_fit_is_tracts_and_the_others_stay() {
-    // products of values of three dimensions have no step of ours
+    // products of values whose leading dimensions differ have no step of ours
     let onnx = Writer::default()
         .input("x", &[2, 5, 12])
+        .input("z", &[1, 5, 12])
         .floats("w", &[12, 12], &noise(144, 9))
         .node("MatMul", &["x", "w"], "a", &[])
         .node("MatMul", &["a", "w"], "b", &[])
-        .node("Transpose", &["a"], "turned", &[("perm", &[0, 2, 1])])
+        .node("Transpose", &["z"], "turned", &[("perm", &[0, 2, 1])])
         .node("MatMul", &["b", "turned"], "scores", &[])
         .node("Softmax", &["scores"], "y", &[])
         .finish("y");
@@ -441,7 +442,10 @@ fn a_node_that_does_not_fit_is_tracts_and_the_others_stay() {
         .map(String::as_str)
         .collect();
     assert_eq!(names, ["scores"], "{placed:?}");
-    let inputs = [Content::Floats(vec![2, 5, 12], noise(120, 4))];
+    let inputs = [
+        Content::Floats(vec![2, 5, 12], noise(120, 4)),
+        Content::Floats(vec![1, 5, 12], noise(60, 5)),
+    ];
     agree(
         &ours.run(&inputs).expect("ours"),
         &tract.run(&inputs).expect("tract"),
@@ -569,5 +573,27 @@ fn models_shows_the_plan() {
         .filter(|l| l.contains("nodes in our kernels"));
     for line in counts {
         assert!(line.ends_with(", 0 in tract"), "{line}");
+    }
+}
+
+/// What tract is given as a constant depends on the shapes: another length is another model.
+#[test]
+fn lengths_that_tract_sees_are_those_of_this_run() {
+    let onnx = Writer::default()
+        .rows("x", "n", 3)
+        .floats("table", &[6, 3], &noise(18, 2))
+        .longs("zero", &[0])
+        .longs("one", &[1])
+        .node("Shape", &["x"], "shape", &[])
+        .node("Slice", &["shape", "zero", "one", "zero"], "rows", &[])
+        .node("Slice", &["table", "zero", "rows", "zero"], "head", &[])
+        .node("Add", &["x", "head"], "y", &[])
+        .finish("y");
+    let file = open(&onnx, Runner::Ours);
+    for rows in [4, 2, 6, 1] {
+        let x = noise(rows * 3, 7);
+        let wanted: Vec<f32> = x.iter().zip(noise(18, 2)).map(|(a, b)| a + b).collect();
+        let found = file.run(&[Content::Floats(vec![rows, 3], x)]);
+        assert_eq!(found.expect("ours")[0].values, wanted, "{rows} rows");
     }
 }

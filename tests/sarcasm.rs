@@ -24,8 +24,8 @@ fn hex(bytes: &[u8]) -> String {
 /// q is the mean of the picture words: what is remembered under a word is near to it.
 fn reader() -> Vec<u8> {
     Writer::default()
-        .input("tokens", &[0, WIDTH])
-        .input("picture", &[0, WIDTH])
+        .rows("tokens", "tokens", WIDTH)
+        .rows("picture", "picture", WIDTH)
         .longs("first", &[0])
         .node(
             "ReduceMean",
@@ -45,7 +45,7 @@ fn reader() -> Vec<u8> {
 /// Logits of the tokens' mean; never sure where all `weights` are 0.
 fn text_head(weights: &[f32; 2 * WIDTH]) -> Vec<u8> {
     Writer::default()
-        .input("tokens", &[0, WIDTH])
+        .rows("tokens", "tokens", WIDTH)
         .floats("weights", &[WIDTH, 2], weights)
         .longs("flat", &[-1])
         .node(

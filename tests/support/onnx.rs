@@ -28,6 +28,20 @@ impl Writer {
         self
     }
 
+    /// Floats `[name of the dimension, width]`.
+    pub fn rows(mut self, name: &str, rows: &str, width: usize) -> Self {
+        let mut made = info(name, &[1, width]);
+        if let Some(type_proto::Value::TensorType(tensor)) =
+            made.r#type.as_mut().and_then(|t| t.value.as_mut())
+            && let Some(shape) = &mut tensor.shape
+        {
+            let free = tensor_shape_proto::dimension::Value::DimParam(rows.into());
+            shape.dim[0].value = Some(free);
+        }
+        self.graph.input.push(made);
+        self
+    }
+
     pub fn typed(mut self, name: &str, dims: &[usize], kind: DataType) -> Self {
         let mut made = info(name, dims);
         if let Some(type_proto::Value::TensorType(tensor)) =

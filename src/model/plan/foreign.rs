@@ -24,11 +24,11 @@ pub(super) struct Foreign {
     opset: i64,
     /// What each output is, by its place among those that have a name.
     kinds: Vec<Kind>,
-    made: Mutex<HashMap<Shapes, Runnable>>,
+    made: Mutex<HashMap<Inputs, Runnable>>,
 }
 
-/// Kind and shape of every input.
-type Shapes = Vec<(Kind, Vec<usize>)>;
+/// Kind, shape and, where it is known, content of every input.
+type Inputs = Vec<(Kind, Vec<usize>, Option<Vec<i64>>)>;
 
 /// What tract runs, and what it makes.
 type Runnable = (Arc<TypedSimplePlan>, Vec<Fact>);
@@ -168,7 +168,9 @@ impl Foreign {
     }
 
     fn runnable(&self, inputs: &[&Fact]) -> Result<Runnable, String> {
-        let key: Vec<_> = inputs.iter().map(|f| (f.kind, f.dims.clone())).collect();
+        // what is known is a constant in the model that tract gets, so it counts as well
+        let of = |f: &&Fact| (f.kind, f.dims.clone(), f.known.clone());
+        let key: Inputs = inputs.iter().map(of).collect();
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = made.get(&key) {
             return Ok(known.clone());
