@@ -76,13 +76,6 @@ for_each_kernel!(declare_table []);
 #[cfg(test)]
 for_each_kernel!(declare_tests []);
 
-#[cfg(test)]
-mod product_in_pieces {
-    use super::{Level, properties};
-
-    at_every_level!(super::int8::properties::product_in_pieces);
-}
-
 impl Kernels {
     /// The kernels of a level, if this CPU has it.
     #[must_use]
@@ -131,4 +124,11 @@ pub fn active() -> &'static Kernels {
         let level = chosen_level().unwrap_or(Level::best());
         Kernels::for_level(level).unwrap_or(Kernels::SCALAR)
     })
+}
+
+#[cfg(test)]
+mod product_in_pieces {
+    use super::{Level, properties};
+
+    at_every_level!(super::int8::properties::product_in_pieces);
 }
