@@ -134,6 +134,7 @@ impl<'a> Block<'a> {
     }
 
     /// What rows and panels are made of.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(in crate::kernels) fn operands(&self) -> Operands {
         self.by.operands
