@@ -1,6 +1,7 @@
 //! `demeanor analyze`: what recordings, images and words express.
 
 use super::annotate::{self, Page};
+use super::files;
 use crate::Error;
 use crate::capture::camera::FrameSource;
 use crate::capture::either::{Either, open_either};
@@ -110,22 +111,10 @@ pub fn analyze(options: &Options, sink: &mut dyn Sink) -> Result<bool, Error> {
     if options.files.is_empty() {
         return words_alone(&mut analysis);
     }
-    let (mut recognised, mut failure) = (false, None);
-    for file in &options.files {
+    files::each(&options.files, |file| {
         analysis.restart();
-        match file_events(file, &mut analysis) {
-            Ok(any) => recognised |= any,
-            Err(error @ Error::Output(_)) => return Err(error),
-            Err(error) => {
-                // said at once, so that the order on the terminal is the order of the files
-                if failure.is_some() || options.files.len() > 1 {
-                    eprintln!("demeanor: {error}");
-                }
-                failure = failure.or(Some(error));
-            }
-        }
-    }
-    failure.map_or(Ok(recognised), Err)
+        file_events(file, &mut analysis)
+    })
 }
 
 fn words_alone(analysis: &mut Analysis<'_>) -> Result<bool, Error> {

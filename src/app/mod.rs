@@ -8,6 +8,7 @@ pub mod calibrate;
 pub mod devices;
 pub mod doctor;
 pub mod eval;
+mod files;
 pub mod fusion;
 pub mod models;
 mod queue;

@@ -166,12 +166,16 @@ fn print(bundle: &Bundle, models: &[Loaded], out: &mut impl Write) -> io::Result
         bundle.size() as f64 / 1e6
     )?;
     writeln!(out, "  {}", manifest.summary)?;
-    writeln!(
-        out,
-        "  labels {}; licence {}",
-        manifest.labels.join(", "),
-        manifest.licence
-    )?;
+    match manifest.labels.as_slice() {
+        // a recogniser has words, no labels
+        [] => writeln!(out, "  licence {}", manifest.licence)?,
+        labels => writeln!(
+            out,
+            "  labels {}; licence {}",
+            labels.join(", "),
+            manifest.licence
+        )?,
+    }
     for Loaded { file, audit, .. } in models {
         let bytes = bundle.bytes(file).unwrap_or_default();
         writeln!(

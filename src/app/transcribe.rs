@@ -1,6 +1,7 @@
 //! `demeanor transcribe`: what is said, in words and times.
 
 use super::analyze::{segmenter, wait};
+use super::files;
 use crate::Error;
 use crate::capture::{AudioSource, Channel, open_audio};
 use crate::session::{Recogniser, Transcript, Verdict};
@@ -40,20 +41,9 @@ struct Count {
 /// The first file's error; a bundle that is refused, a model that fails; the output's.
 pub fn transcribe(options: &Options, out: &mut dyn Write) -> Result<bool, Error> {
     let mut recogniser = Recogniser::open(&options.recogniser, options.threads)?;
-    let (mut recognised, mut failure) = (false, None);
-    for file in &options.files {
-        match write_down(file, options, &mut recogniser, out) {
-            Ok(any) => recognised |= any,
-            Err(error @ Error::Output(_)) => return Err(error),
-            Err(error) => {
-                if failure.is_some() || options.files.len() > 1 {
-                    eprintln!("demeanor: {error}");
-                }
-                failure = failure.or(Some(error));
-            }
-        }
-    }
-    failure.map_or(Ok(recognised), Err)
+    files::each(&options.files, |file| {
+        write_down(file, options, &mut recogniser, out)
+    })
 }
 
 fn write_down(

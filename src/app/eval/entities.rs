@@ -4,6 +4,7 @@ mod conll;
 mod report;
 mod table;
 
+use super::counts::Counts;
 use super::judge::Unjudged;
 use super::metrics::Tallied;
 use super::{Options, file_name, found, image, workers};
@@ -54,29 +55,6 @@ struct Marked {
     skipped: Counts,
     /// What was odd and judged all the same.
     odd: Counts,
-}
-
-/// Reasons, each with how often and in which line first.
-#[derive(Debug, Default)]
-struct Counts(BTreeMap<String, (usize, u64)>);
-
-impl Counts {
-    fn add(&mut self, reason: impl Into<String>, line: u64) {
-        self.0.entry(reason.into()).or_insert((0, line)).0 += 1;
-    }
-
-    fn total(&self) -> usize {
-        self.0.values().map(|(count, _)| count).sum()
-    }
-
-    /// `reason: 2 texts, the first at line 7`
-    fn told(&self) -> Vec<String> {
-        let told = self.0.iter().map(|(reason, (count, line))| match count {
-            1 => format!("{reason}: 1 text, at line {line}"),
-            _ => format!("{reason}: {count} texts, the first at line {line}"),
-        });
-        told.collect()
-    }
 }
 
 /// The types of a bundle, and other names for them.

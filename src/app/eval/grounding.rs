@@ -3,6 +3,7 @@
 mod report;
 mod table;
 
+use super::counts::Counts;
 use super::judge::Unjudged;
 use super::metrics::Tallied;
 use super::{Options, file_name, image, workers};
@@ -11,7 +12,6 @@ use crate::event::Latency;
 use crate::model::{Bundle, ModelError, bundles};
 use crate::session::{self, Place, Scene, Session, Tasks};
 use report::Report;
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -43,30 +43,8 @@ struct Pointed {
 #[derive(Debug, Default)]
 struct Phrases {
     pictures: Vec<Pointed>,
-    /// Why phrases were left out: how many, and the first one's line.
-    skipped: BTreeMap<String, (usize, u64)>,
-}
-
-impl Phrases {
-    fn skip(&mut self, reason: impl Into<String>, line: u64) {
-        self.skipped.entry(reason.into()).or_insert((0, line)).0 += 1;
-    }
-
-    fn skipped(&self) -> usize {
-        self.skipped.values().map(|(count, _)| count).sum()
-    }
-
-    /// `reason: 2 phrases, the first at line 7`
-    fn told(&self) -> Vec<String> {
-        let told = self
-            .skipped
-            .iter()
-            .map(|(reason, (count, line))| match count {
-                1 => format!("{reason}: 1 phrase, at line {line}"),
-                _ => format!("{reason}: {count} phrases, the first at line {line}"),
-            });
-        told.collect()
-    }
+    /// Why phrases were left out.
+    skipped: Counts,
 }
 
 /// What was found of a picture's phrases: a box each and the probability that there is something
@@ -96,7 +74,7 @@ pub(super) fn eval(options: &Options, out: &mut impl Write) -> Result<bool, Erro
                 log::warn!("{}: {reason}", pointed.picture.display());
                 let what = format!("the picture could not be judged ({})", reason.reason());
                 for phrase in &pointed.phrases {
-                    phrases.skip(what.as_str(), phrase.line);
+                    phrases.skipped.add(what.as_str(), phrase.line);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! `demeanor eval`: what a bundle is worth on a labelled table.
 
+mod counts;
 mod degrade;
 mod duplicates;
 mod entities;

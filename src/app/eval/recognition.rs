@@ -3,6 +3,7 @@
 mod report;
 mod words;
 
+use super::counts::Counts;
 use super::judge::{Unjudged, sound};
 use super::metrics::Tallied;
 use super::table::{Cells, Header, each_row};
@@ -11,7 +12,6 @@ use crate::Error;
 use crate::model::{Bundle, ModelError, bundles};
 use crate::session::{Recogniser, Transcript, Verdict};
 use report::Report;
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -31,25 +31,11 @@ struct Row {
 #[derive(Debug, Default)]
 struct Table {
     rows: Vec<Row>,
-    /// Why rows were left out: how many, and the first one's line.
-    skipped: BTreeMap<String, (usize, u64)>,
+    /// Why rows were left out.
+    skipped: Counts,
 }
 
 impl Table {
-    fn skip(&mut self, reason: impl Into<String>, line: u64) {
-        self.skipped.entry(reason.into()).or_insert((0, line)).0 += 1;
-    }
-
-    /// `reason: 2 rows, the first at line 7`
-    fn told(&self) -> Vec<String> {
-        let told = self.skipped.iter();
-        told.map(|(reason, (count, line))| match count {
-            1 => format!("{reason}: 1 row, at line {line}"),
-            _ => format!("{reason}: {count} rows, the first at line {line}"),
-        })
-        .collect()
-    }
-
     /// Reads `id,audio,text` and perhaps `label`.
     fn read(path: &Path) -> Result<Table, Error> {
         let check = |header: &Header| match ["audio", "text"].iter().find(|c| !header.has(c)) {
@@ -61,7 +47,7 @@ impl Table {
         let mut table = Table::default();
         each_row(path, check, |cells, line| match cells {
             Ok(cells) => table.take(cells, line),
-            Err(reason) => table.skip(reason, line),
+            Err(reason) => table.skipped.add(reason, line),
         })?;
         Ok(table)
     }
@@ -74,7 +60,7 @@ impl Table {
                 said: words::of(&cells.text("text").unwrap_or_default()),
                 label: cells.text("label"),
             }),
-            None => self.skip("there is no recording", line),
+            None => self.skipped.add("there is no recording", line),
         }
     }
 }
@@ -188,7 +174,7 @@ pub(super) fn eval(options: &Options, out: &mut impl Write) -> Result<bool, Erro
             Err(reason) => {
                 log::warn!("{}: {reason}", row.audio.display());
                 let what = format!("could not be judged ({})", reason.reason());
-                table.skip(what, row.line);
+                table.skipped.add(what, row.line);
             }
         }
     }

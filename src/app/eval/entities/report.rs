@@ -93,9 +93,9 @@ impl Report<'_> {
             "metrics": metrics_json(&all_kinds(&shipped)),
             "types": types,
             "rows": rows.collect::<Vec<Value>>(),
-            "skipped_reasons": self.marked.skipped.told(),
+            "skipped_reasons": self.marked.skipped.told("text"),
             "failed_reasons": self.failures,
-            "notes": self.marked.odd.told(),
+            "notes": self.marked.odd.told("text"),
             "beside_pictures": self.beside_pictures(),
             "picture_words": {
                 "tweets": self.words.tweets,
@@ -123,10 +123,10 @@ impl Report<'_> {
             self.data,
             self.bundle.name()
         )?;
-        for reason in self.marked.skipped.told() {
+        for reason in self.marked.skipped.told("text") {
             writeln!(out, "skipped, {reason}")?;
         }
-        for note in self.marked.odd.told() {
+        for note in self.marked.odd.told("text") {
             writeln!(out, "note, {note}")?;
         }
         for (reason, count) in self.failures {

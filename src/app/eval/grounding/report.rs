@@ -147,7 +147,7 @@ impl Report<'_> {
             "data": self.data,
             "pictures": self.items.len(),
             "n": absence.boxed,
-            "skipped": self.phrases.skipped(),
+            "skipped": self.phrases.skipped.total(),
             "metrics": metrics_json(&self.shipped(|_| true)),
             "kinds": kinds,
             "rows": self.trivial().into_iter().map(row).collect::<Vec<Value>>(),
@@ -157,7 +157,7 @@ impl Report<'_> {
                 "without_box": absence.without,
                 "left_alone": absence.left,
             },
-            "skipped_reasons": self.phrases.told(),
+            "skipped_reasons": self.phrases.skipped.told("phrase"),
             "compute_ms": round4(self.compute_ms()),
         });
         writeln!(out, "{report}")?;
@@ -176,7 +176,7 @@ impl Report<'_> {
             absence.boxed,
             self.items.len()
         )?;
-        for reason in self.phrases.told() {
+        for reason in self.phrases.skipped.told("phrase") {
             writeln!(out, "skipped, {reason}")?;
         }
         if absence.boxed == 0 {

@@ -38,7 +38,7 @@ pub(super) fn read(path: &Path) -> Result<Phrases, Error> {
             .and_then(|cells| Ok((row(cells, line)?, name(cells)?)));
         let (phrase, name) = match read {
             Ok(read) => read,
-            Err(reason) => return phrases.skip(reason, line),
+            Err(reason) => return phrases.skipped.add(reason, line),
         };
         let pictures = &mut phrases.pictures;
         let place = *known.entry(name).or_insert_with_key(|name| {
@@ -51,7 +51,9 @@ pub(super) fn read(path: &Path) -> Result<Phrases, Error> {
         });
         match place {
             Some(at) => pictures[at].phrases.push(phrase),
-            None => phrases.skip("the picture is not in `images/` beside the table", line),
+            None => phrases
+                .skipped
+                .add("the picture is not in `images/` beside the table", line),
         }
     })?;
     Ok(phrases)

@@ -92,7 +92,7 @@ impl Report<'_> {
             .map(|(label, of)| (label, metrics_json(&of)))
             .collect();
         let (silent, invented) = self.silent();
-        let skipped: usize = self.table.skipped.values().map(|(count, _)| count).sum();
+        let skipped = self.table.skipped.total();
         let mut report = json!({
             "task": super::TASK,
             "bundle": self.bundle.name(),
@@ -104,7 +104,7 @@ impl Report<'_> {
             "without_words": { "n": silent, "heard": invented },
             "doubtful": self.count(|t| t.verdict == Verdict::Doubtful),
             "cut": { "repeated": self.cut(Cut::Repeated), "too_long": self.cut(Cut::TooLong) },
-            "skipped_reasons": self.table.told(),
+            "skipped_reasons": self.table.skipped.told("row"),
             "compute_ms": round4(self.compute_ms()),
         });
         if let Some((tallies, differences)) = self.reference() {
@@ -129,7 +129,7 @@ impl Report<'_> {
             self.data,
             self.bundle.name()
         )?;
-        for told in self.table.told() {
+        for told in self.table.skipped.told("row") {
             writeln!(out, "  left out: {told}")?;
         }
         if spoken > 0 {

@@ -5,16 +5,11 @@ use super::{FusedOp, Matcher, fused};
 use crate::model::plan::steps::{Embed, EmbedColumns, TableHead};
 
 impl<'a> Matcher<'a> {
-    /// Rows of a table of bytes, each with its scale.
-    pub(super) fn embedding(&self, at: usize) -> Option<Vec<FusedOp>> {
-        let node = self.node(at);
-        let table = self.constant(node.inputs.first()?)?;
-        if node.int("axis").unwrap_or(0) != 0 || table.dims.len() != 2 {
-            return None;
-        }
-        let ids = node.inputs.get(1)?;
+    /// What follows node `at`, which gathers codes of a table: they become floats, and each is
+    /// multiplied by the scale of its id. The values so far, and the scales of all ids.
+    fn scaled_rows(&self, at: usize, ids: &str) -> Option<(Chain<'a>, &'a [f32])> {
         let mut chain = Chain {
-            value: node.outputs.first()?,
+            value: self.node(at).outputs.first()?,
             nodes: vec![at],
         };
         self.next(&mut chain, "Cast")
@@ -24,12 +19,21 @@ impl<'a> Matcher<'a> {
         let (scales_at, gather) = self.graph.made_by(scales, "Gather")?;
         self.graph.only_user(scales, "Mul")?;
         chain.nodes.push(scales_at);
+        let alike = gather.inputs.get(1)? == ids && gather.int("axis").unwrap_or(0) == 0;
         let scales = self.constant(gather.inputs.first()?)?.floats()?;
-        let fits = gather.inputs.get(1)? == ids
-            && gather.int("axis").unwrap_or(0) == 0
-            && scales.len() == table.dims[0]
-            && table.dims[1] > 0
-            && table.bytes().is_some();
+        alike.then_some((chain, scales))
+    }
+
+    /// Rows of a table of bytes, each with its scale.
+    pub(super) fn embedding(&self, at: usize) -> Option<Vec<FusedOp>> {
+        let node = self.node(at);
+        let table = self.constant(node.inputs.first()?)?;
+        if node.int("axis").unwrap_or(0) != 0 || table.dims.len() != 2 {
+            return None;
+        }
+        let ids = node.inputs.get(1)?;
+        let (chain, scales) = self.scaled_rows(at, ids)?;
+        let fits = scales.len() == table.dims[0] && table.dims[1] > 0 && table.bytes().is_some();
         let step = Embed {
             table: self.graph.constant(node.inputs.first()?)?.clone(),
             scales: scales.to_vec(),
@@ -48,23 +52,10 @@ impl<'a> Matcher<'a> {
             return None;
         };
         let ids = node.inputs.get(1)?;
-        let mut chain = Chain {
-            value: node.outputs.first()?,
-            nodes: vec![at],
-        };
-        self.next(&mut chain, "Cast")
-            .filter(|n| n.int("to") == Some(1))?;
-        let before = chain.value;
-        let scales = self.next(&mut chain, "Mul")?.other(before)?;
-        let (scales_at, gather) = self.graph.made_by(scales, "Gather")?;
-        self.graph.only_user(scales, "Mul")?;
-        chain.nodes.push(scales_at);
-        let scales = self.constant(gather.inputs.first()?)?.floats()?;
+        let (mut chain, scales) = self.scaled_rows(at, ids)?;
         let turned = self.next(&mut chain, "Transpose")?.ints("perm")? == [1, 0];
         let fits = turned
             && node.int("axis") == Some(1)
-            && gather.inputs.get(1)? == ids
-            && gather.int("axis").unwrap_or(0) == 0
             && scales.len() == columns
             && width > 0
             && table.bytes().is_some();
