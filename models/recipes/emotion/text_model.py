@@ -39,7 +39,8 @@ class Layer(nn.Module):
     def forward(self, x, bias):
         """x[B, N, dim]; bias broadcasts to the scores [B, heads, N, N]."""
         split = lambda y: y.view(*y.shape[:2], self.heads, -1).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(split(self.q(x)), split(self.k(x)), split(self.v(x)), attn_mask=bias)
+        q = split(self.q(x))
+        mixed = F.scaled_dot_product_attention(q, split(self.k(x)), split(self.v(x)), attn_mask=bias.to(q.dtype))
         x = self.norm1(x + self.drop(self.o(mixed.transpose(1, 2).flatten(2))))
         return self.norm2(x + self.drop(self.down(F.gelu(self.up(x)))))
 
@@ -108,34 +109,38 @@ class Student(nn.Module):
 
 
 class Mpnet(nn.Module):
-    """MPNet-base, frozen: ids to the mean of the last layer's rows."""
+    """MPNet-base: ids to the mean of the last layer's rows; `rows` are those rows and may be trained."""
 
-    def __init__(self, path):
+    def __init__(self, path, frozen: bool = True, dropout: float = 0.0):
         super().__init__()
-        weights = load_file(path)
-        table = lambda name: nn.Embedding.from_pretrained(weights[name])
+        weights = {name: each.float() for name, each in load_file(path).items() if each.is_floating_point()}
+        table = lambda name: nn.Embedding.from_pretrained(weights[name], freeze=frozen)
         self.words, self.places = table("embeddings.word_embeddings.weight"), table("embeddings.position_embeddings.weight")
         self.relative = table("encoder.relative_attention_bias.weight")
         self.norm = nn.LayerNorm(768, 1e-5)
         self.norm.load_state_dict({end: weights[f"embeddings.LayerNorm.{end}"] for end in ("weight", "bias")})
-        self.layers = nn.ModuleList(Layer(768, 12, 3072, 1e-5) for _ in range(12))
+        self.layers = nn.ModuleList(Layer(768, 12, 3072, 1e-5, dropout) for _ in range(12))
         for i, layer in enumerate(self.layers):
             layer.load(weights, f"encoder.layer.{i}.", MPNET_NAMES)
 
     def relative_bias(self, n: int):
         """T5's buckets: exact up to 8 places either side, logarithmic up to 128."""
-        places = torch.arange(n)
+        places = torch.arange(n, device=self.relative.weight.device)
         back = -(places[None, :] - places[:, None])
         far = back.abs()
         log = 8 + (torch.log(far.clamp(min=1) / 8) / math.log(128 / 8) * 8).long()
         bucket = (back < 0).long() * 16 + torch.where(far < 8, far, log.clamp(max=15))
         return self.relative(bucket).permute(2, 0, 1)[None]
 
-    @torch.no_grad()
-    def forward(self, ids, mask):
+    def rows(self, ids, mask, more=0):
+        """[B, N, 768]; `more` is added to the embeddings."""
         # MPNet's positions start after its padding index, 1
-        x = self.norm(self.words(ids) + self.places.weight[2 : 2 + ids.shape[1]])
+        x = self.norm(self.words(ids) + self.places.weight[2 : 2 + ids.shape[1]] + more)
         bias = padding_bias(mask) + self.relative_bias(ids.shape[1])
         for layer in self.layers:
             x = layer(x, bias)
-        return masked_mean(x, mask)
+        return x
+
+    @torch.no_grad()
+    def forward(self, ids, mask):
+        return masked_mean(self.rows(ids, mask), mask)

@@ -10,7 +10,7 @@ from emotion import text_data
 from entities import train as et
 from sarcasm import rows
 from trunk import data as td
-from trunk.train import Words
+from trunk.batches import Words
 
 YEARS = ("2015", "2017")
 SHIPPED_SEED = 0

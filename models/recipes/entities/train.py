@@ -7,7 +7,8 @@ from torch import nn
 from sarcasm.rows import Posts, batches
 from trunk import data as td
 from trunk import model as tm
-from trunk.train import Words, edges_of_words, span_loss
+from trunk.batches import Words, edges_of_words, marks
+from trunk.heads import span_loss
 
 SEEDS = range(3)
 EPOCHS, RATE, BATCH, DECAY = 2, 5e-4, 32, 0.02
@@ -29,7 +30,7 @@ def train(posts: Posts, blind: Posts, words: Words, seed: int, start: dict | Non
         for group in batches(posts, BATCH, rng):
             tokens, word, real, items = (blind if rng.random() < BLIND else posts).batch(group)
             outputs = head(tokens, real, *words.collate([item.picture for item in items]))
-            loss = span_loss(outputs, [(item, None) for item in items], word, 4)
+            loss = span_loss(outputs, marks([(item, None) for item in items], word), word, 4)
             loss.backward()
             nn.utils.clip_grad_norm_(head.parameters(), 1.0)
             optim.step(), schedule.step(), optim.zero_grad()

@@ -11,7 +11,7 @@ from emotion import text_data
 from sarcasm import rows
 from sarcasm import train as st
 from trunk import data as td
-from trunk.train import Words
+from trunk.batches import Words
 
 SHIPPED_SEED = 0
 # swept on valid: fewer neighbours lose up to a point, more gain nothing

@@ -11,7 +11,7 @@ from torch import nn
 from emotion.text_model import masked_mean
 from sarcasm.rows import Posts, batches
 from trunk import model as tm
-from trunk.train import Words
+from trunk.batches import Words
 
 SEEDS = range(5)
 EPOCHS, RATE, BATCH, DECAY = 4, 1e-3, 64, 0.02

@@ -43,6 +43,7 @@ class Item(NamedTuple):
     label: object  # a class, or entities as (first word, past the last word, type)
     picture: tuple[str, ...] = ()
     id: str = ""
+    history: tuple[str, ...] = ()  # what was said before it, the last the nearest
 
 
 def key(text: str) -> str:
@@ -198,9 +199,17 @@ MELD = ["anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"]
 
 
 def meld(root: Path) -> list[Item]:
+    """Utterances with those that were spoken before them in the dialogue."""
     with open(root / "meld_text/data/MELD/train_sent_emo.csv", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [Item("meld", text_data.clean(row["Utterance"]), MELD.index(row["Emotion"])) for row in rows]
+        rows = sorted(csv.DictReader(file), key=lambda row: (int(row["Dialogue_ID"]), int(row["Utterance_ID"])))
+    items, before, dialogue = [], [], None
+    for row in rows:
+        if row["Dialogue_ID"] != dialogue:
+            before, dialogue = [], row["Dialogue_ID"]
+        text = text_data.clean(row["Utterance"])
+        items.append(Item("meld", text, MELD.index(row["Emotion"]), history=tuple(before[-text_data.HISTORY :])))
+        before.append(text)
+    return items
 
 
 def sentiment(data: Path, root: Path) -> list[Item]:
@@ -252,9 +261,10 @@ class Encoded(NamedTuple):
     own: int  # tokens of the text itself, [CLS] and [SEP] among them
 
 
-def encode(tokenizer, text: str, picture: tuple[str, ...] = ()) -> Encoded:
-    """[CLS] text [SEP], with the shape of the word that a piece is from, then the picture's words
-    and [SEP], their beginning cut: MAX_TOKENS at most."""
+def encode(tokenizer, text: str, picture: tuple[str, ...] = (), history: tuple[str, ...] = ()) -> Encoded:
+    """[CLS] text [SEP], with the shape of the word that a piece is from, then what it is read beside:
+    the picture's words and [SEP], or what was said before, each with a [SEP]; their beginning cut:
+    MAX_TOKENS at most."""
     made = tokenizer.encode(text, add_special_tokens=False)
     starts = [m.span() for m in re.finditer(r"\S+", text)]
     word_of = [0] * len(text)
@@ -271,8 +281,9 @@ def encode(tokenizer, text: str, picture: tuple[str, ...] = ()) -> Encoded:
     kinds.append(PLAIN)
     words.append(-1)
     own, room = len(ids), MAX_TOKENS - len(ids)
-    if picture and room >= 2:
-        beside = [*tokenizer.encode(" ".join(picture), add_special_tokens=False).ids, 102][-room:]
+    said = [*history, " ".join(picture)] if picture else history
+    beside = [id_ for each in said for id_ in [*tokenizer.encode(each, add_special_tokens=False).ids, 102]][-room:]
+    if room >= 2:
         ids += beside
         kinds += [BESIDE] * len(beside)
         words += [-1] * len(beside)
@@ -296,4 +307,5 @@ def disturb(item: Item, rng: random.Random) -> Item:
         text = text.lower()
     if not isinstance(item.label, tuple) and rng.random() < 0.15:
         text = re.sub(r"[.!?,;:]+(?=\s|$)", " ", text)
-    return item._replace(text=text if text.strip() else item.text, picture=tuple(picture))
+    history = tuple(text_data.forget(list(item.history), rng)) if item.history else ()
+    return item._replace(text=text if text.strip() else item.text, picture=tuple(picture), history=history)

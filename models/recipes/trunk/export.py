@@ -10,7 +10,7 @@ from emotion import text_data
 from emotion.text import encoder_layer, numpy_state
 from trunk import data as td
 from trunk import model as tm
-from trunk.train import Everything
+from trunk.heads import Everything
 
 
 def load(work: Path, seed: int = 0) -> Everything:

@@ -12,7 +12,7 @@ from sarcasm import train as sarcasm
 from sarcasm import rows as posts
 from trunk import data as td
 from trunk import export
-from trunk import train as tt
+from trunk import batches as tb
 
 
 @torch.no_grad()
@@ -23,7 +23,7 @@ def rows(trunk, items: list[td.Item], tokenizer) -> posts.Posts:
     order = sorted(range(len(items)), key=lambda i: len(encoded[i].ids))
     for start in range(0, len(order), 64):
         group = order[start : start + 64]
-        ids, kinds, real, _ = tt.collate([encoded[i] for i in group])
+        ids, kinds, real, _ = tb.collate([encoded[i] for i in group])
         with torch.autocast("cpu", torch.bfloat16):
             tokens = trunk(ids, kinds, real).float().numpy()
         for row, i in zip(tokens, group):
@@ -50,12 +50,12 @@ def run(data: Path, work: Path) -> dict:
     }
     for name, items in shown.items():
         task = items[0].task
-        words = tt.Words(folder, tokenizer, items)
+        words = tb.Words(folder, tokenizer, items)
         made, labels = rows(model.trunk, items, tokenizer), np.array([item.label for item in items])
         add(name, sarcasm.measure(sarcasm.answer(model.fgm[task], made, words)[0], labels))
     for year in ("2015", "2017"):
         items = td.twitter(data, root, year, "valid")
-        words = tt.Words(folder, tokenizer, items)
+        words = tb.Words(folder, tokenizer, items)
         add(f"Twitter{year} valid", entities.measure(entities.answer(model.reader, rows(model.trunk, items, tokenizer), words), items))
     (work / "trunk.json").write_text(json.dumps(found, indent=1))
     return found

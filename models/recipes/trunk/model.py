@@ -82,11 +82,11 @@ def edges(x, mask, window: int | None):
     real = mask[:, :, None] & mask[:, None, :]
     if window is None:
         return real
-    places = torch.arange(x.shape[1])
+    places = torch.arange(x.shape[1], device=x.device)
     close = (places[:, None] - places[None, :]).abs() <= window
     unit = F.normalize(x.float(), dim=-1)
     cosines = (unit @ unit.transpose(1, 2)).masked_fill(~real, -2.0)
-    cosines = cosines.masked_fill(torch.eye(x.shape[1], dtype=torch.bool), -2.0)
+    cosines = cosines.masked_fill(torch.eye(x.shape[1], dtype=torch.bool, device=x.device), -2.0)
     k = min(NEAR, x.shape[1])
     nearest = torch.zeros_like(real).scatter_(2, cosines.topk(k, -1).indices, True) & (cosines > -2.0)
     return (close | nearest | nearest.transpose(1, 2)) & real
@@ -137,7 +137,8 @@ class Fgm(nn.Module):
         for layer in self.picture_gat:
             v = layer(v, joined)
         both, real = torch.cat([v, t], 1), torch.cat([seen, mask], 1)
-        g = F.scaled_dot_product_attention(self.q(both), self.k(both), self.v(both), attn_mask=padding_bias(real)[:, 0].to(both.dtype))
+        q = self.q(both)
+        g = F.scaled_dot_product_attention(q, self.k(both), self.v(both), attn_mask=padding_bias(real)[:, 0].to(q.dtype))
         g = g + both
         r = self.weigh2(F.gelu(self.weigh1(F.dropout(g, self.dropout, self.training))))
         weights = r.masked_fill(~real[..., None], OFF).softmax(1)
@@ -149,7 +150,7 @@ def contrast(q, labels, temperature: float = 0.1):
     """LGCL (SPEC 3.2): rows of one label near each other, by squared distance of unit rows."""
     z = F.normalize(q.float(), dim=-1)
     scores = -torch.cdist(z, z).square() / temperature
-    itself = torch.eye(len(z), dtype=torch.bool)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     same = (labels[:, None] == labels[None, :]) & ~itself
     log = scores.masked_fill(itself, OFF).log_softmax(1)
     return -((log * same).sum(1) / same.sum(1).clamp(min=1)).mean()
@@ -164,10 +165,10 @@ class Reader(nn.Module):
     """Entities by reading comprehension (SPEC 4): the sentence is encoded once, and each type's
     stored query modulates it."""
 
-    def __init__(self, dropout: float = 0.2):
+    def __init__(self, dropout: float = 0.2, dim: int = DIM):
         super().__init__()
         self.dropout = dropout
-        self.text, self.picture = nn.Linear(DIM, SPAN), nn.Linear(DIM, SPAN)
+        self.text, self.picture = nn.Linear(dim, SPAN), nn.Linear(DIM, SPAN)
         self.q, self.k, self.v = (nn.Linear(SPAN, SPAN, bias=False) for _ in range(3))
         self.mixed = nn.LayerNorm(SPAN)
         self.query = nn.Parameter(torch.randn(len(TYPES), SPAN) * 0.1)
@@ -186,7 +187,7 @@ class Reader(nn.Module):
         """Logits: exist [B, 4], start and end [B, 4, N], match [B, 4, N, N]."""
         h = F.gelu(self.text(F.dropout(tokens, self.dropout, self.training)))
         v = self.picture(picture)
-        bias = torch.cat([torch.zeros(len(v), 1, 1), (~seen)[:, None] * OFF], -1).to(h.dtype)
+        bias = F.pad((~seen)[:, None] * OFF, (1, 0)).to(h.dtype)
         # the first row says nothing: words need not look at the picture
         rows = torch.cat([torch.zeros_like(v[:, :1]), v], 1)
         seen_by = F.scaled_dot_product_attention(self.q(h), self.k(rows), self.v(rows), attn_mask=bias)

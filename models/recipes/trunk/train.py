@@ -1,32 +1,33 @@
-"""Trains the text trunk with all its heads at once, one process, with checkpoints.
+"""Trains the text trunk with all its heads at once, one process.
 
 Every step is a batch of one task. A task's share of the steps is what its plan says; nothing is
 chosen by a look at a dev part.
 """
 
+import json
+import os
 import random
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from common import device
 from emotion import text_data
-from emotion.text_model import masked_mean
+from trunk import batches as tb
 from trunk import data as td
-from trunk import model as tm
+from trunk import heads as th
+from trunk import language, teacher
 
-BATCH_TOKENS = 1400
-TRUNK_RATE, HEAD_RATE, WARM_UP, DECAY = 1e-4, 6e-4, 0.06, 0.01
+TRUNK_RATE, HEAD_RATE, WARM_UP, DECAY = 1.5e-4, 8e-4, 0.06, 0.01
 # The weights that stay are the mean of those that the last part of the steps came by.
 MEAN_FROM, MEAN_EVERY = 0.6, 10
-CONTRAST = 0.2
-SAVE_EVERY = 300  # steps
+SAVE_EVERY = 500  # steps
 MASK, MASKED = 103, 0.06  # share of word pieces that the trunk does not see while it learns
-
-# Classes of the tasks that are a label a text.
-CLASSES = {"irony": 2, "ekman": 7, "meld": 7, "tweet-emotion": 4, "sentiment": 3, "sst2": 2}
+# What is trained: all of it, and what the parts are worth
+KINDS = {"whole": (True, True), "no language": (False, True), "no teacher": (True, False)}
 
 
 def plan(data: Path, root: Path) -> list[tuple[list[td.Item], float]]:
@@ -34,160 +35,77 @@ def plan(data: Path, root: Path) -> list[tuple[list[td.Item], float]]:
     held = td.mmsd2(data, root, "valid") + td.hfm(data, root, "valid2")
     found = td.entities(data, root)
     return [
-        (td.apart(td.mmsd2(data, root, "train"), held), 2),
-        (td.apart(td.hfm(data, root, "train"), held), 1),
-        (td.apart(td.irony(root) + td.mustard(root), held), 1),
-        (found["twitter"], 4),
-        (found["gmner"], 2),
-        (found["btc"], 1),
-        (found["wnut17"], 1.5),
-        (td.goemotions(root), 0.2),
-        (td.meld(root), 0.5),
-        (td.tweeteval(root, "emotion", "train") + td.tweeteval(root, "emotion", "test"), 1),
-        (td.sentiment(data, root), 1),
-        (td.sst2(root), 0.4),
+        (td.apart(td.mmsd2(data, root, "train"), held), 5),
+        (td.apart(td.hfm(data, root, "train"), held), 3),
+        (td.apart(td.irony(root) + td.mustard(root), held), 3),
+        (found["twitter"], 9),
+        (found["gmner"], 5),
+        (found["btc"], 2),
+        (found["wnut17"], 3),
+        (td.goemotions(root), 1),
+        (td.meld(root), 4),
+        (td.tweeteval(root, "emotion", "train") + td.tweeteval(root, "emotion", "test"), 3),
+        (td.sentiment(data, root), 2),
+        (td.sst2(root), 1),
     ]
 
 
-class Everything(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.trunk = tm.Trunk()
-        self.fgm = nn.ModuleDict({name: tm.Fgm() for name in ("sarcasm", "hfm")})
-        self.alone = nn.ModuleDict({name: nn.Linear(tm.DIM, 2) for name in ("sarcasm", "hfm")})
-        self.reader = tm.Reader()
-        self.classes = nn.ModuleDict({name: nn.Linear(tm.DIM, n) for name, n in CLASSES.items()})
+class Texts:
+    """All items of the plan, one after the other."""
+
+    def __init__(self, data: Path, work: Path):
+        self.root, self.folder = td.unpack(data, work), text_data.minilm(work)
+        self.tokenizer = text_data.tokenizer(work)
+        groups = plan(data, self.root)
+        # for a trial of the whole on a small machine
+        every, share = int(os.environ.get("DEMEANOR_EVERY", 1)), float(os.environ.get("DEMEANOR_EPOCHS", 1))
+        groups = [(items[::every], epochs * share) for items, epochs in groups]
+        self.items = [item for items, _ in groups for item in items]
+        starts = np.cumsum([0] + [len(items) for items, _ in groups])
+        self.plan = [(list(range(a, b)), epochs) for a, b, (_, epochs) in zip(starts, starts[1:], groups)]
+        self.words = tb.Words(self.folder, self.tokenizer, self.items)
+
+    def batches(self, seed: int, processes: int) -> list[tb.Batch]:
+        rng, jobs = random.Random(seed), []
+        for number, (which, epochs) in enumerate(self.plan):
+            learnt = [i for i in which if not tb.of_check(self.items[i])]
+            for drawn in tb.draws(learnt, epochs, rng):
+                jobs += [(drawn[at : at + 12000], tb.BATCH_TOKENS, f"{seed} {number} {at} {rng.random()}") for at in range(0, len(drawn), 12000)]
+        made = tb.make(self.items, self.words, self.tokenizer, jobs, processes)
+        rng.shuffle(made)
+        return made
 
 
-class Words:
-    """Rows of picture words, made once."""
+class Taught:
+    """Soft labels on the machine that trains."""
 
-    def __init__(self, folder: Path, tokenizer, items):
-        known = sorted({word for item in items for word in item.picture})
-        self.at = {word: i for i, word in enumerate(known)}
-        self.rows = tm.word_rows(folder / "model.safetensors", tokenizer, known or ["nothing"])
+    def __init__(self, work: Path, count: int, where):
+        logits, at, lengths, spans = None, [], [], []
+        for fold in range(tb.FOLDS):
+            found = np.load(work / f"teacher-{fold}.npz")
+            logits = np.zeros((count, *found["logits"].shape[1:]), np.float16) if logits is None else logits
+            # copies of the parts that check come from every fold and train nothing
+            logits[found["theirs"]] = found["logits"][found["theirs"]]
+            at.append(found["at"]), lengths.append(found["lengths"]), spans.append(found["spans"])
+        at, lengths = np.concatenate(at), np.concatenate(lengths)
+        starts, sizes = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        starts[at], sizes[at] = np.cumsum(lengths) - lengths, lengths
+        put = lambda array: torch.from_numpy(array).to(where)
+        self.logits, self.starts, self.sizes, self.spans = put(logits), put(starts), put(sizes), put(np.concatenate(spans))
 
-    def collate(self, pictures):
-        width = max(1, *(len(p) for p in pictures))
-        rows, seen = torch.zeros(len(pictures), width, tm.DIM), torch.zeros(len(pictures), width, dtype=torch.bool)
-        for i, picture in enumerate(pictures):
-            if picture:
-                rows[i, : len(picture)] = self.rows[[self.at[word] for word in picture]]
-                seen[i, : len(picture)] = True
-        return rows, seen
-
-
-def collate(encoded):
-    width = max(len(e.ids) for e in encoded)
-    pad = lambda rows, value: torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])
-    ids, kinds, words = (pad([getattr(e, name) for e in encoded], value) for name, value in (("ids", 0), ("kinds", 0), ("words", -1)))
-    real = torch.tensor([[i < len(e.ids) for i in range(width)] for e in encoded])
-    return ids, kinds, real, words
-
-
-def epoch_batches(items, epochs: float, tokenizer, rng: random.Random):
-    """Batches of [(item, encoded)], each of texts of about one length."""
-    chosen = []
-    while epochs > 0:
-        drawn = list(items)
-        rng.shuffle(drawn)
-        chosen += drawn[: int(len(drawn) * min(epochs, 1))]
-        epochs -= 1
-    pairs = [(item, td.encode(tokenizer, item.text, item.picture)) for item in (td.disturb(item, rng) for item in chosen)]
-    made = []
-    for start in range(0, len(pairs), 2048):
-        batch, longest = [], 0
-        for pair in sorted(pairs[start : start + 2048], key=lambda p: len(p[1].ids) + rng.random()):
-            longest = max(longest, len(pair[1].ids))
-            if batch and longest * (len(batch) + 1) > BATCH_TOKENS:
-                made.append(batch)
-                batch, longest = [], len(pair[1].ids)
-            batch.append(pair)
-        made.append(batch)
-    return made
+    def of(self, batch: tb.Batch):
+        logits = self.logits[batch.which, batch.beside.long()]
+        if batch.task not in th.SPANS:
+            return logits, None
+        n = batch.ids.shape[1]
+        own = batch.first(batch.own)
+        index = self.starts[batch.which][:, None] + torch.arange(n, device=own.device)
+        marks = self.spans[index.clamp(max=len(self.spans) - 1)] * own[..., None]
+        start, end = marks.permute(0, 2, 1).unflatten(1, (2, 4)).unbind(1)
+        return logits, (start, end, self.sizes[batch.which] == batch.own)
 
 
-def batches(data: Path, root: Path, tokenizer, seed: int):
-    made = []
-    for items, epochs in plan(data, root):
-        rng = random.Random(f"{seed} {items[0].task} {len(items)}")
-        found = epoch_batches(items, epochs, tokenizer, rng)
-        print(f"{items[0].task}: {len(items)} texts, {epochs} epochs, {len(found)} batches", flush=True)
-        made += found
-    random.Random(seed).shuffle(made)
-    return made
-
-
-# -- losses -------------------------------------------------------------------------------
-
-
-def targets(group, words):
-    """exist [B, 4], start and end [B, 4, N], match [B, 4, N, N] of items with entities."""
-    count, width = words.shape
-    start = torch.zeros(count, len(td.TYPES), width)
-    end, match = start.clone(), torch.zeros(count, len(td.TYPES), width, width)
-    for i, (item, _) in enumerate(group):
-        own = words[i].tolist()
-        for first, past, name in item.label:
-            if first in own and past - 1 in own:
-                a, b = own.index(first), width - 1 - own[::-1].index(past - 1)
-                kind = td.TYPES.index(name)
-                start[i, kind, a], end[i, kind, b], match[i, kind, a, b] = 1, 1, 1
-    return start.amax(-1), start, end, match
-
-
-def edges_of_words(words):
-    """Tokens that begin a word, and those that end one."""
-    before = F.pad(words, (1, 0), value=-1)[:, :-1]
-    after = F.pad(words, (0, 1), value=-1)[:, 1:]
-    return (words >= 0) & (words != before), (words >= 0) & (words != after)
-
-
-def span_loss(outputs, group, words, types: int):
-    exist, start, end, match = (each[:, :types].float() for each in outputs)
-    gold_exist, gold_start, gold_end, gold_match = (each[:, :types] for each in targets(group, words))
-    first, last = edges_of_words(words)
-    loss = F.binary_cross_entropy_with_logits(exist, gold_exist)
-    for logits, gold, legal in ((start, gold_start, first), (end, gold_end, last)):
-        each = F.binary_cross_entropy_with_logits(logits, gold, reduction="none") * legal[:, None]
-        # a few marks among many places: the sum over a sentence, in units of its entities
-        loss = loss + each.sum() / (gold.sum() + len(group))
-    # pairs that decoding could come to, and the right ones
-    likely_start = ((start > -1) | (gold_start > 0)) & first[:, None]
-    likely_end = ((end > -1) | (gold_end > 0)) & last[:, None]
-    ordered = torch.ones(words.shape[1], words.shape[1], dtype=torch.bool).triu()
-    pairs = likely_start[..., None] & likely_end[..., None, :] & ordered
-    each = F.binary_cross_entropy_with_logits(match, gold_match, reduction="none") * pairs
-    return loss + 0.5 * each.sum() / (gold_match.sum() + len(group))
-
-
-def loss_of(model: Everything, group, words: Words):
-    task = group[0][0].task
-    ids, kinds, real, word = collate([encoded for _, encoded in group])
-    own = torch.tensor([[i < encoded.own for i in range(ids.shape[1])] for _, encoded in group])
-    ids = torch.where((torch.rand(ids.shape) < MASKED) & (word >= 0), MASK, ids)
-    pictures = words.collate([item.picture for item, _ in group])
-    with torch.autocast("cpu", torch.bfloat16):
-        tokens = model.trunk(ids, kinds, real)
-        if task in ("entities", "three-types"):
-            outputs = model.reader(tokens, own, *pictures)
-        else:
-            mean = masked_mean(tokens, word >= 0)
-            if task in model.fgm:
-                logits, q = model.fgm[task](tokens, word >= 0, *pictures)
-                alone = model.alone[task](mean)
-            else:
-                logits = model.classes[task](F.dropout(mean, 0.1, model.training))
-    if task in ("entities", "three-types"):
-        return span_loss(outputs, group, word, 4 if task == "entities" else 3)
-    labels = torch.tensor([item.label for item, _ in group])
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=0.05)
-    if task in model.fgm:
-        loss = loss + 0.5 * F.cross_entropy(alone.float(), labels) + CONTRAST * tm.contrast(q, labels)
-    return loss
-
-
-def optimiser(model: Everything):
+def optimiser(model: th.Everything):
     groups = []
     for part, rate in ((model.trunk, TRUNK_RATE), (nn.ModuleList([model.fgm, model.alone, model.reader, model.classes]), HEAD_RATE)):
         matrices = [p for p in part.parameters() if p.ndim > 1]
@@ -196,49 +114,86 @@ def optimiser(model: Everything):
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
 
 
-def train(data: Path, work: Path, seed: int = 0) -> Path:
+def train(data: Path, work: Path, kind: str = "whole", seed: int = 0, processes: int = os.cpu_count() or 1) -> Path:
     """The trunk and its heads, the mean of their last weights; goes on where it was stopped."""
-    done, checkpoint = work / f"trunk-{seed}.pt", work / f"trunk-{seed}.part"
+    done = work / (f"trunk-{seed}.pt" if kind == "whole" else f"trunk-{kind.replace(' ', '-')}-{seed}.pt")
+    checkpoint, where = done.with_suffix(".part"), device.best()
     if done.exists():
         return done
-    root, folder = td.unpack(data, work), text_data.minilm(work)
-    tokenizer = text_data.tokenizer(work)
+    read_on, with_teacher = KINDS[kind]
+    texts = Texts(data, work)
+    made, words = texts.batches(seed, processes), texts.words
+    words.rows = words.rows.to(where)
     torch.manual_seed(seed)
-    model = Everything()
-    model.trunk.load_minilm(folder / "model.safetensors")
-    made = batches(data, root, tokenizer, seed)
-    words = Words(folder, tokenizer, [item for group in made for item, _ in group])
+    model = th.Everything()
+    if read_on:
+        model.trunk.load_state_dict(torch.load(language.path(work), map_location="cpu"))
+    else:
+        model.trunk.load_minilm(texts.folder / "model.safetensors")
+    model = model.to(where)
+    soft = Taught(work, len(texts.items), where) if with_teacher else None
     optim = optimiser(model)
     total, first = len(made), 0
     shape = lambda step: min((step + 1) / (WARM_UP * total), max(0.0, (total - step) / (total * (1 - WARM_UP))))
     schedule = torch.optim.lr_scheduler.LambdaLR(optim, shape)
-    if checkpoint.exists():
-        state = torch.load(checkpoint)
-        model.load_state_dict(state["model"]), optim.load_state_dict(state["optim"]), schedule.load_state_dict(state["schedule"])
-        first = state["step"]
     mean = torch.optim.swa_utils.AveragedModel(model)
     if checkpoint.exists():
-        mean.load_state_dict(state["mean"])
+        state = torch.load(checkpoint, map_location=where)
+        for part, name in ((model, "model"), (optim, "optim"), (schedule, "schedule"), (mean, "mean")):
+            part.load_state_dict(state[name])
+        first = state["step"]
     model.train()
     began, losses = time.time(), {}
     for step in range(first, total):
         # what is masked and dropped is the same whether or not training was stopped before
         torch.manual_seed(seed * 1_000_000 + step)
-        loss = loss_of(model, made[step], words)
+        each = made[step].to(where)
+        ids = torch.where((torch.rand(each.ids.shape, device=where) < MASKED) & (each.words >= 0), MASK, each.ids)
+        loss = th.loss_of(model, each, ids, words, soft and soft.of(each))
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optim.step(), schedule.step(), optim.zero_grad(set_to_none=True)
         if step >= MEAN_FROM * total and step % MEAN_EVERY == 0:
             mean.update_parameters(model)
-        losses.setdefault(made[step][0][0].task, []).append(float(loss.detach()))
-        if (step + 1) % 100 == 0:
+        losses.setdefault(each.task, []).append(loss.detach())
+        if (step + 1) % 200 == 0:
             minutes = (time.time() - began) / 60
             left = minutes / (step + 1 - first) * (total - step - 1)
-            means = " ".join(f"{task} {sum(each) / len(each):.3f}" for task, each in sorted(losses.items()))
-            print(f"step {step + 1} of {total}, {minutes:.1f} min, {left:.0f} min left: {means}", flush=True)
+            means = " ".join(f"{task} {float(torch.stack(each).mean()):.3f}" for task, each in sorted(losses.items()))
+            print(f"{kind}: step {step + 1} of {total}, {minutes:.1f} min, {left:.1f} min left: {means}", flush=True)
             losses = {}
         if (step + 1) % SAVE_EVERY == 0:
             torch.save({"model": model.state_dict(), "optim": optim.state_dict(), "schedule": schedule.state_dict(), "mean": mean.state_dict(), "step": step + 1}, checkpoint)
-    torch.save(mean.module.state_dict(), done)
+    torch.save(mean.module.cpu().state_dict(), done)
     checkpoint.unlink(missing_ok=True)
+    check(mean.module, texts, kind, where, done.with_suffix(".json"))
     return done
+
+
+@torch.no_grad()
+def check(model: th.Everything, texts: Texts, kind: str, where, path: Path) -> None:
+    """Figures on the texts that trained nothing: by them students are told apart."""
+    from entities import train as et
+
+    model, words, found = model.to(where).eval(), texts.words, {}
+    for which, _ in texts.plan:
+        own = [i for i in which if tb.of_check(texts.items[i])]
+        task = texts.items[which[0]].task
+        right, hit, said, there = [], 0, 0, 0
+        for each in tb.make(texts.items, words, texts.tokenizer, [(own, 8000, None)], 1) if own else []:
+            each, gold = each.to(where), [texts.items[i].label for i in each.which.tolist()]
+            tokens = model.trunk(each.ids, each.kinds, each.first(each.lengths))
+            shown = words.of(each.pictures)
+            if task in th.SPANS:
+                outputs = [x.sigmoid().cpu().numpy() for x in model.reader(tokens, each.first(each.own), *shown)]
+                for row, label in enumerate(gold):
+                    said_here = et.decode(*(x[row] for x in outputs), each.words[row].cpu())
+                    hit, said, there = hit + len(said_here & set(label)), said + len(said_here), there + len(set(label))
+            else:
+                wordy = each.words >= 0
+                logits = model.fgm[task](tokens, wordy, *shown)[0] if task in th.MATCHED else model.of_mean(th.masked_mean(tokens, wordy))[task]
+                right += (logits.argmax(-1) == each.labels).tolist()
+        name = f"{task}, {len(which)}"
+        found[name] = 2 * hit / max(said + there, 1) if task in th.SPANS else float(np.mean(right or [0]))
+        print(f"{kind}, {len(own)} texts of {name}: {found[name]:.4f}", flush=True)
+    path.write_text(json.dumps(found, indent=1))
