@@ -205,7 +205,9 @@ impl Mqtt {
             return Err(format!("`{id}` in `mqtt.client_id` is no name of a client"));
         }
         if self.password_file.is_some() && self.user.is_none() {
-            return Err("`mqtt.password_file` is there and `mqtt.user` is missing; name both".into());
+            return Err(
+                "`mqtt.password_file` is there and `mqtt.user` is missing; name both".into(),
+            );
         }
         if self.cert.is_some() != self.key.is_some() {
             return Err("`mqtt.cert` and `mqtt.key` belong together; name both".into());
@@ -261,8 +263,16 @@ mod tests {
             assert_eq!(found.as_deref(), Ok(broker));
         }
         let wrong = [
-            "hub", "http://hub", "mqtt://", "mqtt://hub:0", "mqtt://hub:99999", "mqtt://hub:x",
-            "mqtt://a b", "mqtt://[::1", "mqtt://[::1]x", "mqtt://user:pass@hub",
+            "hub",
+            "http://hub",
+            "mqtt://",
+            "mqtt://hub:0",
+            "mqtt://hub:99999",
+            "mqtt://hub:x",
+            "mqtt://a b",
+            "mqtt://[::1",
+            "mqtt://[::1]x",
+            "mqtt://user:pass@hub",
         ];
         for text in wrong {
             let said = Broker::try_from(text.to_owned()).unwrap_err();
@@ -278,7 +288,10 @@ mod tests {
             ("broker = \"mqtts://hub\"", "`mqtt.ca` is missing"),
             ("broker = \"mqtts://hub\"\nca = \"x\"", ""),
             ("ca = \"x\"", "for TLS"),
-            ("broker = \"mqtts://hub\"\nca = \"x\"\ncert = \"y\"", "name both"),
+            (
+                "broker = \"mqtts://hub\"\nca = \"x\"\ncert = \"y\"",
+                "name both",
+            ),
             ("topic = \"a/#\"", "`a/#` in `mqtt.topic`"),
             ("topic = \"$SYS\"", "`$SYS` in `mqtt.topic`"),
             ("group = \"a/b\"", "`a/b` in `mqtt.group`"),
@@ -288,7 +301,10 @@ mod tests {
             ("expire = 0", "mqtt.expire"),
         ] {
             let said = mqtt(text).err().unwrap_or_default();
-            assert!(said.contains(what) && said.is_empty() == what.is_empty(), "{text}: {said}");
+            assert!(
+                said.contains(what) && said.is_empty() == what.is_empty(),
+                "{text}: {said}"
+            );
         }
     }
 }

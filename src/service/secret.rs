@@ -23,7 +23,9 @@ pub fn read(path: &Path) -> Result<String, String> {
     let (text, mode) = read().map_err(|e| format!("{e}; check that it may be read"))?;
     check(mode)?;
     if text.len() > MOST {
-        return Err(format!("it is longer than {MOST} bytes; name a file with the secret alone"));
+        return Err(format!(
+            "it is longer than {MOST} bytes; name a file with the secret alone"
+        ));
     }
     Ok(text.trim().to_owned())
 }

@@ -64,7 +64,9 @@ pub enum Fault {
         patience: Duration,
     },
     /// It says what makes no sense.
-    #[error("{broker}: what it sends is not MQTT {version} ({what}); check [mqtt] broker and version")]
+    #[error(
+        "{broker}: what it sends is not MQTT {version} ({what}); check [mqtt] broker and version"
+    )]
     Malformed {
         /// Who sends that.
         broker: Broker,

@@ -132,13 +132,14 @@ impl Outbox {
             retain: true,
             expires,
         };
+        let is_full = inner.retained.len() == MOST_RETAINED;
         match inner.retained.iter_mut().find(|r| r.letter.topic == topic) {
             Some(kept) if kept.letter == letter => return,
             Some(kept) => {
                 kept.letter = letter;
                 kept.is_due = true;
             }
-            None if inner.retained.len() == MOST_RETAINED => return,
+            None if is_full => return,
             None => {
                 let is_due = true;
                 inner.retained.push(Retained { letter, is_due });
@@ -233,9 +234,7 @@ impl Outbox {
     /// Waits for the end, for up to `pause`; whether it came.
     pub fn wait_closed(&self, pause: Duration) -> bool {
         let goes_on = |inner: &mut Inner| !inner.is_closed;
-        let waited = self
-            .changed
-            .wait_timeout_while(self.lock(), pause, goes_on);
+        let waited = self.changed.wait_timeout_while(self.lock(), pause, goes_on);
         waited.unwrap_or_else(PoisonError::into_inner).0.is_closed
     }
 
