@@ -431,7 +431,7 @@ fn ten_thousand_malformed_pictures_leave_every_good_one_looked_at() {
             _ => &face[cut..],
         };
         stream.extend_from_slice(head);
-        if (at + 1) % (bad / good) == 0 {
+        if (at + 1usize).is_multiple_of(bad / good) {
             stream.extend_from_slice(&face);
         }
     }

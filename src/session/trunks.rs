@@ -512,7 +512,7 @@ fn is_print(rgb: &[u8], side: usize) -> bool {
     let Some((share, middle)) = ground.max() else {
         return false;
     };
-    if share * 100 < greys.len() * GROUND {
+    if greys.is_empty() || share * 100 < greys.len() * GROUND {
         return false;
     }
     let is_off = |x: usize, y: usize| {
@@ -676,7 +676,7 @@ mod tests {
             let grey = |(x, y)| if ink(x, y) { 255 - ground } else { ground };
             places.flat_map(|place| [grey(place); 3]).collect()
         };
-        let strokes = |x: usize, y: usize| (y / 12) % 2 == 0 && x % 8 < 2;
+        let strokes = |x: usize, y: usize| (y / 12).is_multiple_of(2) && x % 8 < 2;
         let body = |x: usize, y: usize| x.abs_diff(48) < 16 && y.abs_diff(48) < 16;
         for ground in [0, 30, 255] {
             assert!(is_print(&made(&strokes, ground), side), "{ground}");
