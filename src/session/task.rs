@@ -64,7 +64,8 @@ struct Encoded {
     by: BTreeMap<Trunk, Arc<Encoding>>,
     latency: Latency,
     notes: Vec<String>,
-    /// There was an image, and it showed one colour.
+    /// There was an image, and it showed one colour, or nothing but print where nothing else
+    /// was there to judge.
     blank: bool,
 }
 
@@ -190,7 +191,12 @@ impl Task {
     ) -> Result<Option<Event>, ModelError> {
         let mut encoded = self.encode(observed, context)?;
         let late = self.late(observed, context);
-        let best = self.best(&encoded.by);
+        let mut best = self.best(&encoded.by);
+        if best.is_some_and(|at| self.sees_print_alone(at, context)) {
+            best = None;
+            encoded.blank = true;
+            encoded.notes.push(PRINT_NOTE.into());
+        }
         let reply = match best {
             Some(at) => Some(self.ask(at, &encoded.by, Some(&mut encoded.latency))?),
             None => None,
@@ -313,6 +319,18 @@ impl Task {
             notes: encoded.notes,
             ..self.event(observed)
         }
+    }
+
+    /// Whether a head would judge by an image alone that shows print or lines on a plain ground:
+    /// what those say is not seen. What is named there is another matter.
+    fn sees_print_alone(&self, at: usize, context: &mut Context<'_>) -> bool {
+        let Some(image) = self.handles.get(&Trunk::Image) else {
+            return false;
+        };
+        let reads = self.manifest.trunks(&self.manifest.heads[at]);
+        !self.manifest.labels.is_empty()
+            && reads == BTreeSet::from([Trunk::Image])
+            && context.trunks.image(*image).shows_print()
     }
 
     /// The head that answers with the most of what is there.
@@ -539,6 +557,8 @@ impl Task {
     }
 }
 
+const PRINT_NOTE: &str =
+    "the image shows print or lines on a plain ground and no words were given: it was not judged";
 const LATE_NOTE: &str =
     "a face counts as much as all else together, by what it shows of these classes";
 

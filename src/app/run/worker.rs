@@ -224,6 +224,8 @@ impl Worker {
         if known.is_some_and(|d| Arc::ptr_eq(&d.frame, &frame)) {
             return;
         }
+        // two large images at once would take more than a small board has
+        self.decoded = None;
         let start = Instant::now();
         self.decoded = match frame.decode() {
             Ok(image) => Some(Decoded {
