@@ -190,6 +190,9 @@ impl Task {
         context: &mut Context<'_>,
     ) -> Result<Option<Event>, ModelError> {
         let mut encoded = self.encode(observed, context)?;
+        // it was listened to whether or not its words may be built upon
+        let heard = context.heard.filter(|_| self.manifest.reads(Trunk::Text));
+        encoded.latency.recognise = heard.map(|heard| heard.spent);
         let late = self.late(observed, context);
         let mut best = self.best(&encoded.by);
         if best.is_some_and(|at| self.sees_print_alone(at, context)) {
@@ -206,9 +209,7 @@ impl Task {
         if let Some(at) = best {
             modality = modality_of(&self.manifest.trunks(&self.manifest.heads[at]));
             notes.extend(self.missing(&modality, context));
-            notes.extend(doubt(
-                context.heard.filter(|_| self.manifest.reads(Trunk::Text)),
-            ));
+            notes.extend(doubt(heard));
         }
         let scores = match (&reply, &late) {
             (Some(reply), Some((share, _))) => late_fusion(&reply.scores, share),
@@ -260,10 +261,8 @@ impl Task {
         if let Some(utterance) = utterance {
             notes.extend(flaws(utterance));
         }
-        let heard = context.heard.filter(|_| modality.text);
-        encoded.latency.recognise = heard.map(|heard| heard.spent);
         Ok(Some(Event {
-            recognised: heard.map(|heard| Recognised {
+            recognised: heard.filter(|_| modality.text).map(|heard| Recognised {
                 confidence: heard.confidence,
                 text: Some(heard.text.clone()).filter(|_| context.options.recognised_words),
             }),
