@@ -1,6 +1,7 @@
 //! Configuration of `demeanor run`: a TOML file, unknown fields refused.
 
 pub mod calibration;
+pub mod mqtt;
 pub mod outputs;
 
 use crate::Error;
@@ -61,6 +62,8 @@ pub struct Config {
     pub socket: Option<outputs::Socket>,
     /// The page, live events and figures by HTTP; none when it is left out.
     pub http: Option<outputs::Http>,
+    /// The broker that is told what happens; none when it is left out.
+    pub mqtt: Option<mqtt::Mqtt>,
 }
 
 /// The duty to tell people before they are exposed (EU AI Act, Art. 50(3)); the deployer
@@ -522,6 +525,7 @@ impl Config {
             }
         }
         self.http.as_ref().map_or(Ok(()), outputs::Http::check)?;
+        self.mqtt.as_ref().map_or(Ok(()), mqtt::Mqtt::check)?;
         let calibration = self.calibration.as_ref();
         calibration.map_or(Ok(()), calibration::Calibration::check)?;
         match self.decision.unsure_below {

@@ -58,6 +58,17 @@ pub enum Error {
     /// The end was asked for, and something did not come to it.
     #[error("{0}; the run was ended without it")]
     Unfinished(String),
+    /// Of several files some failed; each has been told.
+    #[error(
+        "{failed} of {all} files failed; what is said above of {each} says what to do",
+        each = if *failed == 1 { "it" } else { "each" }
+    )]
+    Files {
+        /// How many failed.
+        failed: usize,
+        /// How many there were.
+        all: usize,
+    },
     /// The doctor found something that does not work.
     #[error(
         "{failed} {checks} failed; the report says what to do about {it}",

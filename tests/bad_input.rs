@@ -299,7 +299,11 @@ fn one_bad_file_does_not_lose_the_others() {
     assert_eq!(ran.code, Some(2));
     let one = demeanor(&["analyze", &good]).events().len();
     assert_eq!(ran.events().len(), 2 * one, "{}", ran.err);
-    assert!(ran.err.contains("bad.wav"));
+    assert_eq!(ran.err.matches("bad.wav").count(), 1, "{}", ran.err);
+    assert!(ran.err.contains("1 of 3 files failed"), "{}", ran.err);
+    let alone = demeanor(&["analyze", &bad]);
+    assert_eq!(alone.err.lines().count(), 1, "{}", alone.err);
+    alone.is_error("bad.wav");
 }
 
 /// The shipped bundle, copied, so that it can be damaged.

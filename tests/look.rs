@@ -1,10 +1,14 @@
 //! Pictures and cameras through the whole program: what is seen, said and left alone.
 
+#[path = "support/jpeg.rs"]
+mod jpeg;
+#[path = "support/mutate.rs"]
+mod mutate;
 mod support;
 
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -322,6 +326,119 @@ fn a_camera_on_standard_input_may_begin_anywhere() {
     );
     ran.is_error("H.264");
     assert!(ran.err.contains("--codec mjpeg"), "{}", ran.err);
+}
+
+/// A page with lines of print and much paper, as a PNG.
+fn page() -> Vec<u8> {
+    let (width, height) = (640u32, 360u32);
+    let ink = |x: u32, y: u32| {
+        let within = (40..360).contains(&x) && (80..200).contains(&y);
+        within && (y / 20).is_multiple_of(2) && (x % 14 < 3 || y % 20 < 3)
+    };
+    let places = (0..width * height).map(|at| (at % width, at / width));
+    let grey: Vec<u8> = places
+        .map(|(x, y)| if ink(x, y) { 0 } else { 255 })
+        .collect();
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Grayscale);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&grey).unwrap();
+    writer.finish().unwrap();
+    bytes
+}
+
+#[test]
+fn a_page_of_print_is_unsure_until_there_are_words() {
+    let folder = Folder::new();
+    let page = folder.file("page.png", page());
+    let ran = demeanor(&["analyze", &page, "--tasks", "sentiment"]);
+    let events = ran.events();
+    check(&events[0]);
+    assert_eq!(events[0]["label"], "unsure");
+    assert!(events[0]["notes"][0].as_str().unwrap().contains("print"));
+    let words = ["--text", "best day ever, I love you all"];
+    let ran = demeanor(&[&["analyze", &page, "--tasks", "sentiment"], &words[..]].concat());
+    assert_eq!(ran.events()[0]["label"], "positive");
+    // a photograph is judged as ever
+    let ran = demeanor(&["analyze", &picture("no_face.jpg"), "--tasks", "sentiment"]);
+    assert!(!ran.out.contains("print or lines"), "{}", ran.out);
+}
+
+/// `run` with pictures on standard input: what it told, and the most memory it held, in KiB.
+fn watched(bytes: Vec<u8>) -> (Vec<Value>, u64) {
+    let folder = Folder::new();
+    let config = config(&folder, "public", "every = 0.0");
+    let mut child = command(&["run", "--config", &config, "--camera", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (mut to, mut from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let writer = std::thread::spawn(move || to.write_all(&bytes));
+    let reader = std::thread::spawn(move || {
+        let mut out = String::new();
+        from.read_to_string(&mut out).map(|_| out)
+    });
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let told = fs::read_to_string(&status).unwrap_or_default();
+        let line = told.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let held = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        peak = peak.max(held.unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    writer.join().unwrap().unwrap();
+    let out = reader.join().unwrap().unwrap();
+    let events = out.lines().map(|l| serde_json::from_str(l).unwrap());
+    (events.collect(), peak)
+}
+
+#[test]
+fn pictures_of_8k_leave_room_on_a_board_of_400_megabytes() {
+    // held upright, so that its pixels are there twice while they are turned
+    let made = jpeg::Jpeg::new(7680, 4320, &[(2, 2), (1, 1), (1, 1)]).bytes();
+    let exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let whole = jpeg::with_segment(&made, 0xE1, exif);
+    let face = fs::read(picture("face.jpg")).unwrap();
+    let (events, peak) = watched([&whole[..], &whole, &whole, &face].concat());
+    assert_eq!(of(&events, "expression").len(), 1, "{events:?}");
+    // an emulator's own memory is counted with it
+    if std::env::var_os("DEMEANOR_RUNNER").is_none() {
+        println!("at most {peak} KiB");
+        assert!((250_000..400_000).contains(&peak), "{peak} KiB");
+    }
+}
+
+#[test]
+fn ten_thousand_malformed_pictures_leave_every_good_one_looked_at() {
+    let face = fs::read(picture("face.jpg")).unwrap();
+    let mut random = mutate::Rng(12);
+    let (bad, good) = match std::env::var_os("DEMEANOR_RUNNER") {
+        Some(_) => (500, 2),
+        None => (10_000, 20),
+    };
+    let mut stream = Vec::new();
+    for at in 0..bad {
+        // cut somewhere in its middle, so that none of them is a picture
+        let cut = face.len() / 4 + random.below(face.len() / 2);
+        let head = match at % 3 {
+            0 => &face[..cut],
+            // begins a picture, so that no half before it is joined with the one behind it
+            1 => &b"\xFF\xD8\xFF\xE0\0\x10no picture\0\xFF\xD9"[..],
+            _ => &face[cut..],
+        };
+        stream.extend_from_slice(head);
+        if (at + 1usize).is_multiple_of(bad / good) {
+            stream.extend_from_slice(&face);
+        }
+    }
+    let (events, _) = watched(stream);
+    assert_eq!(of(&events, "expression").len(), good);
+    let ended = events.last().unwrap();
+    assert_eq!(ended["state"], "ended", "{ended}");
 }
 
 #[test]

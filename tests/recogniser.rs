@@ -312,6 +312,13 @@ fn uncertain_words_are_left_out_and_that_is_said() {
             event["notes"].to_string().contains("too uncertain"),
             "{event}"
         );
+        // what it took to hear them counts all the same
+        let latency = &event["latency_ms"];
+        let (heard, all) = (&latency["recognise"], &latency["total"]);
+        assert!(
+            heard.as_f64() > Some(0.0) && all.as_f64() > heard.as_f64(),
+            "{event}"
+        );
     }
     let ran = demeanor(&["transcribe", text(&sample), "--recogniser", text(&dir)]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));

@@ -45,5 +45,5 @@ cross() {
 for_board() {
     local command=$1
     shift
-    "$CARGO" "$command" --locked --offline --profile board --no-default-features --features mic,v4l --target $TARGET "$@"
+    "$CARGO" "$command" --locked --offline --profile board --no-default-features --features mic,v4l,tls --target $TARGET "$@"
 }

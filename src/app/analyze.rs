@@ -88,7 +88,7 @@ impl Analysis<'_> {
 /// others still are answered. `Ok(false)` when nothing was recognised.
 ///
 /// # Errors
-/// The first file's error when files failed; the output's; a bundle that is refused.
+/// What became of the files that failed; the output's; a bundle that is refused.
 pub fn analyze(options: &Options, sink: &mut dyn Sink) -> Result<bool, Error> {
     if let Some(path) = &options.annotate {
         annotate::check(path)?;

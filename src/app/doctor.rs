@@ -193,6 +193,7 @@ pub fn doctor(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     report.add(files::metrics(config))?;
     report.add(files::socket(config))?;
     report.add(files::http(config))?;
+    report.add(files::mqtt(config))?;
     report.finish(&board.name)
 }
 

@@ -38,7 +38,7 @@ struct Count {
 /// read is told, and the others still are written down. `Ok(false)` when no word was heard.
 ///
 /// # Errors
-/// The first file's error; a bundle that is refused, a model that fails; the output's.
+/// What became of the files that failed; a bundle that is refused, a model that fails; the output's.
 pub fn transcribe(options: &Options, out: &mut dyn Write) -> Result<bool, Error> {
     let mut recogniser = Recogniser::open(&options.recogniser, options.threads)?;
     files::each(&options.files, |file| {

@@ -142,6 +142,12 @@ The config (TOML):
   # hosts = [\"kiosk.local\"]   # further names by which browsers reach it
   mute = true                 # the page may mute; it never undoes a press
   words = false
+  [mqtt]                      # a broker, and Home Assistant; none without the section
+  broker = \"mqtt://hub.local\" # \"mqtts://…\" with ca, cert and key for TLS
+  # user, password_file, version = \"3.1.1\", group, expire = 60, discovery = \"none\"
+  publish = [\"labels\", \"state\", \"health\"]  # or \"scores\", \"faces\"
+  mute = true                 # who may publish there may mute; it never undoes a press
+  words = false
 
 SIGUSR1 is a press of the button. SIGTERM answers what was heard and ends.";
 

@@ -4,7 +4,7 @@
 //! afar sets or clears the remote latch alone: it can never undo a person's press, nor give
 //! the consent that a press gives.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ pub struct Shown {
 #[derive(Debug, Default)]
 pub struct Remote {
     mutes: AtomicBool,
+    /// How often the dialogue was to be forgotten.
+    forgets: AtomicU64,
     shown: Mutex<Shown>,
     changed: Condvar,
 }
@@ -76,6 +78,16 @@ impl Remote {
     /// What was wished last.
     pub fn wished(&self) -> bool {
         self.mutes.load(Ordering::Acquire)
+    }
+
+    /// Wishes that the dialogue so far is forgotten.
+    pub fn wish_forgotten(&self) {
+        self.forgets.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often that was wished.
+    pub fn forgets(&self) -> u64 {
+        self.forgets.load(Ordering::Acquire)
     }
 
     fn lock(&self) -> MutexGuard<'_, Shown> {

@@ -9,6 +9,7 @@ mod page;
 #[cfg(test)]
 mod tests;
 
+use super::mqtt::outbox::Outbox;
 use crate::app::bench::machine;
 use crate::event::{Event, Latency};
 use crate::sink::feed::Feed;
@@ -138,6 +139,8 @@ pub struct Metrics {
     muted: AtomicBool,
     /// Outputs with many readers, by the section that asks for them.
     feeds: OnceLock<Vec<(&'static str, Arc<Feed>)>>,
+    /// What the broker is told, where there is one.
+    broker: OnceLock<Arc<Outbox>>,
 }
 
 impl Metrics {
@@ -149,12 +152,18 @@ impl Metrics {
             counters: Default::default(),
             muted: AtomicBool::new(false),
             feeds: OnceLock::new(),
+            broker: OnceLock::new(),
         }
     }
 
     /// Counts the readers of these outputs, too. To be said once.
     pub fn count_readers(&self, feeds: Vec<(&'static str, Arc<Feed>)>) {
         let _ = self.feeds.set(feeds);
+    }
+
+    /// Counts what the broker is told, too. To be said once.
+    pub fn count_published(&self, outbox: Arc<Outbox>) {
+        let _ = self.broker.set(outbox);
     }
 
     /// Counts an answer and how long its stages took.
@@ -191,6 +200,7 @@ impl Metrics {
         self.answers(&mut page);
         self.counters(&mut page);
         self.readers(&mut page);
+        self.broker(&mut page);
         self.gauges(&mut page, machine, now);
         page
     }
@@ -260,6 +270,43 @@ impl Metrics {
         });
         let help = "Messages that an output never got.";
         each("output_lost_total", "counter", help, &|f| f.counts().lost);
+    }
+
+    /// Figures of the broker, where there is one.
+    fn broker(&self, page: &mut String) {
+        let Some(outbox) = self.broker.get() else {
+            return;
+        };
+        let counts = outbox.counts();
+        for (name, kind, value, help) in [
+            (
+                "mqtt_up",
+                "gauge",
+                u64::from(counts.is_up),
+                "1 while the broker takes messages.",
+            ),
+            (
+                "mqtt_connections_total",
+                "counter",
+                counts.connections,
+                "Connections to the broker.",
+            ),
+            (
+                "mqtt_published_total",
+                "counter",
+                counts.published,
+                "Messages that the broker acknowledged.",
+            ),
+            (
+                "mqtt_lost_total",
+                "counter",
+                counts.lost,
+                "Events that the broker never got.",
+            ),
+        ] {
+            family(page, name, kind, help);
+            sample(page, name, "", value as f64);
+        }
     }
 
     fn gauges(&self, page: &mut String, machine: &Machine, now: Instant) {

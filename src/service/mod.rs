@@ -1,6 +1,6 @@
 //! Life as a service: the manager is told the truth, capture is logged, numbers are kept.
 //!
-//! [`socket`] and [`http`] tell others what happens, where the configuration asks for that.
+//! [`socket`], [`http`] and [`mqtt`] tell others what happens, where the configuration asks for that.
 //! [`progress`] knows whether every stage moves, [`notify`] tells the service manager so,
 //! [`audit`] writes down when capture was on, and [`metrics`] counts. [`Service`] speaks to the
 //! manager and never waits; the [`ledger`](ledger::Ledger) has a thread that waits for the disk.
@@ -11,11 +11,13 @@ pub mod http;
 pub mod latches;
 pub mod ledger;
 pub mod metrics;
+pub mod mqtt;
 pub mod notify;
 pub mod progress;
 mod regular;
 #[cfg(test)]
 mod scratch;
+pub mod secret;
 pub mod socket;
 
 use crate::event::State;

@@ -64,7 +64,8 @@ struct Encoded {
     by: BTreeMap<Trunk, Arc<Encoding>>,
     latency: Latency,
     notes: Vec<String>,
-    /// There was an image, and it showed one colour.
+    /// There was an image, and it showed one colour, or nothing but print where nothing else
+    /// was there to judge.
     blank: bool,
 }
 
@@ -189,8 +190,16 @@ impl Task {
         context: &mut Context<'_>,
     ) -> Result<Option<Event>, ModelError> {
         let mut encoded = self.encode(observed, context)?;
+        // it was listened to whether or not its words may be built upon
+        let heard = context.heard.filter(|_| self.manifest.reads(Trunk::Text));
+        encoded.latency.recognise = heard.map(|heard| heard.spent);
         let late = self.late(observed, context);
-        let best = self.best(&encoded.by);
+        let mut best = self.best(&encoded.by);
+        if best.is_some_and(|at| self.sees_print_alone(at, context)) {
+            best = None;
+            encoded.blank = true;
+            encoded.notes.push(PRINT_NOTE.into());
+        }
         let reply = match best {
             Some(at) => Some(self.ask(at, &encoded.by, Some(&mut encoded.latency))?),
             None => None,
@@ -200,9 +209,7 @@ impl Task {
         if let Some(at) = best {
             modality = modality_of(&self.manifest.trunks(&self.manifest.heads[at]));
             notes.extend(self.missing(&modality, context));
-            notes.extend(doubt(
-                context.heard.filter(|_| self.manifest.reads(Trunk::Text)),
-            ));
+            notes.extend(doubt(heard));
         }
         let scores = match (&reply, &late) {
             (Some(reply), Some((share, _))) => late_fusion(&reply.scores, share),
@@ -254,10 +261,8 @@ impl Task {
         if let Some(utterance) = utterance {
             notes.extend(flaws(utterance));
         }
-        let heard = context.heard.filter(|_| modality.text);
-        encoded.latency.recognise = heard.map(|heard| heard.spent);
         Ok(Some(Event {
-            recognised: heard.map(|heard| Recognised {
+            recognised: heard.filter(|_| modality.text).map(|heard| Recognised {
                 confidence: heard.confidence,
                 text: Some(heard.text.clone()).filter(|_| context.options.recognised_words),
             }),
@@ -313,6 +318,18 @@ impl Task {
             notes: encoded.notes,
             ..self.event(observed)
         }
+    }
+
+    /// Whether a head would judge by an image alone that shows print or lines on a plain ground:
+    /// what those say is not seen. What is named there is another matter.
+    fn sees_print_alone(&self, at: usize, context: &mut Context<'_>) -> bool {
+        let Some(image) = self.handles.get(&Trunk::Image) else {
+            return false;
+        };
+        let reads = self.manifest.trunks(&self.manifest.heads[at]);
+        !self.manifest.labels.is_empty()
+            && reads == BTreeSet::from([Trunk::Image])
+            && context.trunks.image(*image).shows_print()
     }
 
     /// The head that answers with the most of what is there.
@@ -539,6 +556,8 @@ impl Task {
     }
 }
 
+const PRINT_NOTE: &str =
+    "the image shows print or lines on a plain ground and no words were given: it was not judged";
 const LATE_NOTE: &str =
     "a face counts as much as all else together, by what it shows of these classes";
 

@@ -188,7 +188,7 @@ fn sorted<'a>(lines: impl Iterator<Item = &'a Line>) -> Vec<Line> {
 }
 
 /// Takes out the words that people said, and those of remembered items.
-fn hush(json: &mut Value) {
+pub fn hush(json: &mut Value) {
     if let Some(Value::Object(explain)) = json.get_mut("explain") {
         explain.remove("tokens");
     }

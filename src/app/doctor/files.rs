@@ -3,6 +3,7 @@
 use super::Check;
 use crate::config::Config;
 use crate::service::http::Token;
+use crate::service::mqtt::Mqtt;
 use crate::service::socket;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -91,6 +92,22 @@ pub(super) fn http(config: Option<&Config>) -> Check {
             name,
             format!("{address}: {e}; choose another in [http] listen"),
         ),
+    }
+}
+
+/// Whether password and certificates may be used, and the broker lets us in.
+pub(super) fn mqtt(config: Option<&Config>) -> Check {
+    let name = "mqtt";
+    let Some((config, section)) = config.and_then(|c| Some((c, c.mqtt.as_ref()?))) else {
+        return Check::skipped(name, "no [mqtt] is configured");
+    };
+    let mqtt = match Mqtt::open(section, &config.device.name()) {
+        Ok(mqtt) => mqtt,
+        Err(e) => return Check::failed(name, e),
+    };
+    match mqtt.knock() {
+        Ok(()) => Check::ok(name, format!("{} lets this device in", section.broker)),
+        Err(fault) => Check::failed(name, fault),
     }
 }
 

@@ -39,6 +39,7 @@ use gate::CaptureGate;
 pub(crate) use gate::line;
 use outputs::{About, Outputs};
 use reporter::StatusReporter;
+use sha2::{Digest, Sha256};
 use signals::Signals;
 pub(crate) use sources::{Sound, Sources, sources};
 use std::path::{Path, PathBuf};
@@ -169,6 +170,9 @@ fn run_for(
         Grace::default(),
     );
     let about = About {
+        board: profile.name.clone(),
+        tasks: worker.labels(),
+        config_sha256: sha256(&options.config),
         bundles: worker.bundles(),
         thermal_zone: profile.thermal_zone.clone(),
     };
@@ -203,6 +207,13 @@ fn run_for(
         log::warn!("not in the audit log: {line}");
     }
     ended.map(|outcome| matches!(outcome, Outcome::Done(true)))
+}
+
+/// SHA-256 of a file, so that a fleet shows whose config is another one; empty when it is gone.
+fn sha256(path: &Path) -> String {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes what a calibration measured.

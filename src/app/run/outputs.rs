@@ -5,6 +5,7 @@ use super::{Shared, machine};
 use crate::Error;
 use crate::config::Config;
 use crate::service::http::{Http, Site};
+use crate::service::mqtt::{self, Mqtt, Report, Reporter};
 use crate::service::socket::Socket;
 use crate::sink::Fanout;
 use crate::sink::feed::Feed;
@@ -16,6 +17,7 @@ use std::time::Instant;
 pub struct Outputs {
     socket: Option<Socket>,
     http: Option<Http>,
+    mqtt: Option<Mqtt>,
 }
 
 impl Outputs {
@@ -24,9 +26,15 @@ impl Outputs {
     /// # Errors
     /// A path, an address or a token that cannot be had.
     pub fn open(config: &Config) -> Result<Outputs, Error> {
+        let device = config.device.name();
+        let mqtt = config
+            .mqtt
+            .as_ref()
+            .map(|section| Mqtt::open(section, &device));
         Ok(Outputs {
             socket: config.socket.as_ref().map(Socket::open).transpose()?,
             http: config.http.as_ref().map(Http::open).transpose()?,
+            mqtt: mqtt.transpose()?,
         })
     }
 
@@ -51,6 +59,20 @@ impl Outputs {
             sink = sink.also("socket", writer);
             file = Some(socket.serve(feed).map_err(failed)?);
         }
+        if let (Some(mqtt), Some(section)) = (self.mqtt, &config.mqtt) {
+            let report = Report::new(
+                section,
+                reported(config, shared, &about),
+                Arc::clone(&shared.remote),
+            );
+            let report = Arc::new(report.map_err(failed)?);
+            sink = sink.also("mqtt", Reporter(Arc::clone(&report)));
+            shared.metrics.count_published(Arc::clone(&report.outbox));
+            let telling = Arc::clone(shared);
+            let tell = move |told| telling.status.relay(told);
+            mqtt.serve(report, Arc::clone(&shared.remote), tell)
+                .map_err(failed)?;
+        }
         if let (Some(http), Some(section)) = (self.http, &config.http) {
             let (feed, writer) = Feed::new(section.words);
             feeds.push(("http", Arc::clone(&feed)));
@@ -63,12 +85,35 @@ impl Outputs {
     }
 }
 
-/// What the page says of this run.
+/// What outputs say of this run.
 pub struct About {
+    /// Name of the board.
+    pub board: String,
+    /// Tasks that may answer, with their labels.
+    pub tasks: Vec<(String, Vec<String>)>,
+    /// SHA-256 of the configuration's file.
+    pub config_sha256: String,
     /// `id@version` of every bundle that answers.
     pub bundles: Vec<String>,
     /// Of the board's CPU.
     pub thermal_zone: Option<String>,
+}
+
+/// What the broker hears of this run.
+fn reported(config: &Config, shared: &Arc<Shared>, about: &About) -> mqtt::About {
+    let healthy = Arc::clone(shared);
+    let zone = about.thermal_zone.clone();
+    mqtt::About {
+        device: config.device.name(),
+        board: about.board.clone(),
+        bundles: about.bundles.clone(),
+        tasks: about.tasks.clone(),
+        setting: config.notice.setting.name(),
+        purpose: config.notice.purpose.clone(),
+        config_sha256: about.config_sha256.clone(),
+        resting: Box::new(move || healthy.health.resting(Instant::now())),
+        machine: Box::new(move || machine(zone.as_deref())),
+    }
 }
 
 fn site(

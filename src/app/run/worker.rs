@@ -97,6 +97,17 @@ impl Worker {
         names
     }
 
+    /// Tasks that may answer, with their labels.
+    pub fn labels(&self) -> Vec<(String, Vec<String>)> {
+        let tasks = self.session.tasks().into_iter();
+        let labelled = tasks.map(|task| {
+            let bundle = self.session.bundle(&task);
+            let labels = bundle.map(|bundle| bundle.manifest.labels.clone());
+            (task, labels.unwrap_or_default())
+        });
+        labelled.collect()
+    }
+
     /// Answers until the queue is closed and empty. `Ok(false)` when nothing was recognised.
     ///
     /// # Errors
@@ -113,8 +124,14 @@ impl Worker {
             epoch: 0,
             answers: 0,
         };
+        let mut forgets = shared.remote.forgets();
         loop {
-            match shared.queue.pop(IDLE) {
+            let next = shared.queue.pop(IDLE);
+            let wished = shared.remote.forgets();
+            if std::mem::replace(&mut forgets, wished) != wished {
+                self.session.restart();
+            }
+            match next {
                 Next::Closed => return Ok(out.answers > 0),
                 Next::Idle => {}
                 Next::State(change) => out.state(&change)?,
@@ -207,6 +224,8 @@ impl Worker {
         if known.is_some_and(|d| Arc::ptr_eq(&d.frame, &frame)) {
             return;
         }
+        // two large images at once would take more than a small board has
+        self.decoded = None;
         let start = Instant::now();
         self.decoded = match frame.decode() {
             Ok(image) => Some(Decoded {

@@ -3,19 +3,15 @@
 use super::request::{Refusal, Request};
 use crate::Error;
 use crate::config::outputs::Http as Config;
+use crate::service::secret;
 use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::Read;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// The cookie that a browser bears instead of the token, which no script can read.
 const COOKIE: &str = "demeanor";
 /// Characters of a token: fewer are guessed.
 const LEAST_TOKEN: usize = 16;
-/// Bytes of a file with a token.
-const MOST_TOKEN: usize = 256;
 
 /// What every request has to bear beyond this machine. Only hashes of it are compared, so that
 /// how long that takes says nothing.
@@ -37,22 +33,8 @@ impl Token {
             let path = path.display();
             Error::Listen(format!("[http] token_file {path}: {what}"))
         };
-        let read = || {
-            let file = File::open(path)?;
-            let mode = file.metadata()?.permissions().mode();
-            let mut text = String::new();
-            file.take(MOST_TOKEN as u64).read_to_string(&mut text)?;
-            Ok((text, mode))
-        };
-        let read: std::io::Result<(String, u32)> = read();
-        let (text, mode) = read.map_err(|e| failed(format!("{e}; check that it may be read")))?;
-        if mode & 0o077 != 0 {
-            let mode = mode & 0o777;
-            return Err(failed(format!(
-                "others than its owner may use it (mode {mode:04o}); chmod 600 it"
-            )));
-        }
-        Token::of(text.trim()).map_err(failed)
+        let text = secret::read(path).map_err(&failed)?;
+        Token::of(&text).map_err(failed)
     }
 
     fn of(token: &str) -> Result<Token, String> {

@@ -19,13 +19,30 @@ impl<'a> Matcher<'a> {
         (free && some && weights.dims.len() == 2).then_some(weights)
     }
 
+    /// The signed bytes `[k, n]` of a constant as products read them.
+    pub(super) fn packed(&self, name: &str) -> Option<PackedWeights> {
+        if let Some(known) = self.packed.borrow().get(name) {
+            return Some(known.clone());
+        }
+        let constant = self.constant(name)?;
+        let [k, n] = constant.dims[..] else {
+            return None;
+        };
+        let packed = PackedWeights::new(self.level, constant.bytes()?, k, n)?;
+        if self.graph.users(name).len() > 1 {
+            let mut shared = self.packed.borrow_mut();
+            shared.insert(name.to_owned(), packed.clone());
+        }
+        Some(packed)
+    }
+
     pub(super) fn columns(
         &self,
-        weights: &[i8],
-        (k, n): (usize, usize),
+        weights: PackedWeights,
         scales: &Const,
         bias: Option<&[f32]>,
     ) -> Option<Columns> {
+        let n = weights.n();
         let scales = match scales.floats()? {
             [one] => vec![*one; n],
             many if many.len() == n => many.to_vec(),
@@ -33,7 +50,7 @@ impl<'a> Matcher<'a> {
         };
         let bias = bias.map_or_else(|| vec![0.0; n], <[f32]>::to_vec);
         Some(Columns {
-            weights: PackedWeights::new(self.level, weights, k, n)?,
+            weights,
             scales: steps::panels(&scales, 0.0),
             bias: steps::panels(&bias, 0.0),
         })
@@ -44,7 +61,7 @@ impl<'a> Matcher<'a> {
         let node = self.node(at);
         let input = self.quantised(node.inputs.first()?, node.inputs.get(2)?)?;
         let weights = self.weights(node)?;
-        let (k, n) = (weights.dims[0], weights.dims[1]);
+        let n = weights.dims[1];
         let mut chain = Chain {
             value: node.outputs.first()?,
             nodes: vec![at],
@@ -60,7 +77,7 @@ impl<'a> Matcher<'a> {
         };
         let residual = self.residual(&mut chain);
         let step = LinearStep {
-            columns: self.columns(weights.bytes()?, (k, n), scales, bias)?,
+            columns: self.columns(self.packed(node.inputs.get(1)?)?, scales, bias)?,
             activation,
             residual: residual.is_some(),
         };

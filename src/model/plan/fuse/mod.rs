@@ -19,7 +19,9 @@ use super::op::Op;
 use super::step::{Kind, Step};
 use super::steps::{self, Quantise};
 use crate::kernels::Level;
+use crate::kernels::int8::PackedWeights;
 use registry::blocks;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use tract_onnx::prelude::DatumType;
 
@@ -46,6 +48,7 @@ pub(super) fn fuse(graph: &Graph, level: Level) -> Result<(Vec<FusedOp>, Vec<Kin
         taken: vec![false; graph.nodes.len()],
         kinds: inputs.collect::<Result<_, PlanError>>()?,
         ops: Vec::new(),
+        packed: RefCell::default(),
     };
     for (anchor, block) in blocks() {
         for at in 0..graph.nodes.len() {
@@ -108,6 +111,8 @@ struct Matcher<'a> {
     /// Kind of every value made so far.
     kinds: HashMap<String, Kind>,
     ops: Vec<FusedOp>,
+    /// Weights that several steps read, by name: they are packed once.
+    packed: RefCell<HashMap<String, PackedWeights>>,
 }
 
 fn fused(step: impl Step + 'static, inputs: &[&str], output: &str, nodes: Vec<usize>) -> FusedOp {

@@ -7,7 +7,7 @@
 use super::chain::Chain;
 use super::pictures::Convolution;
 use super::{FusedOp, Matcher, fused};
-use crate::kernels::int8::{Activation, Quant};
+use crate::kernels::int8::{Activation, PackedWeights, Quant};
 use crate::model::plan::error::PlanError;
 use crate::model::plan::graph::{Const, Node, Values};
 use crate::model::plan::step::Kind;
@@ -213,8 +213,9 @@ impl<'a> Matcher<'a> {
             Some(_) => Activation::Relu,
             None => Activation::Identity,
         };
+        let packed = PackedWeights::new(self.level, &bytes, k, n)?;
         let step = LinearStep {
-            columns: self.columns(&bytes, (k, n), weights.scales, bias.as_deref())?,
+            columns: self.columns(packed, weights.scales, bias.as_deref())?,
             activation,
             residual: false,
         };

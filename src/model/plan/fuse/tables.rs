@@ -60,7 +60,7 @@ impl<'a> Matcher<'a> {
             && width > 0
             && table.bytes().is_some();
         let step = EmbedColumns {
-            table: self.graph.constant(name)?.clone(),
+            table: self.packed(name)?,
             scales: scales.to_vec(),
         };
         fits.then(|| vec![fused(step, &[ids], chain.value, chain.nodes)])

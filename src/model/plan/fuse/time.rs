@@ -2,7 +2,7 @@
 
 use super::chain::Chain;
 use super::{FusedOp, Matcher, by_tap, fused};
-use crate::kernels::int8::{Activation, padded_depth};
+use crate::kernels::int8::{Activation, PackedWeights, padded_depth};
 use crate::model::plan::steps::{AveragePool1d, Conv1d, Quantise};
 
 impl<'a> Matcher<'a> {
@@ -64,9 +64,10 @@ impl<'a> Matcher<'a> {
             return None;
         }
         let width = padded_depth(channels);
-        let packed = by_tap(weights.bytes()?, (n, channels, taps), width);
+        let weights = by_tap(weights.bytes()?, (n, channels, taps), width);
+        let packed = PackedWeights::new(self.level, &weights, taps * width, n)?;
         let step = Conv1d {
-            columns: self.columns(&packed, (taps * width, n), scales, bias)?,
+            columns: self.columns(packed, scales, bias)?,
             channels,
             taps,
             stride: stride as usize,

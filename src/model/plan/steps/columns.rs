@@ -1,14 +1,14 @@
 //! Columns out of a table that a product reads too: a vocabulary that is stored once.
 
 use super::embed::row;
-use crate::model::plan::graph::Const;
+use crate::kernels::int8::PackedWeights;
 use crate::model::plan::step::{Fact, Io, Kind, Step};
-use std::sync::Arc;
 
-/// Columns of signed bytes `[d, n]` with one scale each, as rows: floats `[ids, d]`.
+/// Columns of signed bytes `[d, n]` with one scale each, as rows: floats `[ids, d]`. They are read
+/// as the product packed them, for a vocabulary is most of a decoder's memory.
 #[derive(Debug)]
 pub struct EmbedColumns {
-    pub table: Arc<Const>,
+    pub table: PackedWeights,
     pub scales: Vec<f32>,
 }
 
@@ -22,19 +22,16 @@ impl Step for EmbedColumns {
         let [count] = inputs[0].dims[..] else {
             return Err(format!("needs a list of ids, not {:?}", inputs[0].dims));
         };
-        Ok(vec![Fact::new(Kind::Float, &[count, self.table.dims[0]])])
+        Ok(vec![Fact::new(Kind::Float, &[count, self.table.k()])])
     }
 
     fn run(&self, io: Io<'_>) -> Result<(), String> {
         let (len, ids) = (io.made[0].count(), io.ints(0));
-        let table = self.table.bytes().ok_or("the table is no int8")?;
-        let columns = self.scales.len();
         let out = &mut io.outputs[0].floats[..len];
-        for (id, out) in ids.iter().zip(out.chunks_exact_mut(self.table.dims[0])) {
-            let column = row(*id, columns)?;
-            let codes = table[column..].iter().step_by(columns);
-            for (out, code) in out.iter_mut().zip(codes) {
-                *out = f32::from(*code) * self.scales[column];
+        for (id, out) in ids.iter().zip(out.chunks_exact_mut(self.table.k())) {
+            let column = row(*id, self.scales.len())?;
+            for (out, code) in out.iter_mut().zip(self.table.column(column)) {
+                *out = f32::from(code) * self.scales[column];
             }
         }
         Ok(())

@@ -1,0 +1,135 @@
+//! What Home Assistant needs to know to show the device by itself: one retained message.
+
+use super::report::About;
+use super::topics::Topics;
+use crate::config::mqtt::{Mqtt as Config, Part};
+use serde_json::{Map, Value, json};
+
+/// The device with its entities, in the short names of Home Assistant's device discovery.
+pub fn device(config: &Config, about: &About, topics: &Topics) -> Value {
+    let id = &topics.id;
+    let mut entities = Map::new();
+    let mut add = |key: &str, name: &str, mut fields: Value| {
+        fields["name"] = json!(name);
+        fields["unique_id"] = json!(format!("demeanor_{id}_{key}"));
+        entities.insert(key.into(), fields);
+    };
+    if config.tells_answers() {
+        for (task, labels) in &about.tasks {
+            add(
+                task,
+                &capitalised(task),
+                answer(config, topics, task, labels),
+            );
+        }
+        let emotion = about.tasks.iter().find(|(task, _)| task == "emotion");
+        if let Some((task, labels)) = emotion {
+            let template = "{{ {'event_type': value_json.label} | tojson }}";
+            let heard = json!({
+                "p": "event",
+                "evt_typ": with_unsure(labels),
+                "stat_t": topics.event(task),
+                "val_tpl": template,
+            });
+            add("utterance", "Utterance", heard);
+        }
+    }
+    if config.tells(Part::Faces) {
+        let faces = json!({
+            "p": "sensor",
+            "stat_cla": "measurement",
+            "stat_t": topics.own("faces"),
+            "val_tpl": "{{ value_json.count }}",
+            "ic": "mdi:face-recognition",
+        });
+        add("faces", "Faces", faces);
+    }
+    if config.mute {
+        let mute = json!({
+            "p": "switch",
+            "cmd_t": topics.own("mute/set"),
+            "stat_t": topics.own("mute"),
+            "pl_on": "ON",
+            "pl_off": "OFF",
+            "ic": "mdi:microphone-off",
+        });
+        add("mute", "Mute", mute);
+        let forget = json!({ "p": "button", "cmd_t": topics.own("forget"), "ent_cat": "config" });
+        add("forget", "Forget dialogue", forget);
+    }
+    if config.tells(Part::State) {
+        let flag = |class: &str, field: &str| {
+            json!({
+                "p": "binary_sensor",
+                "dev_cla": class,
+                "stat_t": topics.own("state"),
+                "val_tpl": format!("{{{{ 'ON' if value_json.{field} else 'OFF' }}}}"),
+            })
+        };
+        add("capturing", "Capturing", flag("running", "capturing"));
+        let mut problem = flag("problem", "problem");
+        problem["ent_cat"] = json!("diagnostic");
+        add("problem", "Problem", problem);
+    }
+    if config.tells(Part::Health) {
+        let temperature = json!({
+            "p": "sensor",
+            "dev_cla": "temperature",
+            "unit_of_meas": "°C",
+            "stat_cla": "measurement",
+            "ent_cat": "diagnostic",
+            "stat_t": topics.own("health"),
+            "val_tpl": "{{ value_json.temperature }}",
+        });
+        add("temperature", "CPU temperature", temperature);
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    json!({
+        "dev": {
+            "ids": format!("demeanor_{id}"),
+            "name": about.device,
+            "mf": "demeanor",
+            "mdl": about.board,
+            "sw": version,
+        },
+        "o": { "name": "demeanor", "sw": version },
+        "avty": [{ "t": topics.own("availability") }],
+        "qos": 1,
+        "cmps": entities,
+    })
+}
+
+/// A sensor that shows the last answer of a task.
+fn answer(config: &Config, topics: &Topics, task: &str, labels: &[String]) -> Value {
+    let mut sensor = json!({
+        "p": "sensor",
+        "stat_t": topics.own(task),
+        "val_tpl": "{{ value_json.label }}",
+        "exp_aft": config.expire,
+        "ic": "mdi:emoticon-outline",
+    });
+    // names in words have labels that are put together of several
+    if !labels.is_empty() {
+        sensor["dev_cla"] = json!("enum");
+        sensor["ops"] = json!(with_unsure(labels));
+    }
+    if config.tells(Part::Scores) {
+        sensor["json_attr_t"] = json!(topics.own(task));
+        sensor["json_attr_tpl"] = json!(
+            "{{ {'scores': value_json.scores, 'modality': value_json.modality, \
+             'time': value_json.time} | tojson }}"
+        );
+    }
+    sensor
+}
+
+fn with_unsure(labels: &[String]) -> Vec<&str> {
+    let labels = labels.iter().map(String::as_str);
+    labels.chain(["unsure"]).collect()
+}
+
+fn capitalised(task: &str) -> String {
+    let mut letters = task.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
+}

@@ -1,0 +1,231 @@
+//! What is told, by whose choice, and on which topic.
+
+use super::discovery;
+use super::outbox::{Letter, Outbox};
+use super::topics::Topics;
+use crate::config::mqtt::{Mqtt as Config, Part};
+use crate::event::State;
+use crate::service::latches::Remote;
+use crate::service::metrics::Machine;
+use crate::sink::feed::hush;
+use crate::sink::{Content, Message, Receiver};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Fields of an answer that tell nothing but the answer, and when and from what it was given.
+const OF_LABELS: [&str; 11] = [
+    "schema", "seq", "time", "device", "task", "source", "start", "end", "label", "modality",
+    "bundle",
+];
+/// Time between two reports of health.
+const HEALTH: Duration = Duration::from_secs(60);
+/// Sources whose state is told.
+const MOST_SOURCES: usize = 64;
+/// Time that the broker gets for the last letters, at the end.
+const GRACE: Duration = Duration::from_millis(400);
+
+/// What the broker hears of this run.
+pub struct About {
+    /// Which device this is.
+    pub device: String,
+    /// Which board.
+    pub board: String,
+    /// `id@version` of every bundle that answers.
+    pub bundles: Vec<String>,
+    /// Tasks that may answer, with their labels.
+    pub tasks: Vec<(String, Vec<String>)>,
+    /// Of the notice.
+    pub setting: &'static str,
+    /// Likewise.
+    pub purpose: String,
+    /// SHA-256 of the configuration.
+    pub config_sha256: String,
+    /// Stages that make no progress, by name.
+    pub resting: Box<dyn Fn() -> Vec<&'static str> + Send + Sync>,
+    /// What the machine is like.
+    pub machine: Box<dyn Fn() -> Machine + Send + Sync>,
+}
+
+/// Puts what happens into the outbox.
+pub struct Report {
+    config: Config,
+    about: About,
+    pub topics: Topics,
+    pub outbox: Arc<Outbox>,
+    remote: Arc<Remote>,
+    sources: Mutex<BTreeMap<String, State>>,
+    started: Instant,
+}
+
+impl Report {
+    /// Nothing is told yet.
+    ///
+    /// # Errors
+    /// The system's, when it has no pipe left.
+    pub fn new(config: &Config, about: About, remote: Arc<Remote>) -> io::Result<Report> {
+        let report = Report {
+            topics: Topics::new(config, &about.device),
+            config: config.clone(),
+            about,
+            outbox: Arc::new(Outbox::new()?),
+            remote,
+            sources: Mutex::default(),
+            started: Instant::now(),
+        };
+        report.introduce();
+        Ok(report)
+    }
+
+    /// Who we are: told first after every connection.
+    fn introduce(&self) {
+        let about = &self.about;
+        self.retain("availability", "online".into());
+        let info = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "board": about.board,
+            "bundles": about.bundles,
+            "tasks": about.tasks.iter().map(|(task, _)| task).collect::<Vec<_>>(),
+            "setting": about.setting,
+            "purpose": about.purpose,
+            "config_sha256": about.config_sha256,
+        });
+        self.retain("info", info.to_string());
+        if let Some(topic) = &self.topics.discovery {
+            let device = discovery::device(&self.config, about, &self.topics);
+            self.outbox.retain(topic, device.to_string(), None);
+        }
+    }
+
+    fn retain(&self, name: &str, payload: String) {
+        self.outbox.retain(&self.topics.own(name), payload, None);
+    }
+
+    /// Tells how things are, where that has changed.
+    pub fn look(&self) {
+        let shown = self.remote.shown();
+        if self.config.tells(Part::State) || self.config.mute {
+            let muted = if shown.latches.is_muted() {
+                "ON"
+            } else {
+                "OFF"
+            };
+            self.retain("mute", muted.into());
+        }
+        if !self.config.tells(Part::State) {
+            return;
+        }
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = json!({
+            "capturing": shown.is_capturing,
+            "muted": shown.latches.is_muted(),
+            "muted_by": shown.latches.closed_by(),
+            "sources": *sources,
+            "problem": self.problem(&sources),
+        });
+        drop(sources);
+        self.retain("state", state.to_string());
+    }
+
+    /// What is wrong, in words.
+    fn problem(&self, sources: &BTreeMap<String, State>) -> Option<String> {
+        let resting = (self.about.resting)();
+        if !resting.is_empty() {
+            return Some(format!("no progress of {}", resting.join(" and ")));
+        }
+        let is_ill = |state: &State| matches!(state, State::Lost | State::Failed | State::Failing);
+        let ill = sources.iter().find(|(_, state)| is_ill(state));
+        ill.map(|(source, state)| format!("{source}: {state}"))
+    }
+
+    /// Tells how the machine is, once a minute; `told` is when it did so last.
+    pub fn look_at_machine(&self, told: &mut Option<Instant>, now: Instant) {
+        let is_due = told.is_none_or(|at| now.saturating_duration_since(at) >= HEALTH);
+        if !is_due || !self.config.tells(Part::Health) {
+            return;
+        }
+        *told = Some(now);
+        let (machine, counts) = ((self.about.machine)(), self.outbox.counts());
+        let health = json!({
+            "temperature": machine.temperature,
+            "throttled": machine.throttled,
+            "rss_kb": machine.resident,
+            "uptime_s": now.saturating_duration_since(self.started).as_secs(),
+            "lost": counts.lost,
+            "connections": counts.connections,
+        });
+        self.retain("health", health.to_string());
+    }
+
+    fn expiry(&self) -> Option<Instant> {
+        Instant::now().checked_add(Duration::from_secs(self.config.expire.into()))
+    }
+
+    fn answer(&self, task: &str, mut json: Value) {
+        if !self.config.words {
+            hush(&mut json);
+        }
+        if let Value::Object(fields) = &mut json {
+            let (scores, faces) = (
+                self.config.tells(Part::Scores),
+                self.config.tells(Part::Faces),
+            );
+            fields.retain(|name, _| match name.as_str() {
+                "face" => faces,
+                name => scores || OF_LABELS.contains(&name),
+            });
+        }
+        let (payload, expires) = (json.to_string(), self.expiry());
+        self.outbox.push(Letter {
+            topic: self.topics.event(task),
+            payload: payload.clone(),
+            retain: false,
+            expires,
+        });
+        self.outbox.retain(&self.topics.own(task), payload, expires);
+    }
+
+    fn take(&self, message: &Message<'_>) {
+        match &message.content {
+            Content::Event(event) if self.config.tells_answers() => {
+                self.answer(&event.task, message.to_json());
+            }
+            Content::Faces(faces) if self.config.tells(Part::Faces) => {
+                let seen = json!({ "count": faces.ids.len(), "ids": faces.ids });
+                self.retain("faces", seen.to_string());
+            }
+            Content::State(change) => {
+                let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+                let has_room = sources.len() < MOST_SOURCES;
+                // a broker that was lost is told of when it is back
+                if change.source != "mqtt" && (has_room || sources.contains_key(&change.source)) {
+                    sources.insert(change.source.clone(), change.state);
+                }
+                drop(sources);
+                self.look();
+            }
+            Content::Event(_) | Content::Faces(_) => {}
+        }
+    }
+}
+
+/// Fills a report, and ends it.
+pub struct Reporter(pub Arc<Report>);
+
+impl Receiver for Reporter {
+    fn take(&mut self, message: &Message<'_>) -> io::Result<()> {
+        self.0.take(message);
+        Ok(())
+    }
+}
+
+impl Drop for Reporter {
+    /// Gives the broker a moment for the last letters; one that hangs is left behind.
+    fn drop(&mut self) {
+        self.0.retain("availability", "offline".into());
+        self.0.outbox.close();
+        self.0.outbox.wait_finished(GRACE);
+    }
+}
