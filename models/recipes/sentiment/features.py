@@ -46,7 +46,8 @@ class Texts(NamedTuple):
 def encode(tok, said: str) -> td.Encoded:
     """As the runtime does: links leave, and a word's shape is its pieces' type."""
     made = td.encode(tok, sd.without_links(said))
-    return td.Encoded(*(part[: MAX_TOKENS - 1] + part[-1:] if len(part) > MAX_TOKENS else part for part in made))
+    cut = [part[: MAX_TOKENS - 1] + part[-1:] if len(part) > MAX_TOKENS else part for part in made[:3]]
+    return td.Encoded(*cut, own=len(cut[0]))
 
 
 def texts(data: Path, work: Path, name: str, trunk: Path) -> Texts:

@@ -19,15 +19,12 @@ from emotion import text_data
 from trunk import batches as tb
 from trunk import data as td
 from trunk import heads as th
-from trunk import language, teacher
 
 TRUNK_RATE, HEAD_RATE, WARM_UP, DECAY = 1.5e-4, 8e-4, 0.06, 0.01
 # The weights that stay are the mean of those that the last part of the steps came by.
 MEAN_FROM, MEAN_EVERY = 0.6, 10
 SAVE_EVERY = 500  # steps
 MASK, MASKED = 103, 0.06  # share of word pieces that the trunk does not see while it learns
-# What is trained: all of it, and what the parts are worth
-KINDS = {"whole": (True, True), "no language": (False, True), "no teacher": (True, False)}
 
 
 def plan(data: Path, root: Path) -> list[tuple[list[td.Item], float]]:
@@ -114,24 +111,21 @@ def optimiser(model: th.Everything):
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
 
 
-def train(data: Path, work: Path, kind: str = "whole", seed: int = 0, processes: int = os.cpu_count() or 1) -> Path:
+def train(data: Path, work: Path, seed: int = 0, taught: bool = True, processes: int = os.cpu_count() or 1) -> Path:
     """The trunk and its heads, the mean of their last weights; goes on where it was stopped."""
-    done = work / (f"trunk-{seed}.pt" if kind == "whole" else f"trunk-{kind.replace(' ', '-')}-{seed}.pt")
+    kind = "" if taught else "untaught-"
+    done = work / f"trunk-{kind}{seed}.pt"
     checkpoint, where = done.with_suffix(".part"), device.best()
     if done.exists():
         return done
-    read_on, with_teacher = KINDS[kind]
     texts = Texts(data, work)
     made, words = texts.batches(seed, processes), texts.words
     words.rows = words.rows.to(where)
     torch.manual_seed(seed)
     model = th.Everything()
-    if read_on:
-        model.trunk.load_state_dict(torch.load(language.path(work), map_location="cpu"))
-    else:
-        model.trunk.load_minilm(texts.folder / "model.safetensors")
+    model.trunk.load_minilm(texts.folder / "model.safetensors")
     model = model.to(where)
-    soft = Taught(work, len(texts.items), where) if with_teacher else None
+    soft = Taught(work, len(texts.items), where) if taught else None
     optim = optimiser(model)
     total, first = len(made), 0
     shape = lambda step: min((step + 1) / (WARM_UP * total), max(0.0, (total - step) / (total * (1 - WARM_UP))))
@@ -160,18 +154,18 @@ def train(data: Path, work: Path, kind: str = "whole", seed: int = 0, processes:
             minutes = (time.time() - began) / 60
             left = minutes / (step + 1 - first) * (total - step - 1)
             means = " ".join(f"{task} {float(torch.stack(each).mean()):.3f}" for task, each in sorted(losses.items()))
-            print(f"{kind}: step {step + 1} of {total}, {minutes:.1f} min, {left:.1f} min left: {means}", flush=True)
+            print(f"{kind}step {step + 1} of {total}, {minutes:.1f} min, {left:.1f} min left: {means}", flush=True)
             losses = {}
         if (step + 1) % SAVE_EVERY == 0:
             torch.save({"model": model.state_dict(), "optim": optim.state_dict(), "schedule": schedule.state_dict(), "mean": mean.state_dict(), "step": step + 1}, checkpoint)
     torch.save(mean.module.cpu().state_dict(), done)
     checkpoint.unlink(missing_ok=True)
-    check(mean.module, texts, kind, where, done.with_suffix(".json"))
+    check(mean.module, texts, where, done.with_suffix(".json"))
     return done
 
 
 @torch.no_grad()
-def check(model: th.Everything, texts: Texts, kind: str, where, path: Path) -> None:
+def check(model: th.Everything, texts: Texts, where, path: Path) -> None:
     """Figures on the texts that trained nothing: by them students are told apart."""
     from entities import train as et
 
@@ -195,5 +189,5 @@ def check(model: th.Everything, texts: Texts, kind: str, where, path: Path) -> N
                 right += (logits.argmax(-1) == each.labels).tolist()
         name = f"{task}, {len(which)}"
         found[name] = 2 * hit / max(said + there, 1) if task in th.SPANS else float(np.mean(right or [0]))
-        print(f"{kind}, {len(own)} texts of {name}: {found[name]:.4f}", flush=True)
+        print(f"{len(own)} texts of {name}: {found[name]:.4f}", flush=True)
     path.write_text(json.dumps(found, indent=1))
