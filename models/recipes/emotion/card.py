@@ -13,6 +13,7 @@ LISTS = {
     "conflict": "the emotional ones of these voices with MELD dev words of the opposite polarity; the voice's label is true",
 }
 TABLES = {"speech": "fold", "pairs": "pairs_fold", "neutral_words": "neutral_meld_fold", "conflict": "conflict_fold"}
+UNCORRECTED = "before the correction for plain talk"  # which bundles of the folds do not have
 ROWS = ["text-only", "speech-only", "score fusion", "A_r only", "A_l only", "attention constraint"]
 
 
@@ -49,9 +50,9 @@ def metrics(work: Path) -> list[dict]:
     out = []
     for kind, name in LISTS.items():
         rows = bundle.pooled(folds(work, kind))
-        out.append(metric("ua", name, rows["shipped"]))
+        out.append(metric("ua", f"{name}, {UNCORRECTED}", rows["shipped"]))
         if kind == "speech":
-            out.append(metric("ua", "RAVDESS, speaker-independent 5-fold, voice alone, before the correction for plain talk", rows["speech-only"]))
+            out.append(metric("ua", f"RAVDESS, speaker-independent 5-fold, voice alone, {UNCORRECTED}", rows["speech-only"]))
     for name, where in (("meld", "MELD dev, four classes, history"), ("meld_no_history", "MELD dev, no history")):
         out.append(metric("macro_f1", where, bundle.pooled([read(work, name)])["shipped"]))
     return out

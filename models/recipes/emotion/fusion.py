@@ -478,8 +478,19 @@ def export_head(head: Head, path: Path) -> int:
     return graph.save(path)
 
 
-def export(work: Path, fold, out_dir: Path) -> dict:
-    """Writes the three heads; returns their sizes in bytes."""
-    out_dir = Path(out_dir)
+def export(work: Path, fold, out_dir: Path, correction=None) -> dict:
+    """Writes the three heads; `correction`, weights [4, 192] and bias [4], is added to their voice's half.
+
+    Returns their sizes in bytes.
+    """
+    out_dir, sizes = Path(out_dir), {}
     out_dir.mkdir(parents=True, exist_ok=True)
-    return {file: export_head(load(Path(work), fold, v), out_dir / file) for v, file in FILES.items()}
+    for variant, file in FILES.items():
+        head = load(Path(work), fold, variant)
+        if correction is not None:
+            weights, bias = (torch.as_tensor(part, dtype=torch.float32) for part in correction)
+            with torch.no_grad():
+                head.classify.weight[:, DIM:] += weights
+                head.classify.bias += bias
+        sizes[file] = export_head(head, out_dir / file)
+    return sizes

@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
+from onnx import numpy_helper
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # modules that all recipes share
@@ -55,9 +58,31 @@ class Encoder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.salience = own_head(path)[0]
 
     def __call__(self, wave):
         return self.session.run(["frames", "logits"], {"mel": mel.log_mel(wave)})
+
+    def salient(self, rows) -> np.ndarray:
+        """The mean of the rows as the encoder's own head weighs them."""
+        return softmax(rows @ self.salience) @ rows
+
+
+def own_head(encoder_path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Salience [width], weights [4, width] and bias [4] of the head inside speech.onnx, int8 or f32."""
+    graph = onnx.load(encoder_path).graph
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    at = next(i for i, node in enumerate(graph.node) if "frames" in node.output)
+    constants = [stored[name] for node in graph.node[at + 1 :] for name in node.input if name in stored]
+    width = constants[0].shape[0]
+    floats = [c for c in constants if c.dtype == np.float32]
+    salience = constants[0].astype(np.float32).reshape(width)
+    if constants[0].dtype == np.int8:
+        salience = salience * floats.pop(0).reshape(())
+    else:
+        floats.pop(0)
+    weights, bias = floats
+    return salience, weights.reshape(-1, width), bias
 
 
 def utterances(data, work, binary) -> None:
@@ -99,11 +124,11 @@ def _device_views(found, work):
 
 
 def _summed(views, encoder) -> dict:
-    """Mean, deviation and peak over the encoder's rows of every view."""
-    table = {name: [] for name in ("clip", "view", "snr", "rows", *SUMS, "logits")}
+    """Mean, deviation and peak over the encoder's rows of every view, and their salient mean."""
+    table = {name: [] for name in ("clip", "view", "snr", "rows", *SUMS, "salient", "logits")}
     for number, view, snr, wave in views:
         rows, logits = encoder(wave)
-        values = (number, view, snr, len(rows), rows.mean(0), rows.std(0), rows.max(0), logits)
+        values = (number, view, snr, len(rows), rows.mean(0), rows.std(0), rows.max(0), encoder.salient(rows), logits)
         for column, value in zip(table.values(), values):
             column.append(value)
     return {name: np.array(column) for name, column in table.items()}

@@ -1,4 +1,5 @@
-"""Plain talk is neutral: the speech-only head of the emotion bundle, taught by speech that nobody acted.
+"""Plain talk is neutral: the speech-only head of the emotion bundle, and the voice's half of the joint ones,
+taught by speech that nobody acted.
 
     python models/recipes/emotion/plain.py STAGE --data DIR --work DIR
 
@@ -14,22 +15,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
-from onnx import numpy_helper
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # modules that all recipes share
 
-import audio  # noqa: E402
-import gate  # noqa: E402
-import gate_sounds  # noqa: E402
-from audio import CLASSES  # noqa: E402
-from onnx_graph import Graph  # noqa: E402
+from common import audio  # noqa: E402
+from common.audio import CLASSES  # noqa: E402
+from common.onnx_graph import Graph  # noqa: E402
+from emotion import gate, gate_sounds  # noqa: E402
 
 NEUTRAL = CLASSES.index("neutral")
-PENALTY, SHARE = 0.1, 0.7
+PENALTY, SHARE, JOINT_SHARE = 0.1, 0.7, 0.5
 SHARES = {"ravdess": 0.4, "tess": 0.2, "emodb": 0.2, "plain": 0.25}  # of the training weight
 VIEWS = ("device", "clean", "room", "far", "phone", "short")  # in loud noise a voice's emotion is anybody's guess
 UNSURE_BELOW = 0.4
@@ -39,7 +37,7 @@ def load(data, work) -> dict:
     """Mean rows and logits of speech, from the views that `gate.py features` made: acted of the four classes, and plain."""
     found = gate_sounds.sounds(data, work)
     parts = [np.load(Path(work) / f"views_{name}.npz") for name in ("device", "recorded", "acted")]
-    table = {name: np.concatenate([p[name] for p in parts]) for name in ("clip", "view", "rows", "mean", "logits")}
+    table = {name: np.concatenate([p[name] for p in parts]) for name in ("clip", "view", "rows", "mean", "salient", "logits")}
     label = np.array([_label(sound) for sound in found])[table["clip"]]
     kept = (label >= 0) & np.isin(table["view"], VIEWS) & gate.longest(table)
     table = {name: values[kept] for name, values in table.items()} | {"label": label[kept]}
@@ -58,9 +56,9 @@ def _label(sound) -> int:
     return CLASSES.index(sound.what) if sound.what in CLASSES else -1
 
 
-def adapter(table, known) -> tuple[np.ndarray, np.ndarray]:
+def adapter(table, known, row: str = "mean") -> tuple[np.ndarray, np.ndarray]:
     """Weights [4, width] and bias [4] that, added to the encoder's logits, make the known views likeliest."""
-    x, own, target = table["mean"][known].astype(np.float64), table["logits"][known], table["label"][known]
+    x, own, target = table[row][known].astype(np.float64), table["logits"][known], table["label"][known]
     weight = _weights(table["corpus"][known], target)
     centre, spread = np.average(x, axis=0, weights=weight), x.std(0) + 1e-6
     z, published = (x - centre) / spread, np.eye(len(CLASSES))[target]
@@ -111,26 +109,16 @@ def _named(logits) -> np.ndarray:
     return (p.argmax(1) != NEUTRAL) & (p.max(1) >= UNSURE_BELOW)
 
 
-def own_head(encoder_path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Salience [width], weights [4, width] and bias [4] of the head inside speech.onnx, int8 or f32."""
-    graph = onnx.load(encoder_path).graph
-    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    at = next(i for i, node in enumerate(graph.node) if "frames" in node.output)
-    constants = [stored[name] for node in graph.node[at + 1 :] for name in node.input if name in stored]
-    width = constants[0].shape[0]
-    floats = [c for c in constants if c.dtype == np.float32]
-    salience = constants[0].astype(np.float32).reshape(width)
-    if constants[0].dtype == np.int8:
-        salience = salience * floats.pop(0).reshape(())
-    else:
-        floats.pop(0)
-    weights, bias = floats
-    return salience, weights.reshape(len(CLASSES), width), bias
+def correction(data, work) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [4, width] and bias [4] for the voice's half of the joint heads, which attend as salience does."""
+    table = load(data, work)
+    w, b = adapter(table, np.ones(len(table["clip"]), bool), "salient")
+    return JOINT_SHARE * w, JOINT_SHARE * b
 
 
 def export(data, work, encoder_path, out) -> None:
     table = load(data, work)
-    salience, weights, bias = own_head(encoder_path)
+    salience, weights, bias = gate.own_head(encoder_path)
     w, b = adapter(table, np.ones(len(table["clip"]), bool))
     g = Graph("speech-head", int8=False)
     rows = g.input("speech", ["M", len(salience)])
@@ -153,7 +141,7 @@ def _check(data, work, encoder_path, head_path, w, b) -> None:
         gaps.append(np.abs(head.run(None, {"speech": rows})[0] - wanted).max())
     print(f"largest difference of a logit on {len(gaps)} clips: {max(gaps):.4f}")
     if max(gaps) > 0.1:
-        raise SystemExit("speech-head.onnx does not repeat the encoder's head; see own_head")
+        raise SystemExit("speech-head.onnx does not repeat the encoder's head; see gate.own_head")
 
 
 STAGES = ("measure", "export")

@@ -7,7 +7,7 @@ Stages:
   distil    both students with the teachers' soft labels
   export    quantise and write int8 and fp32 encoders of every fold and the final bundle
   fuse      train and write the fusion heads of every fold and the final bundle
-  gate      from the shipped encoder's rows: does anybody speak, and what a voice alone says
+  gate      from the shipped encoder's rows: does anybody speak; plain talk is neutral, for a voice alone and with words
   evaluate  `demeanor eval` of every fold and of MELD's dev part
   card      the shipped bundle's manifest and card, from what `evaluate` measured
 """
@@ -80,6 +80,7 @@ def gate(at: Places) -> None:
     gates.export(at.data, work, at.out)
     plain.measure(at.data, work)
     plain.export(at.data, work, encoder, at.out)
+    fusion.export(at.work, None, at.out, plain.correction(at.data, work))
 
 
 def evaluate(at: Places) -> None:

@@ -48,7 +48,7 @@ fn serve(config: &Config) -> Served {
             setting: Setting::Public,
         },
         device: "door".into(),
-        bundles: vec!["le-mer@1.2.0".into()],
+        bundles: vec!["le-mer@1.3.0".into()],
         can_mute: config.mute,
         remote: Arc::clone(&remote),
         feed: Arc::clone(&feed),
@@ -561,7 +561,7 @@ fn state_and_last_answers_are_told_as_json() {
     assert_eq!(state["capturing"], true);
     assert_eq!(state["purpose"], "how visitors like <b>it</b>");
     assert_eq!(state["sources"][0]["detail"], "unplugged");
-    assert_eq!(state["bundles"], json!(["le-mer@1.2.0"]));
+    assert_eq!(state["bundles"], json!(["le-mer@1.3.0"]));
     assert_eq!(state["temperature"], 48.5);
     assert_eq!(status(&served.get("/etc/passwd")), "404");
     assert_eq!(status(&served.ask("DELETE /api/state", "")), "405");
