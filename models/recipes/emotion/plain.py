@@ -22,11 +22,10 @@ from scipy.special import log_softmax, softmax
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # modules that all recipes share
 
-import audio  # noqa: E402
-import gate  # noqa: E402
-import gate_sounds  # noqa: E402
-from audio import CLASSES  # noqa: E402
-from onnx_graph import Graph  # noqa: E402
+from common import audio  # noqa: E402
+from common.audio import CLASSES  # noqa: E402
+from common.onnx_graph import Graph  # noqa: E402
+from emotion import gate, gate_sounds  # noqa: E402
 
 NEUTRAL = CLASSES.index("neutral")
 PENALTY, SHARE = 0.1, 0.7
