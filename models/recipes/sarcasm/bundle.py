@@ -13,7 +13,7 @@ from sentiment.units_graph import DOMAIN, HeadGraph
 from trunk import data as td
 from trunk import model as tm
 
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 UNSURE_BELOW = 0.5
 LABELS = ["not sarcastic", "sarcastic"]
 TOP, SIDE, HEADS = 5, 176, 2
@@ -31,6 +31,7 @@ DATA = [
     ("HFM train (texts, picture words)", "no licence stated: research"),
     ("bundle words (picture words, unchanged) and the data on its card", "research only"),
     ("MiniLM-L6-H384 (initial weights)", "MIT"),
+    ("all-mpnet-base-v2 (teacher, fine-tuned)", "Apache-2.0"),
 ]
 
 # weights of `GraphMatching` in the order of its inputs, by the names that torch has

@@ -11,7 +11,7 @@ from sentiment import lite, units_graph
 from sentiment.features import MAX_TOKENS, Texts
 from sentiment.halves import Halves
 
-VERSION = "2.0.0"
+VERSION = "2.1.0"
 UNSURE_BELOW = 0.4
 BOTH = ["text.tokens", "image.patches"]
 # name -> (file, row of choose.py, what it reads, whose temperature it has)
