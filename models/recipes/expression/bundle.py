@@ -18,7 +18,7 @@ from common.stages import fill
 from expression import detector, student
 from expression.boxes import detect, overlap, square
 
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 CROP_SCALE, CROP_SHIFT = 1.16, -0.09  # `framing` finds them
 MIN_SCORE, UNSURE_BELOW = 0.6, 0.4
 FILES = ["face.onnx", "expression.onnx"]

@@ -2,7 +2,9 @@
 
 Stages:
   prepare   faces and votes of FER+ in one file
-  train     the expression student
+  teach     four larger networks, each on three quarters of the faces
+  compare   the student on three folds, judged on the fourth: how far rarity is made up for
+  train     the expression student, by votes and teachers
   export    quantise and write both networks, int8 and fp32, and their manifests
   finds     what the detector takes for a face, where there is one and where there is none
   choose    the gate of the second look, cross-validated by picture
@@ -21,7 +23,7 @@ from PIL import Image
 
 from common.image_nets import session_of
 from common.stages import Places
-from expression import bundle, detector, finds as found_faces, second_look, student
+from expression import bundle, detector, finds as found_faces, learning, second_look, student
 from expression.boxes import letterbox
 
 DATA = "folder with ferplus/, mvsa_single/ and grounding/"
@@ -66,8 +68,16 @@ def prepare(at: Places) -> None:
     student.prepare(at.data, at.work)
 
 
+def teach(at: Places) -> None:
+    learning.teach(at.work)
+
+
+def compare(at: Places) -> None:
+    learning.compare(at.work)
+
+
 def train(at: Places) -> None:
-    student.train(at.work)
+    learning.train(at.work)
 
 
 def export(at: Places) -> None:
@@ -137,6 +147,8 @@ def write_card(at: Places) -> None:
 
 STAGES = {
     "prepare": prepare,
+    "teach": teach,
+    "compare": compare,
     "train": train,
     "export": export,
     "finds": finds,
