@@ -6,111 +6,25 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
+#[path = "support/broker.rs"]
+mod broker;
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use broker::*;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{ChildStdin, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::*;
 
-const CONFIG: &str = "[notice]\nacknowledged = true\npurpose = \"a test\"\nsetting = \"public\"\n\
-    [device]\nname = \"door\"\n[audio]\nsource = \"none\"\n\
-    [text]\nsource = \"stdin\"\nwait = 0.0\n[decision]\ntasks = [\"emotion\"]\nexplain = true\n\
-    [indicator]\nled = \"none\"\n[button]\nline = \"none\"\n";
-const PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER: &str = "\"task\":\"emotion\"";
 
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Lines of a stream, until one holds what is waited for.
-struct Lines(Receiver<String>);
-
-impl Lines {
-    fn of(stream: impl Read + Send + 'static) -> Lines {
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        Lines(lines)
-    }
-
-    fn wait(&self, parts: &[&str]) -> String {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let line = self.0.recv_timeout(left);
-            let line = line.unwrap_or_else(|e| panic!("{parts:?}: {e}"));
-            if parts.iter().all(|part| line.contains(part)) {
-                return line;
-            }
-        }
-    }
-}
-
-/// A broker on a free port; `None`, with a word, where there is none.
-fn mosquitto() -> Option<(Running, u16)> {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let port_text = port.to_string();
-    let spawned = Command::new("mosquitto")
-        .args(["-p", &port_text])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(child) = spawned else {
-        let is_required = std::env::var_os("DEMEANOR_REQUIRE_MOSQUITTO").is_some();
-        assert!(
-            !is_required,
-            "there is no mosquitto (packages mosquitto, mosquitto-clients)"
-        );
-        eprintln!(
-            "no mosquitto here (packages mosquitto, mosquitto-clients): nothing was published"
-        );
-        return None;
-    };
-    let broker = Running(child);
-    let end = Instant::now() + PATIENCE;
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < end, "the broker does not come up");
-        thread::sleep(Duration::from_millis(10));
-    }
-    Some((broker, port))
-}
-
-fn publish(port: u16, topic: &str, payload: &str, more: &[&str]) {
-    let port = port.to_string();
-    let mut command = Command::new("mosquitto_pub");
-    command
-        .args(["-p", &port, "-t", topic, "-m", payload])
-        .args(more);
-    assert!(command.status().unwrap().success());
-}
-
-fn run(folder: &Folder, section: &str) -> (Running, ChildStdin, Lines) {
-    let config = folder.file("run.toml", format!("{CONFIG}[mqtt]\n{section}"));
-    let mut child = command(&["run", "--config", &config, "--json"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let words = child.stdin.take().unwrap();
-    let out = Lines::of(child.stdout.take().unwrap());
-    (Running(child), words, out)
+/// What was published, as JSON.
+fn payload(line: &str) -> Value {
+    serde_json::from_str(line.split_once(' ').unwrap().1).unwrap()
 }
 
 #[test]
@@ -121,12 +35,7 @@ fn a_broker_hears_labels_and_no_words_and_mutes_for_now_alone() {
     for version in ["5", "3.1.1"] {
         // somebody left a wish behind, which must mute nobody
         publish(port, "demeanor/door/mute/set", "ON", &["-r"]);
-        let heard = Command::new("mosquitto_sub")
-            .args(["-p", &port.to_string(), "-v", "-R", "-t", "#"])
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut heard = Running(heard.unwrap());
-        let heard = Lines::of(heard.0.stdout.take().unwrap());
+        let (_watcher, heard) = subscribe(port, "#", &["-R"]);
         let folder = Folder::new();
         let section = format!("broker = \"mqtt://127.0.0.1:{port}\"\nversion = \"{version}\"\n");
         let (mut child, mut words, out) = run(&folder, &section);
@@ -158,7 +67,7 @@ fn a_broker_hears_labels_and_no_words_and_mutes_for_now_alone() {
         heard.wait(&["demeanor/door/state", "\"capturing\":true"]);
         drop(words);
         heard.wait(&["demeanor/door/availability offline"]);
-        assert_eq!(child.0.wait().unwrap().code(), Some(0));
+        assert_eq!(child.exit_code(), Some(0));
     }
 }
 
@@ -167,23 +76,147 @@ fn a_run_that_is_killed_is_told_offline_by_the_broker() {
     let Some((_broker, port)) = mosquitto() else {
         return;
     };
-    let heard = Command::new("mosquitto_sub")
-        .args([
-            "-p",
-            &port.to_string(),
-            "-v",
-            "-t",
-            "demeanor/door/availability",
-        ])
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut heard = Running(heard.unwrap());
-    let heard = Lines::of(heard.0.stdout.take().unwrap());
+    let (_watcher, heard) = subscribe(port, "demeanor/door/availability", &[]);
     let folder = Folder::new();
     let (child, _words, _out) = run(&folder, &format!("broker = \"mqtt://127.0.0.1:{port}\"\n"));
     heard.wait(&["online"]);
     drop(child);
     heard.wait(&["offline"]);
+}
+
+#[test]
+fn a_broker_that_comes_back_hears_what_waited_and_nothing_twice() {
+    let Some((first, port)) = mosquitto() else {
+        return;
+    };
+    let folder = Folder::new();
+    let section = format!("broker = \"mqtt://127.0.0.1:{port}\"\n");
+    let (_before, heard) = subscribe(port, "demeanor/door/event/#", &[]);
+    let (mut child, mut words, out) = run(&folder, &section);
+    writeln!(words, "this makes me very happy").unwrap();
+    let told = heard.wait(&["event/emotion"]);
+    drop(first);
+    out.wait(&["\"mqtt\"", "\"failing\""]);
+    writeln!(words, "I am so angry").unwrap();
+    let waited = event(&out.wait(&[ANSWER]));
+
+    let _second = mosquitto_at(port).unwrap();
+    let (_after, heard) = subscribe(port, "demeanor/#", &[]);
+    // what is retained is told again, the answer that waited with it
+    let kept = payload(&heard.wait(&["demeanor/door/emotion {"]));
+    assert_eq!(kept["seq"], waited["seq"]);
+    out.wait(&["\"mqtt\"", "\"recovered\""]);
+    writeln!(words, "this makes me very happy").unwrap();
+    let last = event(&out.wait(&[ANSWER]))["seq"].clone();
+    let mut seen = vec![told];
+    loop {
+        let line = heard.wait(&["event/emotion"]);
+        let is_last = payload(&line)["seq"] == last;
+        seen.push(line);
+        if is_last {
+            break;
+        }
+    }
+    drop(words);
+    assert_eq!(child.exit_code(), Some(0));
+    let again = heard
+        .rest()
+        .into_iter()
+        .filter(|line| line.contains("event/emotion"));
+    seen.extend(again);
+    let numbers: BTreeSet<String> = seen.iter().map(|l| payload(l)["seq"].to_string()).collect();
+    assert_eq!(numbers.len(), seen.len(), "{seen:?}");
+}
+
+#[test]
+fn an_answer_that_is_too_old_is_gone() {
+    let Some((_broker, port)) = mosquitto() else {
+        return;
+    };
+    for version in ["3.1.1", "5"] {
+        let folder = Folder::new();
+        let section =
+            format!("broker = \"mqtt://127.0.0.1:{port}\"\nversion = \"{version}\"\nexpire = 1\n");
+        let (_watcher, heard) = subscribe(port, "demeanor/door/emotion", &["-R"]);
+        let (_child, mut words, _out) = run(&folder, &section);
+        writeln!(words, "this makes me very happy").unwrap();
+        heard.wait(&["demeanor/door/emotion {"]);
+        match version {
+            // it forgets nothing by itself, and is told to
+            "3.1.1" => assert!(!heard.wait(&["demeanor/door/emotion"]).contains('{')),
+            _ => thread::sleep(Duration::from_millis(2500)),
+        }
+        let late = ["-t", "demeanor/door/emotion", "-C", "1", "-W", "1"];
+        let late = Command::new("mosquitto_sub")
+            .args(["-p", &port.to_string()])
+            .args(late)
+            .output();
+        assert!(late.unwrap().stdout.is_empty(), "{version}");
+    }
+}
+
+/// Says something; the scores of what is answered.
+fn said(words: &mut ChildStdin, out: &Lines, line: &str) -> Value {
+    writeln!(words, "{line}").unwrap();
+    event(&out.wait(&[ANSWER]))["scores"].clone()
+}
+
+#[test]
+fn a_dialogue_is_forgotten_when_somebody_asks_for_it() {
+    let Some((_broker, port)) = mosquitto() else {
+        return;
+    };
+    let folder = Folder::new();
+    let (_watcher, heard) = subscribe(port, "demeanor/#", &[]);
+    let section = format!("broker = \"mqtt://127.0.0.1:{port}\"\n");
+    let (_child, mut words, out) = run(&folder, &section);
+    heard.wait(&["demeanor/door/availability online"]);
+    let alone = said(&mut words, &out, "really?");
+    said(&mut words, &out, "you broke my window and ran away!");
+    let after = said(&mut words, &out, "really?");
+    assert_ne!(alone, after, "the dialogue counts");
+    // the wish is on its way while the next line is said
+    let is_forgotten = |_| {
+        publish(port, "demeanor/door/forget", "now", &[]);
+        thread::sleep(Duration::from_millis(200));
+        said(&mut words, &out, "really?") == alone
+    };
+    assert!((0..50).any(is_forgotten), "it is still remembered");
+}
+
+#[test]
+fn wishes_that_are_too_long_or_too_many_are_passed_over() {
+    let Some((_broker, port)) = mosquitto() else {
+        return;
+    };
+    let folder = Folder::new();
+    let long = folder.file("long", vec![b'O'; 300_000]);
+    let many = folder.file("many", "x\n".repeat(20_000));
+    // in version 5 the broker keeps to itself what is longer than we take
+    for version in ["3.1.1", "5"] {
+        let section = format!("broker = \"mqtt://127.0.0.1:{port}\"\nversion = \"{version}\"\n");
+        let (_watcher, heard) = subscribe(port, "demeanor/door/#", &[]);
+        let (mut child, mut words, out) = run(&folder, &section);
+        heard.wait(&["availability online"]);
+        let send = |args: &[&str], from: Stdio| {
+            let mut publisher = Command::new("mosquitto_pub");
+            publisher.args(["-p", &port.to_string(), "-t", "demeanor/door/mute/set"]);
+            assert!(publisher.args(args).stdin(from).status().unwrap().success());
+        };
+        send(&["-f", &long], Stdio::null());
+        send(&["-m", "ON"], Stdio::null());
+        out.wait(&["\"remote\"", "\"muted\""]);
+        send(&["-m", "OFF"], Stdio::null());
+        out.wait(&["\"remote\"", "\"unmuted\""]);
+        send(&["-l"], std::fs::File::open(&many).unwrap().into());
+        for _ in 0..3 {
+            writeln!(words, "this makes me very happy").unwrap();
+            out.wait(&[ANSWER]);
+            heard.wait(&["event/emotion"]);
+        }
+        drop(words);
+        assert_eq!(child.exit_code(), Some(0));
+    }
 }
 
 #[test]
@@ -210,35 +243,21 @@ fn a_bad_broker_is_told_in_a_sentence_and_every_answer_is_given() {
                 let _ = stream.write_all(bytes);
             }
         });
-        is_told(port, sentence);
+        is_told_of(port, sentence);
     }
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    is_told(free, "nobody listens there");
+    is_told_of(free_port(), "nobody listens there");
 }
 
-fn is_told(port: u16, sentence: &str) {
-    let folder = Folder::new();
-    let (mut child, mut words, out) =
-        run(&folder, &format!("broker = \"mqtt://127.0.0.1:{port}\"\n"));
-    out.wait(&["\"mqtt\"", "\"failing\"", sentence]);
-    for _ in 0..3 {
-        writeln!(words, "this makes me very happy").unwrap();
-        out.wait(&["\"task\":\"emotion\""]);
-    }
-    drop(words);
-    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+fn is_told_of(port: u16, sentence: &str) {
+    let section = format!("broker = \"mqtt://127.0.0.1:{port}\"\n");
+    is_told(&Folder::new(), &section, sentence);
 }
 
 #[test]
 fn what_is_wrong_in_the_section_is_told_before_anything_is_opened() {
     let folder = Folder::new();
     let refused = |more: &str, what: &str| {
-        let config = folder.file("run.toml", format!("{CONFIG}[mqtt]\n{more}"));
-        demeanor(&["run", "--config", &config]).is_error(what);
+        demeanor(&["run", "--config", &config(&folder, more)]).is_error(what);
     };
     let password = folder.file("password", "secret");
     refused("broker = \"hub\"\n", "`hub` is no broker");

@@ -302,3 +302,86 @@ fn the_service_managers_socket_is_served_and_stays() {
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(socket.has_ended() && path.exists());
 }
+
+/// A broker that lets everybody in, and neither reads nor says anything from then on.
+fn hung_broker() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut let_in = Vec::new();
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.write_all(b"\x20\x03\0\0\0");
+            let_in.push(stream);
+        }
+    });
+    port
+}
+
+/// The 50th and the 99th of a hundred, in milliseconds.
+fn percentiles(mut times: Vec<f64>) -> (f64, f64) {
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[(share * (times.len() - 1) as f64) as usize];
+    (at(0.5), at(0.99))
+}
+
+/// From a line of words to its answer on standard output: a run without outputs and one with all
+/// of them, whose readers read nothing, in turn.
+#[test]
+#[ignore = "a measurement, of 2 x 4000 answers: OUTPUTS.md says how to start it"]
+fn what_an_answer_takes_while_every_output_hangs() {
+    let folder = Folder::new();
+    let (path, port, broker) = (folder.path("events.sock"), port(), hung_broker());
+    let hung = format!(
+        "{CONFIG}[socket]\npath = {path:?}\n[http]\nlisten = \"127.0.0.1:{port}\"\n\
+         [mqtt]\nbroker = \"mqtt://127.0.0.1:{broker}\"\npublish = [\"scores\", \"state\"]\n"
+    );
+    let start = |name: &'static str, config: &str| {
+        let config = folder.file(&format!("{name}.toml"), config);
+        let mut child = command(&["run", "--config", &config, "--json"]);
+        let mut child = child
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let words = child.stdin.take().unwrap();
+        let out = Lines::of(name, child.stdout.take().unwrap());
+        out.state("notice", "public");
+        (child, words, out, Vec::new())
+    };
+    let mut runs = [start("none", CONFIG), start("hung", &hung)];
+    let mut silent: (Vec<UnixStream>, Vec<TcpStream>) = (Vec::new(), Vec::new());
+    for n in 0..4_000 {
+        // who fell behind was cut: others take their place
+        if n % 500 == 0 {
+            silent.0.extend((0..8).map(|_| connect(&path)));
+            silent
+                .1
+                .extend((0..4).map(|_| ask(port, "GET /events", "\r\n")));
+        }
+        for (_, words, out, times) in &mut runs {
+            let begun = Instant::now();
+            writeln!(words, "this makes me very happy, {n} times").unwrap();
+            let (told, _) = out.wait(is_answer);
+            times.push(told.saturating_duration_since(begun).as_secs_f64() * 1e3);
+        }
+    }
+    let figures = answer(port, "GET /metrics", "\r\n");
+    let is_told = |l: &&str| !l.starts_with('#') && (l.contains("cut_total") || l.contains("mqtt"));
+    figures
+        .lines()
+        .filter(is_told)
+        .for_each(|line| println!("{line}"));
+    let [none, hung] = runs.map(|(mut child, words, _, times)| {
+        drop(words);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        percentiles(times)
+    });
+    println!("            median     p99");
+    println!("no output {:5.2} ms {:5.2} ms", none.0, none.1);
+    println!("all hung  {:5.2} ms {:5.2} ms", hung.0, hung.1);
+    println!(
+        "ratio     {:5.3}    {:5.3}",
+        hung.0 / none.0,
+        hung.1 / none.1
+    );
+}

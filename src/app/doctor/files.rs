@@ -95,6 +95,9 @@ pub(super) fn http(config: Option<&Config>) -> Check {
     }
 }
 
+/// Days before a certificate's end at which somebody should renew it.
+const SOON: i64 = 30;
+
 /// Whether password and certificates may be used, and the broker lets us in.
 pub(super) fn mqtt(config: Option<&Config>) -> Check {
     let name = "mqtt";
@@ -105,9 +108,28 @@ pub(super) fn mqtt(config: Option<&Config>) -> Check {
         Ok(mqtt) => mqtt,
         Err(e) => return Check::failed(name, e),
     };
-    match mqtt.knock() {
-        Ok(()) => Check::ok(name, format!("{} lets this device in", section.broker)),
-        Err(fault) => Check::failed(name, fault),
+    let now = jiff::Timestamp::now();
+    let mut certificates = mqtt.certificates().to_vec();
+    let fault = certificates.iter().find_map(|c| c.fault(now));
+    match (mqtt.knock(), &fault) {
+        (Ok(shown), _) => certificates.extend(shown),
+        (Err(refused), None) => return Check::failed(name, refused),
+        (Err(refused), Some(fault)) => return Check::failed(name, format!("{refused}; {fault}")),
+    }
+    let finding = format!("{} lets this device in", section.broker);
+    if let Some(fault) = fault {
+        return Check::warning(name, format!("{finding}, but {fault}"));
+    }
+    let Some(first) = certificates.iter().min_by_key(|c| c.until) else {
+        return Check::ok(name, finding);
+    };
+    let (days, whose) = (first.days_left(now), &first.name);
+    match days < SOON {
+        true => Check::warning(
+            name,
+            format!("{finding}; {whose} expires in {days} days: renew it"),
+        ),
+        false => Check::ok(name, format!("{finding}; {whose} holds {days} days more")),
     }
 }
 

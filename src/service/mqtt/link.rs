@@ -1,5 +1,6 @@
 //! A connection to a broker: packets of the codec over a stream, each wait with an end.
 
+use super::certificate::Certificate;
 use super::fault::Fault;
 use super::outbox::Letter;
 use super::tls::Tls;
@@ -36,6 +37,10 @@ pub trait Stream: Send {
     fn receive(&mut self, into: &mut Vec<u8>) -> io::Result<bool>;
     /// Sends all of it.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// The certificate of the other side, where it has shown one.
+    fn certificate(&self) -> Option<Certificate> {
+        None
+    }
 }
 
 impl Stream for TcpStream {
@@ -199,6 +204,11 @@ impl Link {
             return Ok(None);
         }
         self.send(&packet).map(|()| Some(id))
+    }
+
+    /// The broker's certificate, by TLS.
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.stream.certificate()
     }
 
     /// Says that we are there.
@@ -435,3 +445,6 @@ fn broken(broker: &Broker, e: io::Error) -> Fault {
         _ => Fault::Unreachable { broker, source: e },
     }
 }
+
+#[cfg(test)]
+mod tests;

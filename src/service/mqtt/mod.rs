@@ -5,6 +5,7 @@
 //! no client crate has (the oldest gives way, back-off with jitter, nothing told twice) stands here.
 
 mod backoff;
+mod certificate;
 mod discovery;
 mod fault;
 mod link;
@@ -13,6 +14,7 @@ mod report;
 mod tls;
 mod topics;
 
+pub use certificate::Certificate;
 pub use fault::Fault;
 pub use report::{About, Report, Reporter};
 
@@ -82,15 +84,23 @@ impl Mqtt {
         })
     }
 
-    /// Connects once, as another client than the one that may be connected, and leaves again.
+    /// Of the certificates that the section names, the one that counts of each file.
+    pub fn certificates(&self) -> &[Certificate] {
+        self.tls.as_ref().map_or(&[], Tls::certificates)
+    }
+
+    /// Connects once, as another client than the one that may be connected, and leaves again;
+    /// the broker's certificate, by TLS.
     ///
     /// # Errors
     /// What is in the way.
-    pub fn knock(&self) -> Result<(), Fault> {
+    pub fn knock(&self) -> Result<Option<Certificate>, Fault> {
         let mut identity = self.identity.clone();
         identity.client_id.push_str("-doctor");
         identity.will = None;
-        Link::open(&self.broker, self.version, &identity, self.tls.as_ref())?.leave()
+        let mut link = Link::open(&self.broker, self.version, &identity, self.tls.as_ref())?;
+        let shown = link.certificate();
+        link.leave().map(|()| shown)
     }
 
     /// Tells the broker what the report says, in a thread of its own, until that is closed.

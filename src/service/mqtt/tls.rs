@@ -7,6 +7,7 @@ pub use without::Tls;
 
 #[cfg(not(feature = "tls"))]
 mod without {
+    use super::super::certificate::Certificate;
     use super::super::link::Stream;
     use crate::config::mqtt::Mqtt as Config;
     use std::io;
@@ -30,6 +31,10 @@ mod without {
             )
         }
 
+        pub fn certificates(&self) -> &[Certificate] {
+            match *self {}
+        }
+
         pub fn connect(&self, _: &str, _: TcpStream, _: Instant) -> io::Result<Box<dyn Stream>> {
             match *self {}
         }
@@ -42,12 +47,13 @@ mod without {
 
 #[cfg(feature = "tls")]
 mod with {
+    use super::super::certificate::Certificate;
     use super::super::link::{Stream, readable};
     use crate::config::mqtt::Mqtt as Config;
     use crate::service::secret;
     use rustix::event::{PollFd, PollFlags};
     use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
     use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
     use rustls::{
         AlertDescription, CertificateError, ClientConfig, ClientConnection, Error, RootCertStore,
@@ -64,7 +70,10 @@ mod with {
 
     /// Whom we trust, and what we show of ourselves.
     #[derive(Debug, Clone)]
-    pub struct Tls(Arc<ClientConfig>);
+    pub struct Tls {
+        config: Arc<ClientConfig>,
+        certificates: Vec<Certificate>,
+    }
 
     impl Tls {
         /// Reads the certificates of the configuration.
@@ -81,8 +90,14 @@ mod with {
             clock: Arc<dyn TimeProvider>,
         ) -> Result<Tls, String> {
             let mut roots = RootCertStore::empty();
+            let mut dated = Vec::new();
             if let Some(path) = &config.ca {
-                for certificate in certificates("ca", path)? {
+                let trusted = certificates("ca", path)?;
+                // one of them is enough: the one that holds the longest counts
+                let name = format!("ca {}", path.display());
+                let read = trusted.iter().filter_map(|c| Certificate::read(&name, c));
+                dated.extend(read.max_by_key(|certificate| certificate.until));
+                for certificate in trusted {
                     roots.add(certificate).map_err(|e| {
                         format!("ca {}: it is no certificate of a CA ({e})", path.display())
                     })?;
@@ -96,6 +111,8 @@ mod with {
             let config = match (&config.cert, &config.key) {
                 (Some(cert), Some(path)) => {
                     let chain = certificates("cert", cert)?;
+                    let name = format!("cert {}", cert.display());
+                    dated.extend(chain.first().and_then(|c| Certificate::read(&name, c)));
                     builder
                         .with_client_auth_cert(chain, key(path)?)
                         .map_err(|e| {
@@ -105,7 +122,15 @@ mod with {
                 }
                 _ => builder.with_no_client_auth(),
             };
-            Ok(Tls(Arc::new(config)))
+            Ok(Tls {
+                config: Arc::new(config),
+                certificates: dated,
+            })
+        }
+
+        /// Of the configuration's files, those whose dates can be read.
+        pub fn certificates(&self) -> &[Certificate] {
+            &self.certificates
         }
 
         /// Makes the connection a secret one, until `end`.
@@ -119,24 +144,15 @@ mod with {
             end: Instant,
         ) -> io::Result<Box<dyn Stream>> {
             let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-            let connection = ClientConnection::new(Arc::clone(&self.0), name);
+            let connection = ClientConnection::new(Arc::clone(&self.config), name);
             let mut connection = connection.map_err(io::Error::other)?;
-            while connection.is_handshaking() {
-                while connection.wants_write() {
-                    connection.write_tls(&mut stream)?;
-                }
-                if !connection.is_handshaking() {
-                    break;
-                }
-                let left = end.saturating_duration_since(Instant::now());
-                let mut polled = [PollFd::new(&stream, PollFlags::IN)];
-                if left.is_zero() {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                if readable(&mut polled, left)? {
-                    take(&mut connection, &mut stream)?;
-                }
-            }
+            shake_hands(&mut connection, &mut stream, end).map_err(|e| match e.kind() {
+                // whoever speaks no TLS does not like what it hears
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::UnexpectedEof => io::Error::other(Error::HandshakeNotComplete),
+                _ => e,
+            })?;
             Ok(Box::new(StreamOwned::new(connection, stream)))
         }
 
@@ -146,6 +162,11 @@ mod with {
             Some(match error {
                 Error::InvalidCertificate(why) => distrusted(host, why),
                 Error::AlertReceived(alert) => refused(*alert),
+                Error::HandshakeNotComplete => {
+                    "it ends the connection before TLS comes about; check the port, or write \
+                     broker = \"mqtt://…\""
+                        .into()
+                }
                 Error::InvalidMessage(_) => {
                     "what it speaks is no TLS; check the port, or write broker = \"mqtt://…\""
                         .into()
@@ -158,15 +179,17 @@ mod with {
     /// Why its certificate is not accepted.
     fn distrusted(host: &str, why: &CertificateError) -> String {
         match why {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => format!(
-                "its certificate has expired, by this machine's clock ({}); renew it, or set the \
-                 clock",
-                today()
+            CertificateError::ExpiredContext { time, not_after } => format!(
+                "its certificate has expired on {}, by this machine's clock ({}); renew it, or \
+                 set the clock",
+                day(*not_after),
+                day(*time)
             ),
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => format!(
-                "its certificate is not valid yet, by this machine's clock ({}); set the clock, \
-                 by NTP say",
-                today()
+            CertificateError::NotValidYetContext { time, not_before } => format!(
+                "its certificate is not valid before {}, by this machine's clock ({}); set the \
+                 clock, by NTP say",
+                day(*not_before),
+                day(*time)
             ),
             CertificateError::UnknownIssuer => {
                 "its certificate is not signed by the CA of [mqtt] ca; name the file with its CA"
@@ -182,9 +205,10 @@ mod with {
         }
     }
 
-    fn today() -> String {
-        let now = crate::event::now();
-        now.map_or_else(|| "no date".into(), |now| format!("{now:.0}"))
+    fn day(time: UnixTime) -> String {
+        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        let time = jiff::Timestamp::from_second(seconds);
+        time.map_or_else(|_| "no date".into(), |t| t.strftime("%Y-%m-%d").to_string())
     }
 
     /// Why it does not accept ours.
@@ -230,6 +254,30 @@ mod with {
             .map_err(|e| format!("key {at}: {e}; name a file with a private key in PEM"))
     }
 
+    /// Has both sides agree on their secret, until `end`.
+    fn shake_hands(
+        connection: &mut ClientConnection,
+        stream: &mut TcpStream,
+        end: Instant,
+    ) -> io::Result<()> {
+        loop {
+            while connection.wants_write() {
+                connection.write_tls(stream)?;
+            }
+            if !connection.is_handshaking() {
+                return Ok(());
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let mut polled = [PollFd::new(&*stream, PollFlags::IN)];
+            if readable(&mut polled, left)? {
+                take(connection, stream)?;
+            }
+        }
+    }
+
     /// Takes what has come, once; `false` at the end.
     fn take(connection: &mut ClientConnection, stream: &mut TcpStream) -> io::Result<bool> {
         let read = connection.read_tls(stream)?;
@@ -263,8 +311,94 @@ mod with {
         }
 
         fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-            self.write_all(bytes)?;
-            self.flush()
+            let sent = self.write_all(bytes).and_then(|()| self.flush());
+            match sent {
+                // whoever has closed the connection may have said why
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
+                    Err(take(&mut self.conn, &mut self.sock).err().unwrap_or(e))
+                }
+                sent => sent,
+            }
+        }
+
+        fn certificate(&self) -> Option<Certificate> {
+            let shown = self.conn.peer_certificates()?.first()?;
+            Certificate::read("the broker's certificate", shown)
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use crate::service::scratch::Folder;
+        use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+        use rustls::ServerConfig;
+        use std::net::TcpListener;
+        use std::thread;
+        use std::time::Duration;
+
+        /// A clock that stands still.
+        #[derive(Debug)]
+        struct Stopped(u64);
+
+        impl TimeProvider for Stopped {
+            fn current_time(&self) -> Option<UnixTime> {
+                Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0)))
+            }
+        }
+
+        /// Greets whoever comes by TLS, as `localhost`; the certificate of its CA in PEM.
+        fn greeter() -> (u16, String) {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            let chain = vec![params.signed_by(&key, &ca).unwrap().der().clone()];
+            let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let config = ServerConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(chain, key);
+            let config = Arc::new(config.unwrap());
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            thread::spawn(move || {
+                for mut stream in listener.incoming().map_while(Result::ok) {
+                    let mut server = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+                    while server.is_handshaking() && server.complete_io(&mut stream).is_ok() {}
+                }
+            });
+            (port, ca.pem())
+        }
+
+        #[test]
+        fn a_board_whose_clock_begins_at_1970_is_told_to_set_it_and_connects_once_it_is_set() {
+            let (port, ca) = greeter();
+            let folder = Folder::new();
+            let path = folder.0.join("ca.pem");
+            fs::write(&path, ca).unwrap();
+            let config = Config {
+                ca: Some(path),
+                ..Config::default()
+            };
+            let connect = |clock: Arc<dyn TimeProvider>| {
+                let tls = Tls::with_clock(&config, clock).unwrap();
+                let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+                let end = Instant::now() + Duration::from_secs(60);
+                let connected = tls.connect("localhost", stream, end);
+                connected.map(|stream| stream.certificate())
+            };
+            let e = connect(Arc::new(Stopped(7))).unwrap_err();
+            let said = Tls::explain("localhost", &e).unwrap();
+            assert!(
+                said.contains("by this machine's clock (1970-01-01); set the"),
+                "{said}"
+            );
+            let shown = connect(Arc::new(DefaultTimeProvider)).unwrap().unwrap();
+            assert!(shown.fault(jiff::Timestamp::now()).is_none(), "{shown:?}");
         }
     }
 }
