@@ -2,8 +2,9 @@
 
 `finds.py` collects what the detector takes for a face and what is one. `choose` cross-validates
 by picture: the penalty by held-out log loss, the threshold as the highest that loses no more
-than LOSS of the sure faces and DOUBTED of the doubtful, of which a sixth are none; beside it what a higher `min_score` alone would do. `export` fits on
-everything of train and writes the gate into expression.onnx, whose logits stay what they were.
+than LOSS of the sure faces and DOUBTED of the doubtful ones, of which a sixth are none; beside it
+what a higher `min_score` alone would do. `export` fits on everything of train and writes the gate
+into expression.onnx, whose logits stay what they were.
 `measure` looks at val and dev, which had no part in any of it.
 """
 
