@@ -78,12 +78,12 @@ def write_manifest(folder: Path, lender: Path, temperature: dict, int8: bool = T
     manifest.write(folder, about, files, borrowed, metrics, data)
 
 
-def write_heads(folder: Path, heads: dict, int8: bool) -> None:
-    """A file a head; `heads` by their rows."""
+def write_heads(folder: Path, heads: dict, int8: bool, spreads) -> None:
+    """A file a head; `heads` by their rows; `spreads` of what the words' and the picture's half read."""
     folder.mkdir(parents=True, exist_ok=True)
     for file, row, *_ in HEADS.values():
         write = units_graph.export_halves if isinstance(heads[row], Halves) else units_graph.export
-        write(heads[row], folder / file, int8)
+        write(heads[row], folder / file, int8, spreads=spreads)
 
 
 def measure(folder: Path, texts: Texts, pixels: np.ndarray) -> dict:

@@ -17,7 +17,7 @@ import torch
 
 from common.stages import Places
 from emotion import text
-from sentiment import bundle, card, choose, features, lite, lite_graph, mvcn
+from sentiment import bundle, card, choose, features, lite, lite_graph, mvcn, units_graph
 from sentiment import data as sd
 from sentiment import mvcn_train as mt
 
@@ -130,9 +130,10 @@ def shipped(at: Places) -> dict:
 def export(at: Places) -> None:
     """The bundle at `out` and its f32 twin under the work folder."""
     temperature, heads = temperatures(at), shipped(at)
+    spreads = [units_graph.Spread(rows.mean(0), rows.std(0) + 1e-6) for rows in seen(at, "train").means()]
     lite_graph_of_reference(at)
     for int8, folder in ((True, at.out), (False, reference(at))):
-        bundle.write_heads(folder, heads, int8)
+        bundle.write_heads(folder, heads, int8, spreads)
         bundle.write_manifest(folder, lender(at), temperature, int8)
 
 

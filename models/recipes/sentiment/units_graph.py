@@ -6,6 +6,7 @@ with f32 weights.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
@@ -238,12 +239,29 @@ def said_of(g: HeadGraph, tokens: str) -> str:
     return g.op("Concat", [g.op("Gather", [tokens, g.ints([0])], axis=0), mean_of(g, tokens)], axis=1)
 
 
+class Spread(NamedTuple):
+    """Mean and deviation of each column of what a half reads, over the posts that it learnt from."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def even_map(g: HeadGraph, x: str, weight, bias, spread: Spread | None, hint: str) -> str:
+    """x @ weight.T + bias, the columns of x brought to one size first: in bytes that share a scale, a
+    column that is large and hardly changes would leave nothing of those that tell."""
+    if spread is None:
+        return g.linear(x, weight, bias, hint)
+    x = g.mul(g.op("Sub", [x, g.f32(spread.mean)]), g.f32(1 / spread.deviation))
+    shift = weight @ spread.mean
+    return g.linear(x, weight * spread.deviation, shift if bias is None else bias + shift, hint)
+
+
 def answer(g: HeadGraph, logits: str) -> None:
     g.output(g.op("Reshape", [logits, g.ints([-1])]), "logits", [mvcn.CLASSES])
 
 
-def export(head: mvcn.Head, path: Path, int8: bool = True, pi: str = "entmax", patches: int = 36) -> int:
-    """Writes a head of units; returns its size in bytes."""
+def export(head: mvcn.Head, path: Path, int8: bool = True, pi: str = "entmax", patches: int = 36, spreads=(None, None)) -> int:
+    """Writes a head of units; returns its size in bytes. `spreads`: of the words and of the picture."""
     g, pi = HeadGraph(head.kind, int8), pi if head.kind == "guided" else None
     tokens, seen = g.input("tokens", ["n", mvcn.TEXT]), g.input("patches", [patches, mvcn.PATCH])
     text, image = map_of(g, tokens, head.text, "text"), map_of(g, seen, head.image, "image")
@@ -251,20 +269,23 @@ def export(head: mvcn.Head, path: Path, int8: bool = True, pi: str = "entmax", p
     for trained in head.units:
         x, weights = write_unit(g, x, image if pi else None, trained, pi)
     q = g.op("Gather", [x, g.ints([0])], axis=0) if pi else mean_of(g, x)
-    words, picture = map_of(g, said_of(g, tokens), head.words, "words"), map_of(g, mean_of(g, seen), head.picture, "picture")
+    half = lambda x, layer, spread, hint: even_map(
+        g, x, layer.weight.detach().numpy(), None if layer.bias is None else layer.bias.detach().numpy(), spread, hint
+    )
+    words, picture = half(said_of(g, tokens), head.words, spreads[0], "words"), half(mean_of(g, seen), head.picture, spreads[1], "picture")
     answer(g, g.add(map_of(g, q, head.classify, "classify"), g.add(words, picture)))
     if weights:
         g.output(weights, "attention", ["n", patches])
     return g.save(path)
 
 
-def export_halves(halves: Halves, path: Path, int8: bool = True, patches: int = 36) -> int:
-    """Writes the halves that are there, added; returns the size in bytes."""
+def export_halves(halves: Halves, path: Path, int8: bool = True, patches: int = 36, spreads=(None, None)) -> int:
+    """Writes the halves that are there, added; returns the size in bytes. `spreads` as in `export`."""
     g, sums, bias = HeadGraph("halves", int8), [], halves.bias
     if halves.text is not None:
-        sums.append(g.linear(said_of(g, g.input("tokens", ["n", mvcn.TEXT])), halves.text, bias, "words"))
+        sums.append(even_map(g, said_of(g, g.input("tokens", ["n", mvcn.TEXT])), halves.text, bias, spreads[0], "words"))
         bias = None
     if halves.image is not None:
-        sums.append(g.linear(mean_of(g, g.input("patches", [patches, mvcn.PATCH])), halves.image, bias, "picture"))
+        sums.append(even_map(g, mean_of(g, g.input("patches", [patches, mvcn.PATCH])), halves.image, bias, spreads[1], "picture"))
     answer(g, g.add(*sums) if len(sums) == 2 else sums[0])
     return g.save(path)
