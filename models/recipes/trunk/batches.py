@@ -156,6 +156,10 @@ def draws(items_of_task: list[int], epochs: float, rng: random.Random) -> list[l
     return [each for each in found if each]
 
 
+def digest(item: td.Item) -> int:
+    return zlib.crc32((td.key(item.text) or item.text).encode())
+
+
 def of_check(item: td.Item) -> bool:
     return digest(item) % CHECK == 0
 
@@ -163,10 +167,6 @@ def of_check(item: td.Item) -> bool:
 def fold_of(item: td.Item) -> int:
     """The teacher's fold: copies of a text are in one."""
     return digest(item) // CHECK % FOLDS
-
-
-def digest(item: td.Item) -> int:
-    return zlib.crc32((td.key(item.text) or item.text).encode())
 
 
 def edges_of_words(words):

@@ -17,6 +17,8 @@ WIDTHS = CLASSES | {name: 2 for name in MATCHED}
 SPANS = {"entities": 4, "three-types": 3}  # types that a set names
 CONTRAST = 0.2
 SMOOTHING = 0.05
+# The teacher's share of the loss of a text's own task; the weight of the mean of all others.
+TAUGHT, BESIDES = 0.6, 0.5
 
 
 class Everything(nn.Module):
@@ -83,15 +85,10 @@ def soft_loss(logits, wanted):
     return -(wanted.float().softmax(-1) * logits.float().log_softmax(-1)).sum(-1)
 
 
-# The teacher's share of the loss of a text's own task; of all others, their mean's weight.
-TAUGHT, BESIDES = 0.6, 0.5
-
-
 def loss_of(model: Everything, batch: Batch, ids, words, taught=None):
     """`ids`: those of the batch, some of them masked; `taught`: (logits [B, all widths], spans)."""
     wordy, task = batch.words >= 0, batch.task
     shown = words.of(batch.pictures)
-    # a picture that is not read beside the words is not looked at either
     with torch.autocast(batch.ids.device.type, torch.bfloat16):
         tokens = model.trunk(ids, batch.kinds, batch.first(batch.lengths))
         if task in SPANS:
@@ -100,8 +97,7 @@ def loss_of(model: Everything, batch: Batch, ids, words, taught=None):
         found = model.of_mean(mean)
         if task in MATCHED:
             logits, q = model.fgm[task](tokens, wordy, *shown)
-    loss, own = 0.0, found.get(task)
-    theirs = split(taught[0]) if taught else {}
+    theirs, own = split(taught[0]) if taught else {}, found.get(task)
     if task in SPANS:
         loss = span_loss(outputs, batch.labels, batch.words, SPANS[task], taught and taught[1])
     else:
