@@ -246,14 +246,19 @@ class Spread(NamedTuple):
     deviation: np.ndarray
 
 
-def even_map(g: HeadGraph, x: str, weight, bias, spread: Spread | None, hint: str) -> str:
-    """x @ weight.T + bias, the columns of x brought to one size first: in bytes that share a scale, a
-    column that is large and hardly changes would leave nothing of those that tell."""
-    if spread is None:
-        return g.linear(x, weight, bias, hint)
-    x = g.mul(g.op("Sub", [x, g.f32(spread.mean)]), g.f32(1 / spread.deviation))
-    shift = weight @ spread.mean
-    return g.linear(x, weight * spread.deviation, shift if bias is None else bias + shift, hint)
+def added_maps(g: HeadGraph, maps, bias) -> str:
+    """The sum of x @ weight.T over (x, weight, spread, name), and of the bias. The columns of x are brought to
+    one size first: in bytes that share a scale, a column that is large and hardly changes would
+    leave nothing of those that tell."""
+    even = []
+    for x, weight, spread, name in maps:
+        if spread is not None:
+            x = g.mul(g.op("Sub", [x, g.f32(spread.mean)]), g.f32(1 / spread.deviation))
+            bias, weight = bias + weight @ spread.mean, weight * spread.deviation
+        even.append((x, weight, name))
+    # the first product takes all of the bias
+    sums = [g.linear(x, weight, None if i else bias, name) for i, (x, weight, name) in enumerate(even)]
+    return g.add(*sums) if len(sums) == 2 else sums[0]
 
 
 def answer(g: HeadGraph, logits: str) -> None:
@@ -269,11 +274,12 @@ def export(head: mvcn.Head, path: Path, int8: bool = True, pi: str = "entmax", p
     for trained in head.units:
         x, weights = write_unit(g, x, image if pi else None, trained, pi)
     q = g.op("Gather", [x, g.ints([0])], axis=0) if pi else mean_of(g, x)
-    half = lambda x, layer, spread, hint: even_map(
-        g, x, layer.weight.detach().numpy(), None if layer.bias is None else layer.bias.detach().numpy(), spread, hint
-    )
-    words, picture = half(said_of(g, tokens), head.words, spreads[0], "words"), half(mean_of(g, seen), head.picture, spreads[1], "picture")
-    answer(g, g.add(map_of(g, q, head.classify, "classify"), g.add(words, picture)))
+    array = lambda values: values.detach().numpy()
+    both = [
+        (said_of(g, tokens), array(head.words.weight), spreads[0], "words"),
+        (mean_of(g, seen), array(head.picture.weight), spreads[1], "picture"),
+    ]
+    answer(g, g.add(map_of(g, q, head.classify, "classify"), added_maps(g, both, array(head.words.bias))))
     if weights:
         g.output(weights, "attention", ["n", patches])
     return g.save(path)
@@ -281,11 +287,10 @@ def export(head: mvcn.Head, path: Path, int8: bool = True, pi: str = "entmax", p
 
 def export_halves(halves: Halves, path: Path, int8: bool = True, patches: int = 36, spreads=(None, None)) -> int:
     """Writes the halves that are there, added; returns the size in bytes. `spreads` as in `export`."""
-    g, sums, bias = HeadGraph("halves", int8), [], halves.bias
+    g, maps = HeadGraph("halves", int8), []
     if halves.text is not None:
-        sums.append(even_map(g, said_of(g, g.input("tokens", ["n", mvcn.TEXT])), halves.text, bias, spreads[0], "words"))
-        bias = None
+        maps.append((said_of(g, g.input("tokens", ["n", mvcn.TEXT])), halves.text, spreads[0], "words"))
     if halves.image is not None:
-        sums.append(even_map(g, mean_of(g, g.input("patches", [patches, mvcn.PATCH])), halves.image, bias, spreads[1], "picture"))
-    answer(g, g.add(*sums) if len(sums) == 2 else sums[0])
+        maps.append((mean_of(g, g.input("patches", [patches, mvcn.PATCH])), halves.image, spreads[1], "picture"))
+    answer(g, added_maps(g, maps, halves.bias))
     return g.save(path)
