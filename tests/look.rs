@@ -66,6 +66,50 @@ fn a_photograph_with_words_is_answered_by_every_task() {
     assert_eq!(emotion[0]["face"]["id"], 1);
 }
 
+/// `faces_reference.json`: boxes and logits by ONNX Runtime on Pillow's pixels, from the files that ship.
+#[test]
+fn faces_and_what_they_show_are_what_python_finds() {
+    let known = fs::read_to_string(repo("tests/data/faces_reference.json")).unwrap();
+    let known: Value = serde_json::from_str(&known).unwrap();
+    let manifest = fs::read_to_string(repo("models/expression/manifest.toml")).unwrap();
+    let temperature = manifest.split("temperature = ").nth(1).unwrap();
+    let temperature: f64 = temperature.lines().next().unwrap().parse().unwrap();
+    let numbers = |values: &Value| -> Vec<f64> {
+        let values = values.as_array().unwrap();
+        values.iter().filter_map(Value::as_f64).collect()
+    };
+    let mut judged = 0;
+    for named in known["pictures"].as_array().unwrap() {
+        let path = picture(named["picture"].as_str().unwrap());
+        let events = demeanor(&["analyze", &path, "--expressions-only"]).events();
+        for event in of(&events, "expression") {
+            let found = numbers(&event["face"]["box"]);
+            // ours are left, top, width, height; Python's the corners
+            let apart = |face: &&Value| {
+                let corners = numbers(&face["box"]);
+                let own = [found[0], found[1], found[0] + found[2], found[1] + found[3]];
+                let pairs = own.iter().zip(&corners);
+                pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+            };
+            let faces = named["faces"].as_array().unwrap();
+            let nearest = faces
+                .iter()
+                .min_by(|a, b| apart(a).total_cmp(&apart(b)))
+                .unwrap_or_else(|| panic!("{path}: Python finds nobody"));
+            assert!(apart(&nearest) < 4.0, "{path}: {event}");
+            let weights = numbers(&nearest["logits"]).into_iter();
+            let weights: Vec<f64> = weights.map(|z| (z / temperature).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            for (label, weight) in known["labels"].as_array().unwrap().iter().zip(&weights) {
+                let said = event["scores"][label.as_str().unwrap()].as_f64().unwrap();
+                assert!((said - weight / sum).abs() < 0.1, "{path}: {event}");
+            }
+            judged += 1;
+        }
+    }
+    assert!(judged > 10, "{judged}");
+}
+
 #[test]
 fn expressions_only_infers_no_emotion() {
     let ran = demeanor(&[

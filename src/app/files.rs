@@ -24,7 +24,7 @@ pub(super) fn each(
             Err(error @ Error::Output(_)) => return Err(error),
             Err(error) => {
                 failed += 1;
-                // said at once, so that the order on the terminal is the order of the files
+                // said at once, so that the order on the terminal is the order of the files;
                 // when nobody reads standard error, there is nobody to tell
                 let _ = writeln!(io::stderr(), "demeanor: {error}");
             }

@@ -1,7 +1,5 @@
 """The heads of the ladder on frozen rows of the text trunk, several seeds a row."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 import torch.nn.functional as F

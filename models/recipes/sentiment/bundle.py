@@ -86,6 +86,21 @@ def write_heads(folder: Path, heads: dict, int8: bool, spreads) -> None:
         write(heads[row], folder / file, int8, spreads=spreads)
 
 
+def check(folder: Path, heads: dict, texts: Texts, patches: np.ndarray, every: int = 20) -> float:
+    """Largest difference of a logit between the maps' files and what they were written from, on every so many posts."""
+    worst = 0.0
+    for file, row, *_ in HEADS.values():
+        if isinstance(heads[row], Halves):
+            session = text.session(folder / file)
+            wanted = {i.name for i in session.get_inputs()}
+            for i in range(0, len(texts), every):
+                fed = {"tokens": texts.of(i).astype(np.float32), "patches": patches[i].astype(np.float32)}
+                words = np.concatenate([fed["tokens"][0], fed["tokens"].mean(0)])[None]
+                said = session.run(["logits"], {name: fed[name] for name in wanted})[0]
+                worst = max(worst, float(np.abs(said - heads[row].logits(words, fed["patches"].mean(0)[None])[0]).max()))
+    return worst
+
+
 def measure(folder: Path, texts: Texts, pixels: np.ndarray) -> dict:
     """{head: logits [n, 3]} of the folder's files in ONNX Runtime, from bytes and text rows."""
     image = text.session(folder / IMAGE)

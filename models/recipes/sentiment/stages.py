@@ -24,6 +24,7 @@ from sentiment import mvcn_train as mt
 DATA = "folder with mvsa_single/"
 SEED = 0
 CALIBRATION_PICTURES = 400
+WORST = 0.25  # of a logit
 ROWS = [row for _, row, *_ in bundle.HEADS.values()]
 
 
@@ -135,6 +136,11 @@ def export(at: Places) -> None:
     for int8, folder in ((True, at.out), (False, reference(at))):
         bundle.write_heads(folder, heads, int8, spreads)
         bundle.write_manifest(folder, lender(at), temperature, int8)
+    known = seen(at, "train")
+    worst = bundle.check(at.out, heads, known.texts, known.patches[0])
+    print(f"logits of the maps within {worst:.3f} of torch's", flush=True)
+    if worst > WORST:
+        raise SystemExit("that is more than bytes explain")
 
 
 def lite_graph_of_reference(at: Places) -> None:

@@ -9,11 +9,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from emotion import text_data
 from trunk import data as td
 from trunk import model as tm
 
-BATCH_TOKENS = 4000
+BATCH_TOKENS, JOB = 4000, 12000
 # Of every set this share of texts trains nothing: by them students are told apart.
 CHECK = 25
 FOLDS = 3
@@ -113,6 +112,15 @@ def encoded(items, which, tokenizer, rng: random.Random | None):
     for i in which:
         item = items[i] if rng is None else td.disturb(items[i], rng)
         yield i, item, td.encode(tokenizer, item.text, item.picture, item.history)
+
+
+def jobs(plan, tokens: int, rng: random.Random, name: str):
+    """What `make` takes: the draws of every (indices of one task's items, epochs), cut for several processes."""
+    made = []
+    for number, (which, epochs) in enumerate(plan):
+        for drawn in draws(which, epochs, rng):
+            made += [(drawn[at : at + JOB], tokens, f"{name} {number} {at} {rng.random()}") for at in range(0, len(drawn), JOB)]
+    return made
 
 
 # what processes inherit: items, words, tokenizer

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
-from emotion.text_model import BERT_NAMES, Layer, masked_mean, padding_bias
+from emotion.text_model import BERT_NAMES, Layer, padding_bias
 from trunk.data import KINDS, MAX_TOKENS, TYPES
 
 DIM, HEADS, LAYERS, FFN, VOCABULARY = 384, 12, 6, 1536, 30522

@@ -115,11 +115,8 @@ def run(items, plan, words, tokenizer, work: Path, fold: int, processes: int, to
     where, rng = device.best(), random.Random(f"teacher {fold}")
     theirs = [i for i, item in enumerate(items) if tb.fold_of(item) == fold or tb.of_check(item)]
     hidden = set(theirs)
-    jobs = []
-    for number, (which, epochs) in enumerate(plan):
-        for drawn in tb.draws([i for i in which if i not in hidden], EPOCHS * epochs, rng):
-            jobs += [(drawn[at : at + 12000], tokens, f"teacher {fold} {number} {at} {rng.random()}") for at in range(0, len(drawn), 12000)]
-    made = tb.make(items, words, tokenizer, jobs, processes)
+    learnt = [([i for i in which if i not in hidden], EPOCHS * epochs) for which, epochs in plan]
+    made = tb.make(items, words, tokenizer, tb.jobs(learnt, tokens, rng, f"teacher {fold}"), processes)
     rng.shuffle(made)
     blind = [item._replace(picture=(), history=()) for item in items]
     speaking, own = [], {item.task: [] for item in items}

@@ -63,12 +63,9 @@ class Texts:
         self.words = tb.Words(self.folder, self.tokenizer, self.items)
 
     def batches(self, seed: int, processes: int) -> list[tb.Batch]:
-        rng, jobs = random.Random(seed), []
-        for number, (which, epochs) in enumerate(self.plan):
-            learnt = [i for i in which if not tb.of_check(self.items[i])]
-            for drawn in tb.draws(learnt, epochs, rng):
-                jobs += [(drawn[at : at + 12000], tb.BATCH_TOKENS, f"{seed} {number} {at} {rng.random()}") for at in range(0, len(drawn), 12000)]
-        made = tb.make(self.items, self.words, self.tokenizer, jobs, processes)
+        rng = random.Random(seed)
+        learnt = [([i for i in which if not tb.of_check(self.items[i])], epochs) for which, epochs in self.plan]
+        made = tb.make(self.items, self.words, self.tokenizer, tb.jobs(learnt, tb.BATCH_TOKENS, rng, str(seed)), processes)
         rng.shuffle(made)
         return made
 

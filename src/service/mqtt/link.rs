@@ -103,10 +103,16 @@ impl Link {
         identity: &Identity,
         tls: Option<&Tls>,
     ) -> Result<Link, Fault> {
-        let stream = dial(broker, tls)?;
-        let mut link = Link {
+        let mut link = Link::over(dial(broker, tls)?, broker.clone(), version);
+        link.log_in(identity)?;
+        Ok(link)
+    }
+
+    /// Nobody has logged in yet.
+    fn over(stream: Box<dyn Stream>, broker: Broker, version: Version) -> Link {
+        Link {
             stream,
-            broker: broker.clone(),
+            broker,
             version,
             inbox: Vec::new(),
             skip: 0,
@@ -115,9 +121,7 @@ impl Link {
             keep_alive: KEEP_ALIVE,
             window: usize::from(MOST_UNACKNOWLEDGED),
             most: usize::MAX,
-        };
-        link.log_in(identity)?;
-        Ok(link)
+        }
     }
 
     fn log_in(&mut self, identity: &Identity) -> Result<(), Fault> {

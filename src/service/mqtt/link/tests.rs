@@ -32,23 +32,13 @@ impl Stream for Piecewise {
 }
 
 fn link(version: Version, bytes: &[u8], piece: usize) -> Link {
-    Link {
-        stream: Box::new(Piecewise {
-            left: bytes.iter().copied().collect(),
-            piece,
-            // the other end is gone: what is left can always be read
-            end: UnixStream::pair().unwrap().0,
-        }),
-        broker: Config::default().broker,
-        version,
-        inbox: Vec::new(),
-        skip: 0,
-        last_id: 0,
-        sent: Instant::now(),
-        keep_alive: KEEP_ALIVE,
-        window: 1,
-        most: usize::MAX,
-    }
+    let stream = Piecewise {
+        left: bytes.iter().copied().collect(),
+        piece,
+        // the other end is gone: what is left can always be read
+        end: UnixStream::pair().unwrap().0,
+    };
+    Link::over(Box::new(stream), Config::default().broker, version)
 }
 
 /// What is made of a broker's bytes: how many packets, and in a word what is wrong at the end.
