@@ -550,9 +550,29 @@ fn bench_measures_profiles_and_compares() {
         "{}",
         profile.out
     );
+    assert!(profile.out.contains(" MAC/B"), "{}", profile.out);
     demeanor(&["bench", "--onnx", "/nowhere.onnx"]).is_error("check that it exists");
     let broken = folder.file("broken.onnx", "no model");
     demeanor(&["bench", "--onnx", &broken]).is_error("no ONNX file");
+}
+
+/// Weights are moved once however many rows there are, inputs and outputs once a row.
+#[test]
+fn a_profile_counts_the_bytes_that_are_moved() {
+    let onnx = Writer::default()
+        .rows("x", "n", 3)
+        .floats("w", &[3, 5], &noise(15, 1))
+        .node("MatMul", &["x", "w"], "y", &[])
+        .finish("y");
+    let file = open(&onnx, Runner::Ours);
+    let moved = |rows: usize| {
+        let x = Content::Floats(vec![rows, 3], noise(rows * 3, 7));
+        let steps = file.profile(&[x]).expect("a profile");
+        steps.iter().map(|step| step.bytes).sum::<u64>()
+    };
+    let row = 4 * (3 + 5);
+    assert_eq!(moved(8) - moved(4), 4 * row);
+    assert!(moved(4) - 4 * row >= 4 * 15, "the weights count");
 }
 
 #[test]

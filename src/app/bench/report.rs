@@ -220,6 +220,39 @@ impl Report {
     }
 }
 
+/// Time, work and bytes of a step, or of all of a kernel.
+#[derive(Debug, Clone, Copy, Default)]
+struct Work {
+    ns: u64,
+    macs: u64,
+    bytes: u64,
+}
+
+impl Work {
+    fn add(self, other: Work) -> Work {
+        Work {
+            ns: self.ns + other.ns,
+            macs: self.macs + other.macs,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    /// What it took, its share of `total`, its rate, its bytes and how often each is multiplied.
+    fn print(self, total: Work, unit: Unit, out: &mut impl Write) -> io::Result<()> {
+        write!(
+            out,
+            "{:>8.1} {} {:>5.1}% {:>7.1} {} {:>8.1} kB {:>6.1} MAC/B",
+            self.ns as f64 / 1e3,
+            unit.thousand(),
+            self.ns as f64 / total.ns.max(1) as f64 * 100.0,
+            self.macs as f64 / self.ns.max(1) as f64,
+            unit.rate(),
+            self.bytes as f64 / 1e3,
+            self.macs as f64 / self.bytes.max(1) as f64,
+        )
+    }
+}
+
 /// Median of each step over the runs, longest first.
 pub(super) fn profile(
     name: &str,
@@ -227,7 +260,6 @@ pub(super) fn profile(
     unit: Unit,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let (thousand, million, per) = (unit.thousand(), unit.million(), unit.rate());
     let steps = runs.first().map_or(0, Vec::len);
     if steps == 0 {
         return writeln!(
@@ -240,44 +272,40 @@ pub(super) fn profile(
         ns.sort_unstable();
         ns[ns.len() / 2]
     };
-    let mut lines: Vec<(u64, &StepTiming)> =
-        (0..steps).map(|at| (median(at), &runs[0][at])).collect();
-    let total: u64 = lines.iter().map(|(ns, _)| ns).sum();
-    let mut kernels: BTreeMap<&str, (u64, u64, usize)> = BTreeMap::new();
-    for (ns, spent) in &lines {
-        let sum = kernels.entry(&spent.kernel).or_default();
-        *sum = (sum.0 + ns, sum.1 + spent.macs, sum.2 + 1);
+    let work = |at: usize| {
+        let StepTiming { macs, bytes, .. } = runs[0][at];
+        let ns = median(at);
+        Work { ns, macs, bytes }
+    };
+    let mut lines: Vec<(Work, &StepTiming)> =
+        (0..steps).map(|at| (work(at), &runs[0][at])).collect();
+    let total = lines
+        .iter()
+        .fold(Work::default(), |sum, (w, _)| sum.add(*w));
+    let mut kernels: BTreeMap<&str, (Work, usize)> = BTreeMap::new();
+    for (work, step) in &lines {
+        let (sum, count) = kernels.entry(&step.kernel).or_default();
+        (*sum, *count) = (sum.add(*work), *count + 1);
     }
     let mut kernels: Vec<_> = kernels.into_iter().collect();
-    kernels.sort_by_key(|(_, (ns, _, _))| std::cmp::Reverse(*ns));
-    lines.sort_by_key(|(ns, _)| std::cmp::Reverse(*ns));
+    kernels.sort_by_key(|(_, (work, _))| std::cmp::Reverse(work.ns));
+    lines.sort_by_key(|(work, _)| std::cmp::Reverse(work.ns));
     writeln!(
         out,
-        "{name}: {:.3} {million} in {steps} steps, median of {} runs",
-        total as f64 / 1e6,
-        runs.len()
+        "{name}: {:.3} {} in {steps} steps, median of {} runs; {:.2} MB if each byte is moved once",
+        total.ns as f64 / 1e6,
+        unit.million(),
+        runs.len(),
+        total.bytes as f64 / 1e6,
     )?;
-    let share = |ns: u64| ns as f64 / total.max(1) as f64 * 100.0;
-    for (kernel, (ns, macs, count)) in kernels {
-        let rate = macs as f64 / ns.max(1) as f64;
-        writeln!(
-            out,
-            "{:>8.1} {thousand} {:>5.1}% {rate:>7.1} {per}  {count} × {kernel}",
-            ns as f64 / 1e3,
-            share(ns)
-        )?;
+    for (kernel, (work, count)) in kernels {
+        work.print(total, unit, out)?;
+        writeln!(out, "  {count} × {kernel}")?;
     }
     writeln!(out)?;
-    for (ns, spent) in lines.iter().take(24) {
-        let rate = spent.macs as f64 / (*ns).max(1) as f64;
-        writeln!(
-            out,
-            "{:>8.1} {thousand} {:>5.1}% {rate:>7.1} {per}  {} ({})",
-            *ns as f64 / 1e3,
-            share(*ns),
-            spent.kernel,
-            spent.node
-        )?;
+    for (work, step) in lines.iter().take(24) {
+        work.print(total, unit, out)?;
+        writeln!(out, "  {} ({})", step.kernel, step.node)?;
     }
     out.flush()
 }

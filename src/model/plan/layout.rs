@@ -51,6 +51,11 @@ fn len(fact: &Fact) -> usize {
     }
 }
 
+/// Bytes of a value's memory.
+pub(super) fn bytes(fact: &Fact) -> usize {
+    len(fact).saturating_mul(width(fact.kind))
+}
+
 /// Values of a shape, if they can be counted.
 pub(super) fn count(dims: &[usize]) -> Option<usize> {
     dims.iter().try_fold(1_usize, |n, d| n.checked_mul(*d))

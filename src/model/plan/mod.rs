@@ -74,6 +74,9 @@ pub struct StepTiming {
     pub ns: u64,
     /// Multiply-accumulates.
     pub macs: u64,
+    /// Bytes that pass through it if each is read or written once: weights, inputs and outputs.
+    /// What the caches hold is not fetched again, what they cannot hold is fetched more often.
+    pub bytes: u64,
 }
 
 /// An input of a run.
@@ -286,12 +289,17 @@ impl Plan {
         threads: usize,
     ) -> Result<Vec<StepTiming>, String> {
         let mut spent = Vec::new();
-        let mut note = |planned: &Planned, ns: u64, macs: u64| {
+        let mut note = |planned: &Planned, layout: &Layout, ns: u64| {
+            let facts: [&Fact; steps::MOST] = self.facts(&planned.inputs, layout);
+            let facts = &facts[..planned.inputs.len()];
+            let made = planned.outputs.iter().map(|v| self.fact(*v, layout));
+            let values = facts.iter().copied().chain(made).map(layout::bytes);
             spent.push(StepTiming {
                 node: planned.nodes.last().cloned().unwrap_or_default(),
                 kernel: planned.step.name().into(),
                 ns,
-                macs,
+                macs: planned.step.macs(facts),
+                bytes: (planned.step.weights() + values.sum::<usize>()) as u64,
             });
         };
         self.run_with(inputs, threads, &mut note, |_| ())?;
@@ -302,7 +310,7 @@ impl Plan {
         &self,
         inputs: &[(&[usize], Given<'_>)],
         threads: usize,
-        note: &mut dyn FnMut(&Planned, u64, u64),
+        note: &mut dyn FnMut(&Planned, &Layout, u64),
         read: impl FnOnce(&Outputs<'_>) -> T,
     ) -> Result<T, String> {
         let lock = || self.states.lock().unwrap_or_else(PoisonError::into_inner);
@@ -317,7 +325,7 @@ impl Plan {
         state: &mut State,
         inputs: &[(&[usize], Given<'_>)],
         threads: usize,
-        note: &mut dyn FnMut(&Planned, u64, u64),
+        note: &mut dyn FnMut(&Planned, &Layout, u64),
         read: impl FnOnce(&Outputs<'_>) -> T,
     ) -> Result<T, String> {
         for (dims, given) in inputs {
@@ -360,12 +368,7 @@ impl Plan {
             let start = Instant::now();
             self.step(planned, layout, (slots, scratch), threads)
                 .map_err(|e| format!("step {index} ({}): {e}", planned.step.name()))?;
-            let facts: [&Fact; steps::MOST] = self.facts(&planned.inputs, layout);
-            note(
-                planned,
-                start.elapsed().as_nanos() as u64,
-                planned.step.macs(&facts[..planned.inputs.len()]),
-            );
+            note(planned, layout, start.elapsed().as_nanos() as u64);
         }
         // few outputs, as most models have, need no memory of their own
         let nothing: (&[usize], Made<'_>) = (&[], Made::Floats(&[]));

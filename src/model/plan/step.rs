@@ -174,6 +174,11 @@ pub(super) trait Step: Send + Sync + fmt::Debug {
         0
     }
 
+    /// Bytes of its own that every run reads: weights, but no table of which rows are looked up.
+    fn weights(&self) -> usize {
+        0
+    }
+
     /// Bytes that it works in beside its inputs and outputs, where they may outgrow those.
     fn scratch(&self, _inputs: &[&Fact]) -> usize {
         0

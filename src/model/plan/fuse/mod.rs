@@ -242,12 +242,13 @@ const TOGETHER: usize = 16;
 fn by_tap(weights: &[i8], (n, channels, taps): (usize, usize, usize), pixel: usize) -> Vec<i8> {
     let mut out = vec![0; taps * pixel * n];
     let kernel = channels * taps;
-    for first in (0..n).step_by(TOGETHER) {
-        let columns = first..(first + TOGETHER).min(n);
-        for i in 0..kernel {
-            let row = (i % taps * pixel + i / taps) * n;
-            for column in columns.clone() {
-                out[row + column] = weights[column * kernel + i];
+    for (first, columns) in weights.chunks(TOGETHER * kernel).enumerate() {
+        for channel in 0..channels {
+            for tap in 0..taps {
+                let row = &mut out[(tap * pixel + channel) * n + first * TOGETHER..];
+                for (out, column) in row.iter_mut().zip(columns.chunks_exact(kernel)) {
+                    *out = column[channel * taps + tap];
+                }
             }
         }
     }

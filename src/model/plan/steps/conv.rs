@@ -219,6 +219,10 @@ impl Step for Conv {
         width.saturating_mul(padded_depth(self.weights.k()))
     }
 
+    fn weights(&self) -> usize {
+        self.weights.bytes()
+    }
+
     fn macs(&self, inputs: &[&Fact]) -> u64 {
         let pixels = image(inputs[0])
             .ok()
@@ -331,6 +335,10 @@ impl Step for DepthwiseConv {
         Product::Integer
     }
 
+    fn weights(&self) -> usize {
+        self.window.size.0 * self.window.size.1 * self.channels
+    }
+
     fn macs(&self, inputs: &[&Fact]) -> u64 {
         let pixels = image(inputs[0])
             .ok()
@@ -418,6 +426,10 @@ impl Step for Conv1d {
 
     fn product(&self) -> Product {
         Product::Integer
+    }
+
+    fn weights(&self) -> usize {
+        self.columns.weights.bytes()
     }
 
     fn macs(&self, inputs: &[&Fact]) -> u64 {

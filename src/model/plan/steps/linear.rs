@@ -159,6 +159,10 @@ impl Step for LinearStep {
         Product::Integer
     }
 
+    fn weights(&self) -> usize {
+        self.columns.weights.bytes()
+    }
+
     fn macs(&self, inputs: &[&Fact]) -> u64 {
         (inputs[0].count() * self.columns.weights.n()) as u64
     }

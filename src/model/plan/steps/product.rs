@@ -52,6 +52,10 @@ impl Step for Product32 {
         Product::Float
     }
 
+    fn weights(&self) -> usize {
+        self.0.bytes()
+    }
+
     fn macs(&self, inputs: &[&Fact]) -> u64 {
         (inputs[0].count() * self.0.n()) as u64
     }
