@@ -311,6 +311,9 @@ fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Long("onnx") => options.onnx.push(parser.value()?.into()),
             Long("dim") => options.dims.push(dim(&mut parser)?),
             Long("seconds") => options.seconds = within(&mut parser, "--seconds", 0.001, 3600.0)?,
+            Long("runs") => {
+                options.runs = Some(within(&mut parser, "--runs", 1.0, 1e5)? as usize);
+            }
             Long("threads") => options.threads = threads(&mut parser)?,
             Long("engine") => {
                 options.runner = match utf8(parser.value()?, "--engine")?.as_str() {
@@ -340,6 +343,9 @@ fn parse_bench(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
     }
     if options.fusion && options.unit == bench::Unit::Instructions {
         return Err("--instructions does nothing for --fusion".into());
+    }
+    if options.fusion && options.runs.is_some() {
+        return Err("--fusion measures in rounds of --seconds; leave --runs out".into());
     }
     if options.decision && (options.fusion || options.profile || !options.onnx.is_empty()) {
         return Err(

@@ -528,6 +528,9 @@ fn bench_measures_profiles_and_compares() {
             .as_u64()
             .is_some_and(|macs| macs > 1000)
     );
+    let counted = demeanor(&["bench", "--onnx", &file, "--runs", "3", "--json"]);
+    assert_eq!(counted.reports()[0]["models"][0]["runs"], 3);
+    demeanor(&["bench", "--fusion", "--runs", "3"]).is_error("leave --runs out");
     let before = folder.file("before.json", &ran.out);
     let args = [
         "bench",

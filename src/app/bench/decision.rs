@@ -54,7 +54,7 @@ pub(super) fn bench(options: &Options, out: &mut impl Write) -> Result<(), Error
     let start = Instant::now();
     let mut answered = Ok(session.observe(&observed)?);
     let first = start.elapsed();
-    let times = timing::sample(Duration::from_secs_f64(options.seconds), || {
+    let times = timing::sample(options.span(), || {
         session.restart();
         answered = session.observe(&observed);
         Ok(())

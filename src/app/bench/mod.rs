@@ -24,6 +24,7 @@ use report::{Measured, Report};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use timing::Span;
 
 /// What to measure.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct Options {
     pub dims: Vec<(String, usize)>,
     /// Seconds of each measurement.
     pub seconds: f64,
+    /// As many runs of each instead.
+    pub runs: Option<usize>,
     /// Workers of the kernels.
     pub threads: usize,
     /// What runs the models.
@@ -66,6 +69,7 @@ impl Default for Options {
             onnx: Vec::new(),
             dims: Vec::new(),
             seconds: 1.0,
+            runs: None,
             threads: 1,
             runner: Runner::Ours,
             profile: false,
@@ -79,6 +83,13 @@ impl Default for Options {
             operator: None,
             json: false,
         }
+    }
+}
+
+impl Options {
+    fn span(&self) -> Span {
+        let time = || Span::Time(Duration::from_secs_f64(self.seconds));
+        self.runs.map_or_else(time, Span::Runs)
     }
 }
 
@@ -249,9 +260,7 @@ fn measure(model: &Model<'_>, options: &Options) -> Result<(Measured, OnnxFile),
     }
     let macs = file.profile(&inputs)?.iter().map(|s| s.macs).sum();
     let meter = Meter::start();
-    let times = timing::sample(Duration::from_secs_f64(options.seconds), || {
-        file.run_only(&inputs)
-    })?;
+    let times = timing::sample(options.span(), || file.run_only(&inputs))?;
     let watts = meter.watts().filter(|_| options.unit == Unit::Time);
     let measured = Measured {
         name: model.name(),
@@ -298,9 +307,9 @@ fn file_name(output: &str, taken: &[String]) -> String {
 fn profile(model: &Model<'_>, options: &Options, out: &mut impl Write) -> Result<(), Error> {
     let file = model.open(options)?;
     let inputs = contents(&file, options)?;
-    let end = Instant::now() + Duration::from_secs_f64(options.seconds);
+    let start = Instant::now();
     let mut runs = vec![file.profile(&inputs)?];
-    while Instant::now() < end {
+    while !options.span().is_over(start, runs.len(), 1) {
         runs.push(file.profile(&inputs)?);
     }
     report::profile(&model.name(), &runs, options.unit, out).map_err(Error::Output)

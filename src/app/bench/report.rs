@@ -316,7 +316,7 @@ mod tests {
     use crate::app::bench::timing;
 
     fn report(unit: Unit, watts: Option<f64>) -> Report {
-        let times = timing::sample(Duration::from_millis(1), || Ok(())).expect("times");
+        let times = timing::sample(timing::Span::Runs(5), || Ok(())).expect("times");
         let measured = Measured {
             name: "net".into(),
             bytes: 1,

@@ -9,16 +9,15 @@ use crate::text::Tokenizer;
 use crate::vision::Picture;
 use crate::vision::resize::{Crop, Resizer};
 use std::hint::black_box;
-use std::time::Duration;
 
 /// Four seconds of a made-up voice, and what it says.
 pub(super) fn measure(options: &Options) -> Result<Vec<Measured>, Error> {
-    let time = Duration::from_secs_f64(options.seconds);
+    let span = options.span();
     let voice: Vec<f32> = (0..64_000)
         .map(|i| ((i * i) as f32 * 1e-6).sin() * (i as f32 * 0.01).sin() * 0.3)
         .collect();
     let mut mel = Mel::new();
-    let mels = timing::sample(time, || {
+    let mels = timing::sample(span, || {
         black_box(mel.log_mel(black_box(&voice)));
         Ok(())
     })?;
@@ -38,24 +37,24 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Measured>, Error> {
         };
         let text = "I told you twice that it would not work, and now look at what we have here! "
             .repeat(3);
-        let tokens = timing::sample(time, || {
+        let tokens = timing::sample(span, || {
             black_box(tokenizer.encode(black_box(&text), &[], 128));
             Ok(())
         })?;
         stages.push(stage("WordPiece of 51 words", tokens));
     }
-    stages.extend(resize(time)?);
+    stages.extend(resize(span)?);
     Ok(stages)
 }
 
 /// A camera's frame to what the image trunk sees.
-fn resize(time: Duration) -> Result<Option<Measured>, Error> {
+fn resize(span: timing::Span) -> Result<Option<Measured>, Error> {
     let noise = |x: u32, y: u32| [(x * 7 + y) as u8, (x ^ y) as u8, (y * 5) as u8];
     let Some(frame) = Picture::from_fn(640, 480, noise) else {
         return Ok(None);
     };
     let (mut resizer, mut pixels) = (Resizer::new(), Vec::new());
-    let times = timing::sample(time, || {
+    let times = timing::sample(span, || {
         let whole = Crop::whole(black_box(&frame));
         resizer.rgb(&frame, whole, 192, 192, &mut pixels);
         black_box(&pixels);

@@ -9,19 +9,39 @@ const LEAST: usize = 10;
 /// Most repetitions kept.
 const MOST: usize = 100_000;
 
-/// Runs `work` until `time` is over; every run's nanoseconds, sorted.
+/// How long something is measured.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Span {
+    Time(Duration),
+    /// As many runs and none before them, for counters outside that see the whole process.
+    Runs(usize),
+}
+
+impl Span {
+    /// Whether `done` runs since `start`, `least` of them wanted, are enough.
+    pub(super) fn is_over(self, start: Instant, done: usize, least: usize) -> bool {
+        match self {
+            Span::Time(time) => done >= least && start.elapsed() >= time,
+            Span::Runs(runs) => done >= runs,
+        }
+    }
+}
+
+/// Runs `work` until the span is over; every run's nanoseconds, sorted.
 pub(super) fn sample(
-    time: Duration,
+    span: Span,
     mut work: impl FnMut() -> Result<(), ModelError>,
 ) -> Result<Times, ModelError> {
-    // caches, branch predictors and clocks settle
-    let settled = Instant::now() + time / 5;
-    while Instant::now() < settled {
-        work()?;
+    if let Span::Time(time) = span {
+        // caches, branch predictors and clocks settle
+        let settled = Instant::now() + time / 5;
+        while Instant::now() < settled {
+            work()?;
+        }
     }
     let mut ns = Vec::with_capacity(1024);
-    let end = Instant::now() + time;
-    while (Instant::now() < end || ns.len() < LEAST) && ns.len() < MOST {
+    let begun = Instant::now();
+    while !span.is_over(begun, ns.len(), LEAST) && ns.len() < MOST {
         let start = Instant::now();
         work()?;
         ns.push(start.elapsed().as_nanos() as u64);
