@@ -3,7 +3,7 @@
 
 use crate::Error;
 use crate::model::manifest::Precision;
-use crate::model::{Audit, Bundle, Dim, Model, OnnxFile, Placement, Runner, Wanted, bundles};
+use crate::model::{Audit, Bundle, Dim, InputInfo, Model, OnnxFile, Placement, Runner, bundles};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -90,7 +90,7 @@ fn file(path: &Path, options: &Options, out: &mut impl Write) -> Result<(), Erro
 }
 
 /// `name float32 [1, N]`
-fn shape(input: &Wanted) -> String {
+fn shape(input: &InputInfo) -> String {
     let size = |dim: &Dim| match dim {
         Dim::Fixed(size) => size.to_string(),
         Dim::Free(name) if name.is_empty() => "?".to_string(),

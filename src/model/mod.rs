@@ -18,7 +18,7 @@ mod tract;
 pub use audit::Audit;
 pub(crate) use bundle::sha256;
 pub use bundle::{Bundle, Origin, bundles};
-pub use load::{Content, Dim, Element, OnnxFile, Output, Runner, Wanted};
+pub use load::{Content, Dim, Element, InputInfo, OnnxFile, Output, Runner};
 pub(crate) use load::{Input, Model};
 pub(crate) use plan::Given;
 pub use plan::{Placement, StepTiming};

@@ -18,7 +18,9 @@ pub use unit::Unit;
 use crate::Error;
 use crate::app::models;
 use crate::board::thermal::Meter;
-use crate::model::{Bundle, Content, Dim, Element, MOST_BYTES, OnnxFile, Runner, Wanted, bundles};
+use crate::model::{
+    Bundle, Content, Dim, Element, InputInfo, MOST_BYTES, OnnxFile, Runner, bundles,
+};
 use compare::Saved;
 use report::{Measured, Report};
 use std::io::Write;
@@ -201,7 +203,7 @@ fn size(dim: &Dim, options: &Options) -> usize {
 }
 
 /// Input of the size that is wanted: zeros and ones, noise in −1..1, or noise of bytes.
-fn content(wanted: &Wanted, options: &Options) -> Result<Content, Error> {
+fn content(wanted: &InputInfo, options: &Options) -> Result<Content, Error> {
     if let Some((_, path)) = options.inputs.iter().find(|(name, _)| *name == wanted.name) {
         return npy::read(path);
     }
