@@ -11,7 +11,7 @@ use crate::Error;
 
 /// How the catalogue is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum Format {
     /// A line or two for each operator.
     List,
     /// The documentation page.
@@ -33,6 +33,6 @@ pub(super) fn left_out() -> Error {
 /// # Errors
 /// There is none.
 #[cfg(not(feature = "research"))]
-pub fn fusion(_: Form, _: &mut impl std::io::Write) -> Result<bool, Error> {
+pub fn fusion(_: Format, _: &mut impl std::io::Write) -> Result<bool, Error> {
     Err(left_out())
 }

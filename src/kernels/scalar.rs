@@ -5,10 +5,10 @@
 
 use super::{AttendScratch, Rows};
 
-pub(super) use super::halves::scalar::half_gemv;
+pub(super) use super::activations::scalar::{sigmoid, tanh};
+pub(super) use super::float16::scalar::half_gemv;
 pub(super) use super::panels::scalar::project;
 pub(super) use super::simplex::scalar::{row_entmax15, row_sparsemax};
-pub(super) use super::squash::scalar::{sigmoid, tanh};
 
 pub(super) use super::int8::scalar::{
     add_codes, attend, depthwise, dequantise, gelu, layer_norm, linear, quantise, range, requantise,

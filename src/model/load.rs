@@ -5,7 +5,7 @@ mod onnx_file;
 
 use super::bundle::Bundle;
 use super::manifest::Precision;
-use super::plan::{self, Given, Made, Placement, Plan, PlanError};
+use super::plan::{self, InputValues, OutputValues, Placement, Plan, PlanError};
 use super::scales;
 use super::tract::{Whole, sentence};
 use super::{Audit, ModelError};
@@ -17,7 +17,7 @@ use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{Datum, DatumType, Tensor, TractResult};
 
 pub use inputs::{Dim, Element, InputInfo};
-pub use onnx_file::{Content, OnnxFile};
+pub use onnx_file::{Array, OnnxFile};
 
 /// What runs a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,7 +89,7 @@ impl Engine {
         &self,
         inputs: &[Input<'_>],
         threads: usize,
-        of: impl Fn(&[usize], Made<'_>) -> Result<T, String>,
+        of: impl Fn(&[usize], OutputValues<'_>) -> Result<T, String>,
     ) -> Result<Vec<T>, String> {
         match self {
             Engine::Plan(plan) => plan.run(inputs, threads, |outputs| {
@@ -97,7 +97,9 @@ impl Engine {
             })?,
             Engine::Tract(whole) => {
                 let outputs = whole.run(inputs).map_err(|e| sentence(&e))?;
-                let read = outputs.iter().map(|o| of(o.shape(), Made::Other(o)));
+                let read = outputs
+                    .iter()
+                    .map(|o| of(o.shape(), OutputValues::Other(o)));
                 read.collect()
             }
         }
@@ -105,14 +107,14 @@ impl Engine {
 }
 
 /// Shape and content of an input.
-pub(crate) type Input<'a> = (&'a [usize], Given<'a>);
+pub(crate) type Input<'a> = (&'a [usize], InputValues<'a>);
 
 /// An output of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
     /// Shape.
     pub dims: Vec<usize>,
-    /// Content, row-major.
+    /// Array, row-major.
     pub values: Vec<f32>,
 }
 
@@ -124,10 +126,10 @@ impl Output {
         }
     }
 
-    fn of_made(dims: &[usize], made: Made<'_>) -> Result<Output, String> {
+    fn of_made(dims: &[usize], made: OutputValues<'_>) -> Result<Output, String> {
         match made {
-            Made::Floats(x) => Ok(Output::of(dims, x)),
-            Made::Other(x) if x.datum_type() == DatumType::F32 => {
+            OutputValues::Floats(x) => Ok(Output::of(dims, x)),
+            OutputValues::Other(x) if x.datum_type() == DatumType::F32 => {
                 Ok(Output::of(dims, &numbers::<f32>(x)?))
             }
             _ => Err(NOT_FLOATS.into()),
@@ -330,7 +332,7 @@ impl Model {
     fn run_as<T>(
         &self,
         inputs: &[Input<'_>],
-        of: impl Fn(&[usize], Made<'_>) -> Result<T, String>,
+        of: impl Fn(&[usize], OutputValues<'_>) -> Result<T, String>,
     ) -> Result<Vec<T>, ModelError> {
         self.check(inputs)?;
         let run = || self.engine.run(inputs, self.threads, of);
@@ -343,10 +345,10 @@ impl Model {
     fn check(&self, inputs: &[Input<'_>]) -> Result<(), ModelError> {
         for (wanted, (_, given)) in self.inputs.iter().zip(inputs) {
             let element = match given {
-                Given::Floats(_) => Element::Float,
-                Given::Ints(_) => Element::Int,
-                Given::Bytes(_) => Element::Byte,
-                Given::Doubles(_) => Element::Double,
+                InputValues::Floats(_) => Element::Float,
+                InputValues::Ints(_) => Element::Int,
+                InputValues::Bytes(_) => Element::Byte,
+                InputValues::Doubles(_) => Element::Double,
             };
             if element != wanted.element {
                 let (name, wanted) = (&wanted.name, wanted.element.name());

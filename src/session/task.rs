@@ -8,7 +8,7 @@ mod notes;
 mod pointing;
 pub(in crate::session) mod study;
 
-use super::heads::{Given, Head, Reply};
+use super::heads::{Head, HeadInput, Reply};
 use super::heads::{spans, spans::Found as Named};
 use super::observation::{Observation, Scene};
 use super::trunks::{Encoding, Handle, Trunks, timed};
@@ -288,7 +288,7 @@ impl Task {
                 replies.push(self.ask(other, by, None)?);
             }
         }
-        let given = Given {
+        let given = HeadInput {
             values: values(head, by),
             replies: replies.iter().collect(),
             queries: &[],
@@ -390,7 +390,10 @@ fn values<'a>(
 ) -> Vec<model::Input<'a>> {
     let output = |read: &manifest::Read| {
         let output = by.get(&read.trunk)?.output(&read.output)?;
-        Some((output.dims.as_slice(), model::Given::Floats(&output.values)))
+        Some((
+            output.dims.as_slice(),
+            model::InputValues::Floats(&output.values),
+        ))
     };
     head.reads.iter().filter_map(output).collect()
 }

@@ -3,7 +3,7 @@
 
 use super::inputs::{InputInfo, fix};
 use super::{Engine, Input, Model, Output, Runner, decode, numbers};
-use crate::model::plan::{Given, Made, Placement, StepTiming};
+use crate::model::plan::{InputValues, OutputValues, Placement, StepTiming};
 use crate::model::tract::sentence;
 use crate::model::{Audit, ModelError};
 use bytes::Buf;
@@ -17,9 +17,9 @@ use tract_onnx::prelude::{DatumType, TVec};
 #[derive(Debug)]
 pub struct OnnxFile(Model);
 
-/// Content of an input or an output, row-major, with its shape.
+/// Array of an input or an output, row-major, with its shape.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Content {
+pub enum Array {
     /// f32.
     Floats(Vec<usize>, Vec<f32>),
     /// i64.
@@ -30,30 +30,30 @@ pub enum Content {
     Doubles(Vec<usize>, Vec<f64>),
 }
 
-impl Content {
+impl Array {
     fn given(&self) -> Input<'_> {
         match self {
-            Content::Floats(dims, x) => (dims, Given::Floats(x)),
-            Content::Ints(dims, x) => (dims, Given::Ints(x)),
-            Content::Bytes(dims, x) => (dims, Given::Bytes(x)),
-            Content::Doubles(dims, x) => (dims, Given::Doubles(x)),
+            Array::Floats(dims, x) => (dims, InputValues::Floats(x)),
+            Array::Ints(dims, x) => (dims, InputValues::Ints(x)),
+            Array::Bytes(dims, x) => (dims, InputValues::Bytes(x)),
+            Array::Doubles(dims, x) => (dims, InputValues::Doubles(x)),
         }
     }
 
     /// An output; half floats as f32, other integers than u8 and booleans as i64.
-    fn of_made(dims: &[usize], made: Made<'_>) -> Result<Content, String> {
+    fn of_made(dims: &[usize], made: OutputValues<'_>) -> Result<Array, String> {
         let dims = dims.to_vec();
         let tensor = match made {
-            Made::Floats(x) => return Ok(Content::Floats(dims, x.to_vec())),
-            Made::Ints(x) => return Ok(Content::Ints(dims, x.to_vec())),
-            Made::Other(tensor) => tensor,
+            OutputValues::Floats(x) => return Ok(Array::Floats(dims, x.to_vec())),
+            OutputValues::Ints(x) => return Ok(Array::Ints(dims, x.to_vec())),
+            OutputValues::Other(tensor) => tensor,
         };
         match tensor.datum_type().unquantized() {
-            DatumType::F32 | DatumType::F16 => Ok(Content::Floats(dims, numbers(tensor)?)),
-            DatumType::F64 => Ok(Content::Doubles(dims, numbers(tensor)?)),
-            DatumType::U8 => Ok(Content::Bytes(dims, numbers(tensor)?)),
+            DatumType::F32 | DatumType::F16 => Ok(Array::Floats(dims, numbers(tensor)?)),
+            DatumType::F64 => Ok(Array::Doubles(dims, numbers(tensor)?)),
+            DatumType::U8 => Ok(Array::Bytes(dims, numbers(tensor)?)),
             of if of.is_integer() || of == DatumType::Bool || of == DatumType::TDim => {
-                Ok(Content::Ints(dims, numbers(tensor)?))
+                Ok(Array::Ints(dims, numbers(tensor)?))
             }
             other => Err(format!(
                 "gives an output as {other:?}, and outputs are numbers or booleans here"
@@ -138,8 +138,8 @@ impl OnnxFile {
     ///
     /// # Errors
     /// The engine's; an output that is of another type, or holds what is no number.
-    pub fn run(&self, inputs: &[Content]) -> Result<Vec<Output>, ModelError> {
-        let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
+    pub fn run(&self, inputs: &[Array]) -> Result<Vec<Output>, ModelError> {
+        let given: Vec<Input<'_>> = inputs.iter().map(Array::given).collect();
         self.0.run(&given)
     }
 
@@ -147,18 +147,18 @@ impl OnnxFile {
     ///
     /// # Errors
     /// The engine's.
-    pub fn answer(&self, inputs: &[Content]) -> Result<Vec<Content>, ModelError> {
-        let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
-        self.0.run_as(&given, Content::of_made)
+    pub fn answer(&self, inputs: &[Array]) -> Result<Vec<Array>, ModelError> {
+        let given: Vec<Input<'_>> = inputs.iter().map(Array::given).collect();
+        self.0.run_as(&given, Array::of_made)
     }
 
     /// Runs and throws the answer away: what a measurement wants.
     ///
     /// # Errors
     /// The engine's.
-    pub fn run_only(&self, inputs: &[Content]) -> Result<(), ModelError> {
+    pub fn run_only(&self, inputs: &[Array]) -> Result<(), ModelError> {
         // on the stack: a warm run allocates nothing
-        let given: TVec<Input<'_>> = inputs.iter().map(Content::given).collect();
+        let given: TVec<Input<'_>> = inputs.iter().map(Array::given).collect();
         let ran = match &*self.0.engine {
             Engine::Plan(plan) => plan.run(&given, self.0.threads, |_| ()),
             Engine::Tract(whole) => whole.run(&given).map(|_| ()).map_err(|e| sentence(&e)),
@@ -170,8 +170,8 @@ impl OnnxFile {
     ///
     /// # Errors
     /// The engine's.
-    pub fn profile(&self, inputs: &[Content]) -> Result<Vec<StepTiming>, ModelError> {
-        let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
+    pub fn profile(&self, inputs: &[Array]) -> Result<Vec<StepTiming>, ModelError> {
+        let given: Vec<Input<'_>> = inputs.iter().map(Array::given).collect();
         match &*self.0.engine {
             Engine::Plan(plan) => {
                 let timings = plan.profile(&given, self.0.threads);

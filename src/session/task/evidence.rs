@@ -6,7 +6,7 @@ use crate::event::{Attention, Evidence, Explanation};
 use crate::model::manifest::{self, Trunk};
 use crate::model::{self, ModelError};
 use crate::session::explain;
-use crate::session::heads::Given;
+use crate::session::heads::HeadInput;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,10 +36,13 @@ impl Task {
             else {
                 return Ok(None);
             };
-            let value = (there.dims.as_slice(), model::Given::Floats(&there.values));
-            let given = Given {
+            let value = (
+                there.dims.as_slice(),
+                model::InputValues::Floats(&there.values),
+            );
+            let given = HeadInput {
                 values: vec![value; head.reads.len()],
-                ..Given::default()
+                ..HeadInput::default()
             };
             let loaded = at.and_then(|at| self.heads[at].as_ref());
             stand_in = loaded.map(|l| l.answer(&given)).transpose()?;
