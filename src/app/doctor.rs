@@ -146,7 +146,8 @@ impl<W: Write> Report<'_, W> {
 /// Checks the machine and prints one line a check.
 ///
 /// # Errors
-/// [`Error::Unhealthy`] when a check failed; a board that is not known; the output's.
+/// [`Error::Unhealthy`] when a check failed; a board that is not known; an output that cannot be
+/// written.
 pub fn doctor(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     let board = board::choose(options.board.as_deref())?;
     let mut report = Report {

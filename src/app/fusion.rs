@@ -31,7 +31,7 @@ pub(super) fn left_out() -> Error {
 /// Prints the catalogue, where there is one.
 ///
 /// # Errors
-/// There is none.
+/// Always: this build has no catalogue.
 #[cfg(not(feature = "research"))]
 pub fn fusion(_: Format, _: &mut impl std::io::Write) -> Result<bool, Error> {
     Err(left_out())

@@ -24,7 +24,7 @@ pub struct Options {
 /// Loads every bundle in the folder (or in the binary) and prints what it is.
 ///
 /// # Errors
-/// A bundle that is refused; the output's.
+/// A bundle that is refused; an output that cannot be written.
 pub fn models(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     if !options.onnx.is_empty() {
         for path in &options.onnx {

@@ -57,9 +57,6 @@ pub use parameters::{Data, Parameters, Stored, Tensor};
 pub use projection::{Projection, ProjectionScratch};
 pub use simplex::Simplex;
 
-/// Columns of the token and frame rows of the shipped encoders.
-pub const WIDTH: usize = 192;
-
 /// Emotion classes, in the order angry, happy, sad, neutral.
 pub const CLASSES: usize = 4;
 

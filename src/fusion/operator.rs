@@ -30,7 +30,7 @@ pub trait Operator: fmt::Debug + Send + Sync {
     /// buffers' content is replaced.
     ///
     /// # Errors
-    /// What the operator itself cannot answer.
+    /// Inputs that this operator has no answer for.
     fn run(
         &self,
         kernels: &Kernels,

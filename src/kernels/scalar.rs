@@ -1,4 +1,4 @@
-//! The truth: every kernel in plain Rust, written for reading.
+//! Scalar reference: every kernel in plain Rust, written for reading.
 //!
 //! Long sums run in f64, so these are the more accurate side of every
 //! comparison as well as the fallback on a CPU without a SIMD level.

@@ -51,7 +51,7 @@ pub(crate) struct Rows {
 /// The shipped file with one more output: the numbers that its logits are a product of.
 ///
 /// # Errors
-/// A file whose logits are no such product.
+/// A file whose logits are not such a product.
 pub(crate) fn with_rows(onnx: &[u8], output: &str) -> Result<Vec<u8>, String> {
     let mut proto = read(onnx)?;
     let graph = proto.graph.as_mut().ok_or("holds no graph")?;
@@ -68,7 +68,7 @@ pub(crate) fn with_rows(onnx: &[u8], output: &str) -> Result<Vec<u8>, String> {
 /// shipped logits are a product of.
 ///
 /// # Errors
-/// A shipped file that is none, or has no logits.
+/// A shipped file that is not an ONNX model, or has no logits.
 pub(crate) fn head(
     shipped: Option<&[u8]>,
     rows: &[Rows],

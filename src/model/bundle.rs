@@ -105,7 +105,7 @@ impl Bundle {
     /// Opens a folder: reads the manifest, then every file, and compares the hashes.
     ///
     /// # Errors
-    /// Anything missing, unreadable, unknown or changed.
+    /// A file that is missing, cannot be read or was changed; a manifest that is refused.
     pub fn open(dir: &Path) -> Result<Bundle, ModelError> {
         let path = dir.join("manifest.toml");
         let text = String::from_utf8(read_limited(&path)?).map_err(|_| ModelError::Manifest {

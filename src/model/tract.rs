@@ -21,7 +21,7 @@ pub(super) fn knows(op: &str) -> bool {
 /// What is given, as a tensor of the type that is wanted.
 ///
 /// # Errors
-/// Whole numbers that do not fit it.
+/// Integers that do not fit the type.
 pub(super) fn tensor(
     dims: &[usize],
     given: InputValues<'_>,

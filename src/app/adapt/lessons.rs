@@ -32,7 +32,7 @@ impl Classes {
     /// Those that are asked for, or that the table has: the shipped ones if it has no other.
     ///
     /// # Errors
-    /// Less than two.
+    /// Fewer than two classes.
     fn of(options: &Options, manifest: &Manifest) -> Result<Classes, Error> {
         let shipped = &manifest.labels;
         let wanted = match &options.classes {

@@ -211,7 +211,7 @@ impl VideoInput {
     /// Fetches a frame; `busy` says that a look is not answered yet.
     ///
     /// # Errors
-    /// The source's, when it failed for good.
+    /// A source that failed for good.
     pub fn poll(&mut self, busy: bool, now: Instant) -> Result<VideoUpdate, CaptureError> {
         let mut seen = VideoUpdate::default();
         if self.muted {

@@ -64,7 +64,7 @@ impl MemoryBank {
     /// [`Fusion::with_kernels`](crate::fusion::Fusion::with_kernels).
     ///
     /// # Errors
-    /// As there; a function that is no memory bank.
+    /// As for an operator; a function that is not a memory bank.
     pub fn new(
         function: &str,
         weights: Vec<Tensor<'_>>,

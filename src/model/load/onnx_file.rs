@@ -137,7 +137,7 @@ impl OnnxFile {
     /// Runs a file all of whose outputs are f32.
     ///
     /// # Errors
-    /// The engine's; an output that is of another type, or holds what is no number.
+    /// Inference fails; an output is not f32, or holds NaN or infinity.
     pub fn run(&self, inputs: &[Array]) -> Result<Vec<Output>, ModelError> {
         let given: Vec<Input<'_>> = inputs.iter().map(Array::given).collect();
         self.0.run(&given)
@@ -146,7 +146,7 @@ impl OnnxFile {
     /// Runs; outputs of any type, whatever they hold.
     ///
     /// # Errors
-    /// The engine's.
+    /// Inference fails.
     pub fn answer(&self, inputs: &[Array]) -> Result<Vec<Array>, ModelError> {
         let given: Vec<Input<'_>> = inputs.iter().map(Array::given).collect();
         self.0.run_as(&given, Array::of_made)
@@ -155,7 +155,7 @@ impl OnnxFile {
     /// Runs and throws the answer away: what a measurement wants.
     ///
     /// # Errors
-    /// The engine's.
+    /// Inference fails.
     pub fn run_only(&self, inputs: &[Array]) -> Result<(), ModelError> {
         // on the stack: a warm run allocates nothing
         let given: TVec<Input<'_>> = inputs.iter().map(Array::given).collect();
@@ -169,7 +169,7 @@ impl OnnxFile {
     /// Runs and tells the time of each step; nothing where tract runs all.
     ///
     /// # Errors
-    /// The engine's.
+    /// Inference fails.
     pub fn profile(&self, inputs: &[Array]) -> Result<Vec<StepTiming>, ModelError> {
         let given: Vec<Input<'_>> = inputs.iter().map(Array::given).collect();
         match &*self.0.engine {

@@ -243,7 +243,7 @@ impl Manifest {
     /// Parses and checks a manifest; the error names the field and says what is expected.
     ///
     /// # Errors
-    /// One sentence.
+    /// A sentence that names the field and says what is expected.
     pub fn parse(text: &str) -> Result<Manifest, String> {
         // another layout has other fields, so its number is read first
         let layout: Layout = toml::from_str(text).map_err(|e| one_line(&e.to_string()))?;
