@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, process};
 
 #[allow(dead_code)]
-#[path = "src/model/manifest.rs"]
+#[path = "src/model/manifest/mod.rs"]
 mod manifest;
 #[allow(dead_code)]
 #[path = "src/board/profile.rs"]
@@ -29,7 +29,7 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     for source in [
         "build.rs",
-        "src/model/manifest.rs",
+        "src/model/manifest",
         "src/board/profile.rs",
         "src/capture/channel.rs",
         "models",

@@ -49,7 +49,7 @@ pub enum Command {
     /// `models`
     Models(models::Options),
     /// `fusion`
-    Fusion(fusion::Form),
+    Fusion(fusion::Format),
     /// `doctor`
     Doctor(doctor::Options),
     /// `devices`
@@ -401,11 +401,11 @@ fn pair(parser: &mut lexopt::Parser, option: &str) -> Result<(String, String), W
 }
 
 fn parse_fusion(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
-    let mut form = fusion::Form::List;
+    let mut form = fusion::Format::List;
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("page") => form = fusion::Form::Page,
-            Long("json") => form = fusion::Form::Json,
+            Long("page") => form = fusion::Format::Page,
+            Long("json") => form = fusion::Format::Json,
             Short('h') | Long("help") => return Ok(Command::Print(FUSION.into())),
             other => return Err(other.unexpected()),
         }

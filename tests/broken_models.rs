@@ -5,7 +5,7 @@
 mod onnx;
 mod support;
 
-use demeanor::model::{Content, OnnxFile, Output, Runner};
+use demeanor::model::{Array, OnnxFile, Output, Runner};
 use onnx::Writer;
 use std::process::{Command, Stdio};
 use support::*;
@@ -25,13 +25,13 @@ fn refused_by_both(onnx: &[u8], word: &str) {
     }
 }
 
-fn run(onnx: &[u8], runner: Runner, inputs: &[Content]) -> Vec<Output> {
+fn run(onnx: &[u8], runner: Runner, inputs: &[Array]) -> Vec<Output> {
     let file = OnnxFile::of_bytes("model", onnx, runner).expect("a model");
     file.run(inputs).expect("an answer")
 }
 
 /// Both engines' answer, which must be the same; and whether ours is a plan.
-fn same(onnx: &[u8], inputs: &[Content]) -> (Vec<Output>, bool) {
+fn same(onnx: &[u8], inputs: &[Array]) -> (Vec<Output>, bool) {
     let file = OnnxFile::of_bytes("model", onnx, Runner::Ours).expect("a model");
     let ours = file.run(inputs).expect("an answer");
     let tract = run(onnx, Runner::Tract, inputs);
@@ -195,10 +195,10 @@ fn an_operator_that_nobody_has_is_named() {
     refused_by_both(&writer.finish("y"), "com.example.Frobnicate");
 }
 
-fn ramp(dims: &[usize]) -> Content {
+fn ramp(dims: &[usize]) -> Array {
     let count: usize = dims.iter().product();
     let values = (0..count).map(|i| (i as f32 * 0.37).sin()).collect();
-    Content::Floats(dims.to_vec(), values)
+    Array::Floats(dims.to_vec(), values)
 }
 
 #[test]
@@ -252,15 +252,15 @@ fn outputs_are_of_the_type_that_the_file_says() {
         .node("Cast", &["x"], "wide", &[("to", &[11])])
         .node("Cast", &["positive"], "byte", &[("to", &[2])])
         .finish_all(&["place", "positive", "wide", "byte"]);
-    let x = Content::Floats(vec![2, 3], vec![0.5, -1.0, 2.0, 0.0, 1.5, -0.25]);
+    let x = Array::Floats(vec![2, 3], vec![0.5, -1.0, 2.0, 0.0, 1.5, -0.25]);
     for runner in [Runner::Ours, Runner::Tract] {
         let file = OnnxFile::of_bytes("model", &onnx, runner).expect("a model");
         let answer = file.answer(std::slice::from_ref(&x)).expect("an answer");
         let wanted = [
-            Content::Ints(vec![2, 1], vec![2, 1]),
-            Content::Ints(vec![2, 3], vec![1, 0, 1, 0, 1, 0]),
-            Content::Doubles(vec![2, 3], vec![0.5, -1.0, 2.0, 0.0, 1.5, -0.25]),
-            Content::Bytes(vec![2, 3], vec![1, 0, 1, 0, 1, 0]),
+            Array::Ints(vec![2, 1], vec![2, 1]),
+            Array::Ints(vec![2, 3], vec![1, 0, 1, 0, 1, 0]),
+            Array::Doubles(vec![2, 3], vec![0.5, -1.0, 2.0, 0.0, 1.5, -0.25]),
+            Array::Bytes(vec![2, 3], vec![1, 0, 1, 0, 1, 0]),
         ];
         assert_eq!(answer, wanted, "{runner:?}");
         let error = file.run(std::slice::from_ref(&x)).expect_err("no floats");
@@ -333,7 +333,7 @@ fn inputs_are_of_the_type_that_is_declared() {
             .node("Cast", &["x"], "y", &[("to", &[1])])
             .finish("y")
     };
-    let ints = Content::Ints(vec![2, 3], vec![0, 1, 1, 0, 1, 0]);
+    let ints = Array::Ints(vec![2, 3], vec![0, 1, 1, 0, 1, 0]);
     for kind in [
         DataType::Int64,
         DataType::Int32,
@@ -351,14 +351,14 @@ fn inputs_are_of_the_type_that_is_declared() {
         assert!(error.to_string().contains("takes x as int64"), "{error}");
     }
     let narrow = OnnxFile::of_bytes("model", &cast(DataType::Int8), Runner::Ours);
-    let wide = Content::Ints(vec![2, 3], vec![0, 1, 2, 3, 4, 300]);
+    let wide = Array::Ints(vec![2, 3], vec![0, 1, 2, 3, 4, 300]);
     let error = narrow.expect("a model").run(&[wide]).expect_err("no int8");
     assert!(error.to_string().contains("300 was given"), "{error}");
-    let doubles = Content::Doubles(vec![2, 3], vec![0.5, -1.0, 2.0, 0.0, 1.5, -0.25]);
+    let doubles = Array::Doubles(vec![2, 3], vec![0.5, -1.0, 2.0, 0.0, 1.5, -0.25]);
     let (answer, _) = same(&cast(DataType::Double), &[doubles]);
     assert_eq!(answer[0].values, [0.5, -1.0, 2.0, 0.0, 1.5, -0.25]);
     for kind in [DataType::Float, DataType::Float16] {
-        let halves = Content::Floats(vec![2, 3], vec![0.5, -1.0, 2.0, 0.0, 1.5, -0.25]);
+        let halves = Array::Floats(vec![2, 3], vec![0.5, -1.0, 2.0, 0.0, 1.5, -0.25]);
         let (answer, _) = same(&cast(kind), std::slice::from_ref(&halves));
         assert_eq!(
             answer[0].values,
@@ -373,7 +373,7 @@ fn inputs_are_of_the_type_that_is_declared() {
         .node("Sub", &["x", "one"], "difference", &[])
         .node("Cast", &["difference"], "y", &[("to", &[1])])
         .finish("y");
-    let (answer, _) = same(&add, &[Content::Ints(vec![1], vec![16_777_218])]);
+    let (answer, _) = same(&add, &[Array::Ints(vec![1], vec![16_777_218])]);
     assert_eq!(answer[0].values, [1.0]);
     refused_by_both(&cast(DataType::String), "as STRING");
 }

@@ -204,7 +204,7 @@ fn settings_have_ranges() {
 /// The same ONNX file by name, in our kernel, and by its body, in tract.
 #[test]
 fn kernels_agree_with_the_bodies_in_tract() {
-    use demeanor::model::{Content as Values, OnnxFile, Runner, example};
+    use demeanor::model::{Array as Values, OnnxFile, Runner, example};
     for entry in CATALOGUE {
         let sizes = &sizes(entry)[2];
         for precision in Precision::ALL {
@@ -260,7 +260,7 @@ fn the_page_is_as_new_as_the_registry() {
 /// run the calls.
 #[test]
 fn kernels_agree_with_onnx_runtime() {
-    use demeanor::model::{Content as Values, OnnxFile, Runner};
+    use demeanor::model::{Array as Values, OnnxFile, Runner};
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/catalogue");
     for entry in CATALOGUE {
         for name in Precision::ALL.iter().filter_map(|p| entry.function(*p)) {

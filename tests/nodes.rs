@@ -5,7 +5,7 @@
 //! says, and whatever tract answers rightly as it comes must be answered rightly here. When more
 //! pass, DEMEANOR_NODE_TABLE=FILE writes the table as it is found.
 
-use demeanor::model::{Content, OnnxFile, Runner};
+use demeanor::model::{Array, OnnxFile, Runner};
 use prost::Message;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -82,31 +82,31 @@ fn values<T: Datum>(tensor: &Tensor) -> Vec<T> {
 }
 
 /// A tensor as our loader takes and gives it; `None` for what is no number.
-fn content(tensor: &Tensor) -> Option<Content> {
+fn content(tensor: &Tensor) -> Option<Array> {
     let dims = tensor.shape().to_vec();
     Some(match tensor.datum_type().unquantized() {
-        DatumType::F32 | DatumType::F16 => Content::Floats(dims, values(tensor)),
-        DatumType::F64 => Content::Doubles(dims, values(tensor)),
-        DatumType::U8 => Content::Bytes(dims, values(tensor)),
+        DatumType::F32 | DatumType::F16 => Array::Floats(dims, values(tensor)),
+        DatumType::F64 => Array::Doubles(dims, values(tensor)),
+        DatumType::U8 => Array::Bytes(dims, values(tensor)),
         of if of.is_integer() || of == DatumType::Bool || of == DatumType::TDim => {
-            Content::Ints(dims, values(tensor))
+            Array::Ints(dims, values(tensor))
         }
         _ => return None,
     })
 }
 
 /// Shape and values as float64.
-fn wide(content: &Content) -> (&[usize], Vec<f64>) {
+fn wide(content: &Array) -> (&[usize], Vec<f64>) {
     match content {
-        Content::Floats(dims, x) => (dims, x.iter().map(|v| f64::from(*v)).collect()),
-        Content::Doubles(dims, x) => (dims, x.clone()),
-        Content::Ints(dims, x) => (dims, x.iter().map(|v| *v as f64).collect()),
-        Content::Bytes(dims, x) => (dims, x.iter().map(|v| f64::from(*v)).collect()),
+        Array::Floats(dims, x) => (dims, x.iter().map(|v| f64::from(*v)).collect()),
+        Array::Doubles(dims, x) => (dims, x.clone()),
+        Array::Ints(dims, x) => (dims, x.iter().map(|v| *v as f64).collect()),
+        Array::Bytes(dims, x) => (dims, x.iter().map(|v| f64::from(*v)).collect()),
     }
 }
 
 /// The same type and shape, and values within the tolerance of ONNX's own runner.
-fn close(found: &Content, wanted: &Content) -> bool {
+fn close(found: &Array, wanted: &Array) -> bool {
     let ((found_dims, a), (dims, b)) = (wide(found), wide(wanted));
     let near = |(a, b): (&f64, &f64)| {
         a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-7 + 1e-3 * b.abs()
@@ -117,18 +117,18 @@ fn close(found: &Content, wanted: &Content) -> bool {
 /// Whether all sets of a case are answered rightly by `run`, which opens the model for itself.
 fn passes(
     case: &Case,
-    run: impl Fn(&[Tensor]) -> Result<Vec<Option<Content>>, String>,
+    run: impl Fn(&[Tensor]) -> Result<Vec<Option<Array>>, String>,
 ) -> Result<(), String> {
     let checked = || -> Result<(), String> {
         for set in &case.sets {
             let inputs = set.inputs.as_ref().ok_or("inputs are no tensors")?;
             let wanted = set.outputs.as_ref().ok_or("outputs are no tensors")?;
             let found = run(inputs)?;
-            let right =
-                |(found, wanted): (&Option<Content>, &Tensor)| match (found, content(wanted)) {
-                    (Some(found), Some(wanted)) => close(found, &wanted),
-                    _ => false,
-                };
+            let right = |(found, wanted): (&Option<Array>, &Tensor)| match (found, content(wanted))
+            {
+                (Some(found), Some(wanted)) => close(found, &wanted),
+                _ => false,
+            };
             if found.len() < wanted.len() || !found.iter().zip(wanted).all(right) {
                 return Err("differs".into());
             }
@@ -141,7 +141,7 @@ fn passes(
 fn ours(case: &Case) -> Result<(), String> {
     passes(case, |inputs| {
         let file = OnnxFile::of_bytes("m", &case.onnx, Runner::Ours).map_err(|e| e.to_string())?;
-        let inputs: Option<Vec<Content>> = inputs.iter().map(content).collect();
+        let inputs: Option<Vec<Array>> = inputs.iter().map(content).collect();
         let answer = file.answer(&inputs.ok_or("inputs are no numbers")?);
         let answer = answer.map_err(|e| format!("at its run: {e}"))?;
         Ok(answer.into_iter().map(Some).collect())
@@ -149,7 +149,7 @@ fn ours(case: &Case) -> Result<(), String> {
 }
 
 fn stock(case: &Case) -> Result<(), String> {
-    let run = |inputs: &[Tensor]| -> TractResult<Vec<Option<Content>>> {
+    let run = |inputs: &[Tensor]| -> TractResult<Vec<Option<Array>>> {
         let proto = ModelProto::decode(&case.onnx[..])?;
         let model = tract_onnx::onnx().model_for_proto_model(&proto)?;
         let plan = model.into_optimized()?.into_runnable()?;

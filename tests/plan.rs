@@ -5,7 +5,7 @@
 mod onnx;
 mod support;
 
-use demeanor::model::{Bundle, Content, OnnxFile, Output, Runner};
+use demeanor::model::{Array, Bundle, OnnxFile, Output, Runner};
 use onnx::Writer;
 use prost::Message;
 use support::*;
@@ -36,14 +36,14 @@ fn noise(count: usize, seed: u32) -> Vec<f32> {
     std::iter::repeat_with(next).take(count).collect()
 }
 
-fn text_of(n: usize) -> Vec<Content> {
+fn text_of(n: usize) -> Vec<Array> {
     let ids = (0..n as i64).map(|i| 1000 + i * 37 % 20000).collect();
     let types = (0..n as i64).map(|i| i64::from(i > n as i64 / 2)).collect();
-    vec![Content::Ints(vec![n], ids), Content::Ints(vec![n], types)]
+    vec![Array::Ints(vec![n], ids), Array::Ints(vec![n], types)]
 }
 
-fn speech_of(t: usize) -> Vec<Content> {
-    vec![Content::Floats(vec![t, 80], noise(t * 80, t as u32))]
+fn speech_of(t: usize) -> Vec<Array> {
+    vec![Array::Floats(vec![t, 80], noise(t * 80, t as u32))]
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
@@ -80,7 +80,7 @@ fn the_shipped_encoders_run_in_our_kernels_and_say_what_tract_says() {
         &[17]
     };
     for (name, content) in [
-        ("text.onnx", text_of as fn(usize) -> Vec<Content>),
+        ("text.onnx", text_of as fn(usize) -> Vec<Array>),
         ("speech.onnx", speech_of),
     ] {
         let onnx = shipped(name);
@@ -137,7 +137,7 @@ fn more_threads_change_no_answer() {
 #[test]
 fn wrong_inputs_are_refused() {
     let model = open(&shipped("text.onnx"), Runner::Ours);
-    let ints = |x: Vec<i64>| Content::Ints(vec![x.len()], x);
+    let ints = |x: Vec<i64>| Array::Ints(vec![x.len()], x);
     for (inputs, word) in [
         (vec![ints(vec![1, 2])], "2 inputs"),
         (vec![ints(vec![]), ints(vec![])], "holds nothing"),
@@ -228,7 +228,7 @@ fn integer_convolutions_are_tracts() {
     );
     for seed in 0..4 {
         let image = noise(3 * 19 * 23, seed).iter().map(|v| v * 2.5).collect();
-        let inputs = [Content::Floats(vec![1, 3, 19, 23], image)];
+        let inputs = [Array::Floats(vec![1, 3, 19, 23], image)];
         let (a, b) = (
             ours.run(&inputs).expect("ours"),
             tract.run(&inputs).expect("tract"),
@@ -298,7 +298,7 @@ fn what_nothing_of_ours_matches_runs_in_tract_beside_our_steps() {
         .flat_map(|p| p.nodes)
         .collect();
     assert_eq!(elsewhere, ["row", "bent"]);
-    let inputs = [Content::Floats(vec![5, 12], noise(60, 3))];
+    let inputs = [Array::Floats(vec![5, 12], noise(60, 3))];
     let (a, b) = (
         ours.run(&inputs).expect("ours"),
         tract.run(&inputs).expect("tract"),
@@ -323,7 +323,7 @@ fn parts_and_values_side_by_side_are_tracts() {
         .finish("y");
     let (ours, tract) = (open(&onnx, Runner::Ours), open(&onnx, Runner::Tract));
     assert!(ours.placed().iter().all(|p| p.tract.is_none()));
-    let inputs = [Content::Floats(vec![3, 4, 5], noise(60, 7))];
+    let inputs = [Array::Floats(vec![3, 4, 5], noise(60, 7))];
     let (a, b) = (
         ours.run(&inputs).expect("ours"),
         tract.run(&inputs).expect("tract"),
@@ -345,7 +345,7 @@ fn functions_of_a_value_and_rows_by_their_number_are_tracts() {
         .finish("y");
     let (ours, tract) = (open(&onnx, Runner::Ours), open(&onnx, Runner::Tract));
     assert!(ours.placed().iter().all(|p| p.tract.is_none()));
-    let ids = [Content::Ints(vec![2, 3], vec![4, 0, 2, 1, 4, 3])];
+    let ids = [Array::Ints(vec![2, 3], vec![4, 0, 2, 1, 4, 3])];
     let (a, b) = (
         ours.run(&ids).expect("ours"),
         tract.run(&ids).expect("tract"),
@@ -357,7 +357,7 @@ fn functions_of_a_value_and_rows_by_their_number_are_tracts() {
         .zip(&b[0].values)
         .map(|(a, b)| (a - b).abs());
     assert!(apart.fold(0.0, f32::max) < 1e-6);
-    assert!(ours.run(&[Content::Ints(vec![1, 1], vec![5])]).is_err());
+    assert!(ours.run(&[Array::Ints(vec![1, 1], vec![5])]).is_err());
 }
 
 #[test]
@@ -377,7 +377,7 @@ fn products_of_floats_are_tracts() {
         "{:?}",
         ours.placed()
     );
-    let x = [Content::Floats(vec![5, 12], noise(60, 11))];
+    let x = [Array::Floats(vec![5, 12], noise(60, 11))];
     let a = ours.run(&x).expect("runs");
     let b = open(&onnx, Runner::Tract).run(&x).expect("runs");
     agree(&a, &b, 0.999_999);
@@ -416,7 +416,7 @@ fn what_nothing_of_ours_matches_runs_in_tract_node_by_node_and_says_why() {
             .is_some_and(|w| w.contains("matches Min")),
         "{placed:?}"
     );
-    let inputs = [Content::Floats(vec![2, 3], noise(6, 1))];
+    let inputs = [Array::Floats(vec![2, 3], noise(6, 1))];
     assert_eq!(ours.run(&inputs).expect("tract")[0].values, noise(6, 1));
 }
 
@@ -443,8 +443,8 @@ fn a_node_that_does_not_fit_is_tracts_and_the_others_stay() {
         .collect();
     assert_eq!(names, ["scores"], "{placed:?}");
     let inputs = [
-        Content::Floats(vec![2, 5, 12], noise(120, 4)),
-        Content::Floats(vec![1, 5, 12], noise(60, 5)),
+        Array::Floats(vec![2, 5, 12], noise(120, 4)),
+        Array::Floats(vec![1, 5, 12], noise(60, 5)),
     ];
     agree(
         &ours.run(&inputs).expect("ours"),
@@ -465,7 +465,7 @@ fn many_outputs_are_planned() {
     assert!(file.placed().iter().all(|p| p.tract.is_none()));
     let x = noise(6, 3);
     let answer = file
-        .run(&[Content::Floats(vec![2, 3], x.clone())])
+        .run(&[Array::Floats(vec![2, 3], x.clone())])
         .expect("an answer");
     assert_eq!(answer.len(), 20);
     for output in answer {
@@ -616,7 +616,7 @@ fn lengths_that_tract_sees_are_those_of_this_run() {
     for rows in [4, 2, 6, 1] {
         let x = noise(rows * 3, 7);
         let wanted: Vec<f32> = x.iter().zip(noise(18, 2)).map(|(a, b)| a + b).collect();
-        let found = file.run(&[Content::Floats(vec![rows, 3], x)]);
+        let found = file.run(&[Array::Floats(vec![rows, 3], x)]);
         assert_eq!(found.expect("ours")[0].values, wanted, "{rows} rows");
     }
 }

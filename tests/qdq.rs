@@ -4,7 +4,7 @@
 #[path = "support/onnx.rs"]
 mod onnx;
 
-use demeanor::model::{Content, OnnxFile, Output, Runner};
+use demeanor::model::{Array, OnnxFile, Output, Runner};
 use onnx::Writer;
 use tract_onnx::pb::tensor_proto::DataType;
 
@@ -124,7 +124,7 @@ impl Quantised {
 }
 
 /// Both engines' answer, and the kernels of ours.
-fn both(onnx: &[u8], input: &Content) -> ([Vec<Output>; 2], Vec<String>) {
+fn both(onnx: &[u8], input: &Array) -> ([Vec<Output>; 2], Vec<String>) {
     let open = |runner| OnnxFile::of_bytes("model", onnx, runner).expect("a model");
     let (ours, tract) = (open(Runner::Ours), open(Runner::Tract));
     let run = |file: &OnnxFile| file.run(std::slice::from_ref(input)).expect("an answer");
@@ -215,7 +215,7 @@ fn picture(codes: Codes) -> Vec<u8> {
 #[test]
 fn a_picture_model_is_planned_as_integers() {
     for codes in [Codes::Unsigned, Codes::Signed] {
-        let input = Content::Floats(vec![1, 3, 16, 16], noise(3 * 256, 11));
+        let input = Array::Floats(vec![1, 3, 16, 16], noise(3 * 256, 11));
         let (answers, kernels) = both(&picture(codes), &input);
         agree(&answers, 0.005, 3.0);
         for kernel in [
@@ -253,7 +253,7 @@ fn products_of_rows_are_planned_as_integers() {
                 .coded("p2", 0.02, "middle")
                 .writer
                 .finish("p2.coded");
-            let input = Content::Floats(dims.to_vec(), noise(7 * 32, 13));
+            let input = Array::Floats(dims.to_vec(), noise(7 * 32, 13));
             let (answers, kernels) = both(&onnx, &input);
             agree(&answers, 0.02, 1.0);
             assert!(
@@ -282,7 +282,7 @@ fn weights_that_the_file_quantises_itself_are_weights() {
         .coded("p", 0.02, "middle")
         .writer
         .finish("p.coded");
-    let input = Content::Floats(vec![7, 32], noise(7 * 32, 13));
+    let input = Array::Floats(vec![7, 32], noise(7 * 32, 13));
     let (answers, kernels) = both(&onnx, &input);
     agree(&answers, 0.02, 1.0);
     assert!(
@@ -294,7 +294,7 @@ fn weights_that_the_file_quantises_itself_are_weights() {
 #[test]
 fn what_cannot_be_codes_is_still_answered_rightly() {
     // weights around a zero point of their own, and codes that leave the graph
-    let input = Content::Floats(vec![7, 32], noise(7 * 32, 13));
+    let input = Array::Floats(vec![7, 32], noise(7 * 32, 13));
     let odd = Quantised::new(&[7, 32], Codes::Unsigned)
         .coded("x", 1.0 / 127.0, "middle")
         .with(|w| {
@@ -319,18 +319,18 @@ fn what_cannot_be_codes_is_still_answered_rightly() {
             .finish_all(&["x.codes", "x.coded"]);
         let file = OnnxFile::of_bytes("model", &leaving, Runner::Ours).expect("a model");
         let answer = file
-            .answer(&[Content::Floats(vec![7, 32], vec![1.2; 7 * 32])])
+            .answer(&[Array::Floats(vec![7, 32], vec![1.2; 7 * 32])])
             .expect("an answer");
         match (&answer[0], codes) {
-            (Content::Bytes(dims, x), Codes::Unsigned) => {
+            (Array::Bytes(dims, x), Codes::Unsigned) => {
                 assert_eq!((&dims[..], x[0]), (&[7, 32][..], first as u8))
             }
-            (Content::Ints(dims, x), Codes::Signed) => {
+            (Array::Ints(dims, x), Codes::Signed) => {
                 assert_eq!((&dims[..], x[0]), (&[7, 32][..], first))
             }
             other => panic!("{other:?}"),
         }
-        assert_eq!(answer[1], Content::Floats(vec![7, 32], vec![1.0; 7 * 32]));
+        assert_eq!(answer[1], Array::Floats(vec![7, 32], vec![1.0; 7 * 32]));
     }
 }
 
@@ -345,7 +345,7 @@ fn a_computed_scale_is_a_scale() {
     for runner in [Runner::Ours, Runner::Tract] {
         let file = OnnxFile::of_bytes("model", &onnx, runner).expect("a model");
         let answer = file
-            .run(&[Content::Floats(vec![2, 3], x.clone())])
+            .run(&[Array::Floats(vec![2, 3], x.clone())])
             .expect("an answer");
         for (a, b) in answer[0].values.iter().zip(&x) {
             assert!(
@@ -361,8 +361,8 @@ fn a_computed_scale_is_a_scale() {
         .finish("y");
     let file = OnnxFile::of_bytes("model", &given, Runner::Ours).expect("a model");
     let inputs = [
-        Content::Ints(vec![3], vec![-128, 0, 5]),
-        Content::Floats(vec![], vec![0.5]),
+        Array::Ints(vec![3], vec![-128, 0, 5]),
+        Array::Floats(vec![], vec![0.5]),
     ];
     assert_eq!(
         file.run(&inputs).expect("an answer")[0].values,

@@ -4,7 +4,7 @@
 
 mod support;
 
-use demeanor::model::{Content, OnnxFile, Runner};
+use demeanor::model::{Array, OnnxFile, Runner};
 use serde_json::Value;
 use support::*;
 
@@ -41,7 +41,7 @@ fn every_output_is_that_of_onnx_runtime_and_of_the_naive_module() {
     for case in &cases {
         let input = |name: &str| {
             let x = floats(&case[name]);
-            Content::Floats(vec![x.len() / D, D], x)
+            Array::Floats(vec![x.len() / D, D], x)
         };
         let outputs = model.run(&[input("tokens"), input("pictures")]).unwrap();
         for (name, output) in ["exist", "start", "end", "match"].iter().zip(outputs) {
@@ -64,7 +64,7 @@ fn every_output_is_that_of_onnx_runtime_and_of_the_naive_module() {
 #[test]
 fn rows_that_do_not_fit_are_refused() {
     let model = model();
-    let rows = |n: usize, d: usize| Content::Floats(vec![n, d], vec![0.5; n * d]);
+    let rows = |n: usize, d: usize| Array::Floats(vec![n, d], vec![0.5; n * d]);
     assert!(model.run(&[rows(3, D), rows(2, D)]).is_ok());
     assert!(model.run(&[rows(0, D), rows(2, D)]).is_err());
     assert!(model.run(&[rows(3, D + 1), rows(2, D)]).is_err());

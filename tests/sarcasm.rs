@@ -152,7 +152,7 @@ impl Bank {
 
 /// A picture word's row, as the file of the bundle `words` has it.
 fn row_of(word: &str) -> Vec<f32> {
-    use demeanor::model::{Content, OnnxFile, Runner};
+    use demeanor::model::{Array, OnnxFile, Runner};
     let words = fs::read_to_string(repo(MODELS).join("words/words.txt")).expect("words");
     let at = words
         .lines()
@@ -160,7 +160,7 @@ fn row_of(word: &str) -> Vec<f32> {
         .expect("a picture word");
     let rows = repo(MODELS).join("words/word-rows.onnx");
     let rows = OnnxFile::open(&rows, Runner::Ours).expect("rows");
-    let made = rows.run(&[Content::Ints(vec![1], vec![at as i64])]);
+    let made = rows.run(&[Array::Ints(vec![1], vec![at as i64])]);
     made.expect("a row").swap_remove(0).values
 }
 

@@ -6,7 +6,7 @@ mod support;
 
 use demeanor::fusion::{Call, Data, FusionError, Rows, Scratch, Simplex, Tensor, function};
 use demeanor::kernels;
-use demeanor::model::{Content, OnnxFile, Runner};
+use demeanor::model::{Array, OnnxFile, Runner};
 use serde_json::Value;
 use support::*;
 
@@ -145,7 +145,7 @@ fn the_file_runs_as_one_step_of_ours() {
     assert_eq!(placed[0].kernel, "int8 text-guided unit");
     let input = |name: &str| {
         let x = floats(&reference["inputs"][name]);
-        Content::Floats(vec![x.len() / D, D], x)
+        Array::Floats(vec![x.len() / D, D], x)
     };
     let outputs = model.run(&[input("x"), input("patches")]).unwrap();
     let wanted = &reference["units"]["TextGuidedUnit"];

@@ -88,7 +88,8 @@ impl Analysis<'_> {
 /// others still are answered. `Ok(false)` when nothing was recognised.
 ///
 /// # Errors
-/// What became of the files that failed; the output's; a bundle that is refused.
+/// Files that failed, each of which has been reported; a bundle that is refused; an output that
+/// cannot be written.
 pub fn analyze(options: &Options, sink: &mut dyn Sink) -> Result<bool, Error> {
     if let Some(path) = &options.annotate {
         annotate::check(path)?;

@@ -31,17 +31,17 @@ pub struct Page<'a> {
 
 /// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum PageFormat {
     Html,
     Png,
 }
 
-impl Form {
-    fn of(path: &Path) -> Result<Form, Error> {
+impl PageFormat {
+    fn of(path: &Path) -> Result<PageFormat, Error> {
         let ending = path.extension().unwrap_or_default().to_string_lossy();
         match ending.to_lowercase().as_str() {
-            "html" | "htm" => Ok(Form::Html),
-            "png" => Ok(Form::Png),
+            "html" | "htm" => Ok(PageFormat::Html),
+            "png" => Ok(PageFormat::Png),
             _ => Err(Error::Usage(format!(
                 "--annotate writes a page or a picture, and {} ends in neither .html nor .png",
                 path.display()
@@ -55,7 +55,7 @@ impl Form {
 /// # Errors
 /// [`Error::Usage`].
 pub fn check(path: &Path) -> Result<(), Error> {
-    Form::of(path).map(|_| ())
+    PageFormat::of(path).map(|_| ())
 }
 
 /// Writes `page` to `path`, as HTML or PNG by its ending.
@@ -63,7 +63,7 @@ pub fn check(path: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Usage`] for another ending, [`Error::File`] if the file cannot be written.
 pub fn annotate(path: &Path, page: &Page<'_>) -> Result<(), Error> {
-    let form = Form::of(path)?;
+    let form = PageFormat::of(path)?;
     let failed = |source: io::Error| Error::File {
         path: path.into(),
         doing: "written",
@@ -71,8 +71,8 @@ pub fn annotate(path: &Path, page: &Page<'_>) -> Result<(), Error> {
     };
     let view = view::View::of(page);
     let bytes = match form {
-        Form::Html => html::page(&view).map_err(failed)?.into_bytes(),
-        Form::Png => png_bytes(&sheet::draw(&view)).map_err(failed)?,
+        PageFormat::Html => html::page(&view).map_err(failed)?.into_bytes(),
+        PageFormat::Png => png_bytes(&sheet::draw(&view)).map_err(failed)?,
     };
     std::fs::write(path, bytes).map_err(failed)
 }

@@ -38,7 +38,7 @@ pub struct Options {
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Verdict {
+enum Finding {
     /// As it should be.
     Ok,
     /// There is nothing to check.
@@ -49,13 +49,13 @@ enum Verdict {
     Failed,
 }
 
-impl Verdict {
+impl Finding {
     fn mark(self) -> &'static str {
         match self {
-            Verdict::Ok => "ok",
-            Verdict::Skipped => "-",
-            Verdict::Warning => "warn",
-            Verdict::Failed => "FAIL",
+            Finding::Ok => "ok",
+            Finding::Skipped => "-",
+            Finding::Warning => "warn",
+            Finding::Failed => "FAIL",
         }
     }
 }
@@ -64,13 +64,13 @@ impl Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Check {
     name: String,
-    verdict: Verdict,
+    verdict: Finding,
     /// What was found, and what to do if it is not well.
     finding: String,
 }
 
 impl Check {
-    fn new(name: &str, verdict: Verdict, finding: impl Display) -> Check {
+    fn new(name: &str, verdict: Finding, finding: impl Display) -> Check {
         let finding = finding.to_string();
         Check {
             name: name.into(),
@@ -80,19 +80,19 @@ impl Check {
     }
 
     fn ok(name: &str, finding: impl Display) -> Check {
-        Check::new(name, Verdict::Ok, finding)
+        Check::new(name, Finding::Ok, finding)
     }
 
     fn skipped(name: &str, why: impl Display) -> Check {
-        Check::new(name, Verdict::Skipped, why)
+        Check::new(name, Finding::Skipped, why)
     }
 
     fn warning(name: &str, finding: impl Display) -> Check {
-        Check::new(name, Verdict::Warning, finding)
+        Check::new(name, Finding::Warning, finding)
     }
 
     fn failed(name: &str, finding: impl Display) -> Check {
-        Check::new(name, Verdict::Failed, finding)
+        Check::new(name, Finding::Failed, finding)
     }
 }
 
@@ -116,13 +116,13 @@ impl<W: Write> Report<'_, W> {
         Ok(())
     }
 
-    fn count(&self, verdict: Verdict) -> usize {
+    fn count(&self, verdict: Finding) -> usize {
         self.checks.iter().filter(|c| c.verdict == verdict).count()
     }
 
     /// The JSON object, and whether all is well.
     fn finish(self, board: &str) -> Result<bool, Error> {
-        let failed = self.count(Verdict::Failed);
+        let failed = self.count(Finding::Failed);
         if self.json {
             let report = json!({
                 "schema": SCHEMA,
@@ -146,7 +146,8 @@ impl<W: Write> Report<'_, W> {
 /// Checks the machine and prints one line a check.
 ///
 /// # Errors
-/// [`Error::Unhealthy`] when a check failed; a board that is not known; the output's.
+/// [`Error::Unhealthy`] when a check failed; a board that is not known; an output that cannot be
+/// written.
 pub fn doctor(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     let board = board::choose(options.board.as_deref())?;
     let mut report = Report {

@@ -11,7 +11,7 @@ use crate::Error;
 
 /// How the catalogue is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum Format {
     /// A line or two for each operator.
     List,
     /// The documentation page.
@@ -31,8 +31,8 @@ pub(super) fn left_out() -> Error {
 /// Prints the catalogue, where there is one.
 ///
 /// # Errors
-/// There is none.
+/// Always: this build has no catalogue.
 #[cfg(not(feature = "research"))]
-pub fn fusion(_: Form, _: &mut impl std::io::Write) -> Result<bool, Error> {
+pub fn fusion(_: Format, _: &mut impl std::io::Write) -> Result<bool, Error> {
     Err(left_out())
 }

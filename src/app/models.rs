@@ -3,7 +3,7 @@
 
 use crate::Error;
 use crate::model::manifest::Precision;
-use crate::model::{Audit, Bundle, Dim, Model, OnnxFile, Placement, Runner, Wanted, bundles};
+use crate::model::{Audit, Bundle, Dim, InputInfo, Model, OnnxFile, Placement, Runner, bundles};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub struct Options {
 /// Loads every bundle in the folder (or in the binary) and prints what it is.
 ///
 /// # Errors
-/// A bundle that is refused; the output's.
+/// A bundle that is refused; an output that cannot be written.
 pub fn models(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     if !options.onnx.is_empty() {
         for path in &options.onnx {
@@ -90,7 +90,7 @@ fn file(path: &Path, options: &Options, out: &mut impl Write) -> Result<(), Erro
 }
 
 /// `name float32 [1, N]`
-fn shape(input: &Wanted) -> String {
+fn shape(input: &InputInfo) -> String {
     let size = |dim: &Dim| match dim {
         Dim::Fixed(size) => size.to_string(),
         Dim::Free(name) if name.is_empty() => "?".to_string(),

@@ -38,7 +38,8 @@ struct Count {
 /// read is told, and the others still are written down. `Ok(false)` when no word was heard.
 ///
 /// # Errors
-/// What became of the files that failed; a bundle that is refused, a model that fails; the output's.
+/// Files that failed, each of which has been reported; a bundle that is refused; a model that
+/// fails; an output that cannot be written.
 pub fn transcribe(options: &Options, out: &mut dyn Write) -> Result<bool, Error> {
     let mut recogniser = Recogniser::open(&options.recogniser, options.threads)?;
     files::each(&options.files, |file| {

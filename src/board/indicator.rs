@@ -87,7 +87,7 @@ impl<P: OutputPin> Indicator<P> {
     /// every 50 ms or so.
     ///
     /// # Errors
-    /// The line cannot be written; so the lamp's word is no longer good.
+    /// The line cannot be written: what the lamp shows can no longer be relied on.
     pub fn tick(&mut self, now: Instant) -> Result<(), P::Error> {
         if now < self.due {
             return Ok(());

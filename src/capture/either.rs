@@ -2,7 +2,7 @@
 
 use super::images::{self, ImageSource};
 use super::{AudioSource, CaptureError, Channel, open_audio, open_reader};
-use crate::vision::Kind;
+use crate::vision::ImageFormat;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -45,19 +45,19 @@ fn is_picture(path: &Path) -> Result<bool, CaptureError> {
     };
     let mut head = Vec::new();
     let file = File::open(path).map_err(failed)?;
-    let limit = Kind::HEAD as u64;
+    let limit = ImageFormat::HEAD as u64;
     file.take(limit).read_to_end(&mut head).map_err(failed)?;
     let ending = path
         .extension()
         .and_then(|e| e.to_str())
         .unwrap_or_default();
     let ending = ending.to_ascii_lowercase();
-    Ok(match Kind::of(&head) {
-        Kind::Jpeg | Kind::Png => true,
+    Ok(match ImageFormat::of(&head) {
+        ImageFormat::Jpeg | ImageFormat::Png => true,
         _ if is_sound(&head) => false,
-        Kind::Unknown(_) if images::is_film(path, &head) => true,
+        ImageFormat::Unknown(_) if images::is_film(path, &head) => true,
         // an empty or foreign file is what its name says, and will be refused as such
-        Kind::Foreign(_) | Kind::Unknown(_) => PICTURES.contains(&ending.as_str()),
+        ImageFormat::Foreign(_) | ImageFormat::Unknown(_) => PICTURES.contains(&ending.as_str()),
     })
 }
 
@@ -73,14 +73,14 @@ fn of_stdin(channel: Channel) -> Result<Either, CaptureError> {
         let read = io::stdin().take(most as u64).read_to_end(head);
         read.map_err(failed)
     };
-    more(&mut head, Kind::HEAD)?;
-    let picture = match Kind::of(&head) {
-        Kind::Jpeg | Kind::Png => true,
+    more(&mut head, ImageFormat::HEAD)?;
+    let picture = match ImageFormat::of(&head) {
+        ImageFormat::Jpeg | ImageFormat::Png => true,
         _ if is_known_sound(&head) => false,
-        Kind::Foreign(_) => true,
-        Kind::Unknown(_) if images::holds_parts(&head) => true,
+        ImageFormat::Foreign(_) => true,
+        ImageFormat::Unknown(_) if images::holds_parts(&head) => true,
         // half a picture, and whole ones behind it?
-        Kind::Unknown(_) => {
+        ImageFormat::Unknown(_) => {
             more(&mut head, AHEAD)?;
             head.windows(3).any(|bytes| bytes == [0xFF, 0xD8, 0xFF])
         }

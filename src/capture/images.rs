@@ -18,7 +18,7 @@ use super::background::Background;
 use super::camera::framer::Framer;
 use super::camera::{CameraState, Frame, FrameData, FrameReport, FrameSource, Losses, name_of};
 use super::{CaptureError, Source, limits};
-use crate::vision::{Kind, PictureError};
+use crate::vision::{ImageFormat, PictureError};
 
 /// Bytes read from a pipe at a time.
 const PIECE: usize = 64 << 10;
@@ -227,10 +227,10 @@ fn open(path: &Path, name: &Arc<str>) -> Result<Cutter<File>, CaptureError> {
         source,
     })?;
     let mut cutter = Cutter::new(Arc::clone(name), file, Fault::Refused)?;
-    let is_film = match Kind::of(&cutter.head) {
-        Kind::Jpeg | Kind::Png => true,
-        Kind::Foreign(_) => false,
-        Kind::Unknown(_) => is_film(path, &cutter.head),
+    let is_film = match ImageFormat::of(&cutter.head) {
+        ImageFormat::Jpeg | ImageFormat::Png => true,
+        ImageFormat::Foreign(_) => false,
+        ImageFormat::Unknown(_) => is_film(path, &cutter.head),
     };
     if !is_film {
         return Err(cutter.no_picture());
@@ -285,7 +285,9 @@ struct Cutter<R> {
 impl<R: Read> Cutter<R> {
     fn new(name: Arc<str>, mut reader: R, fault: Fault) -> Result<Self, CaptureError> {
         let mut head = Vec::new();
-        let read = (&mut reader).take(Kind::HEAD as u64).read_to_end(&mut head);
+        let read = (&mut reader)
+            .take(ImageFormat::HEAD as u64)
+            .read_to_end(&mut head);
         read.map_err(|e| CaptureError::read(&name, e))?;
         let mut cutter = Self {
             name,
@@ -362,9 +364,9 @@ impl<R: Read> Cutter<R> {
     }
 
     fn no_picture(&self) -> CaptureError {
-        let what = match Kind::of(&self.head) {
-            Kind::Foreign(what) | Kind::Unknown(what) => what,
-            Kind::Jpeg | Kind::Png => {
+        let what = match ImageFormat::of(&self.head) {
+            ImageFormat::Foreign(what) | ImageFormat::Unknown(what) => what,
+            ImageFormat::Jpeg | ImageFormat::Png => {
                 return PictureError::Cut {
                     name: self.name.to_string(),
                 }
@@ -400,7 +402,7 @@ impl Pipe {
             source,
         })?;
         let mut cutter = Cutter::new(Arc::clone(&self.name), reader, Fault::PassedOver)?;
-        if let Kind::Foreign(_) = Kind::of(&cutter.head) {
+        if let ImageFormat::Foreign(_) = ImageFormat::of(&cutter.head) {
             return Err(cutter.no_picture());
         }
         loop {

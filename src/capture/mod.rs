@@ -149,11 +149,11 @@ fn open_sized(
     let (form, head) = sniff::sniff(&mut reader, &name)?;
     let whole = Box::new(io::Cursor::new(head).chain(reader));
     match form {
-        sniff::Form::Wav => {
+        sniff::Container::Wav => {
             let source = wav::WavSource::new(whole, name, limit, channel, size)?;
             Ok(Box::new(source))
         }
-        sniff::Form::Ogg => {
+        sniff::Container::Ogg => {
             let source = opus::OpusSource::new(whole, name, limit, channel)?;
             Ok(Box::new(source))
         }

@@ -6,7 +6,7 @@ use super::CaptureError;
 
 /// A form we read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum Container {
     Wav,
     Ogg,
 }
@@ -14,7 +14,10 @@ pub(super) enum Form {
 const HEAD: usize = 12;
 
 /// Reads the first bytes and names the form; the bytes are handed back.
-pub(super) fn sniff(reader: &mut dyn Read, name: &str) -> Result<(Form, Vec<u8>), CaptureError> {
+pub(super) fn sniff(
+    reader: &mut dyn Read,
+    name: &str,
+) -> Result<(Container, Vec<u8>), CaptureError> {
     let mut head = Vec::with_capacity(HEAD);
     let read = reader.take(HEAD as u64).read_to_end(&mut head);
     read.map_err(|source| CaptureError::read(name, source))?;
@@ -26,8 +29,10 @@ pub(super) fn sniff(reader: &mut dyn Read, name: &str) -> Result<(Form, Vec<u8>)
     match head.as_slice() {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E']
         | [b'R', b'F', b'6', b'4', _, _, _, _, b'W', b'A', b'V', b'E']
-        | [b'B', b'W', b'6', b'4', _, _, _, _, b'W', b'A', b'V', b'E'] => Ok((Form::Wav, head)),
-        [b'O', b'g', b'g', b'S', ..] => Ok((Form::Ogg, head)),
+        | [b'B', b'W', b'6', b'4', _, _, _, _, b'W', b'A', b'V', b'E'] => {
+            Ok((Container::Wav, head))
+        }
+        [b'O', b'g', b'g', b'S', ..] => Ok((Container::Ogg, head)),
         other => Err(CaptureError::Unsupported {
             name: name.to_owned(),
             what: format!("this is {}", foreign(other)),

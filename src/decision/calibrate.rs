@@ -11,7 +11,7 @@ pub fn softmax(logits: &[f32], temperature: f32) -> Vec<f32> {
     exps.into_iter().map(|e| e / sum).collect()
 }
 
-/// Score fusion: ½(p + q), on probabilities (SPEC §5.1).
+/// Score fusion: ½(p + q), on probabilities; the baseline that LE-MER's fusion is compared with.
 pub fn average(p: &[f32], q: &[f32]) -> Vec<f32> {
     p.iter().zip(q).map(|(a, b)| 0.5 * (a + b)).collect()
 }

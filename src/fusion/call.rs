@@ -2,9 +2,9 @@
 //! MVCN and the reader of MNER-QG, by name.
 
 use super::catalogue::{Entry, Precision, Setting, find};
-use super::given::Tensor;
 use super::heads::queried_spans::QueriedSpans;
 use super::heads::text_guided::{self, Unit};
+use super::parameters::Tensor;
 use super::{Fusion, FusionError, Rows, Scratch, Simplex};
 use std::fmt;
 

@@ -2,8 +2,8 @@
 //! line and the ONNX files of the recipe are made from this list and from nothing else.
 
 use super::FusionError;
-use super::given::{Given, Stored, stored};
 use super::operator::Operator;
+use super::parameters::{Parameters, Stored, stored};
 use super::shape::Sizes;
 pub use super::table::CATALOGUE;
 
@@ -93,7 +93,7 @@ pub struct Setting {
 }
 
 /// What makes an operator of its weights.
-type Build = fn(&Given<'_>) -> Result<Box<dyn Operator>, FusionError>;
+type Build = fn(&Parameters<'_>) -> Result<Box<dyn Operator>, FusionError>;
 
 /// An operator.
 #[derive(Debug)]

@@ -26,10 +26,10 @@
 mod call;
 pub mod catalogue;
 mod error;
-mod given;
 pub mod heads;
 mod operator;
 mod operators;
+mod parameters;
 mod projection;
 #[cfg(feature = "research")]
 pub mod research;
@@ -41,7 +41,6 @@ pub use crate::kernels::{Rows, ShapeError};
 pub use call::{Call, Function, function};
 pub use catalogue::{CATALOGUE, Entry, Precision};
 pub use error::FusionError;
-pub use given::{Data, Given, Stored, Tensor};
 pub use heads::graph_matching::GraphMatching;
 pub use heads::label_guided::LabelGuided;
 pub use operator::{Fusion, Operator, Scratch};
@@ -54,11 +53,9 @@ pub use operators::inner::{InnerProduct, ProjectedInnerProduct};
 pub use operators::memory::{MemoryBank, Neighbour};
 pub use operators::mixing::{Attention, Modulation};
 pub use operators::stages::{Early, Late, Middle};
+pub use parameters::{Data, Parameters, Stored, Tensor};
 pub use projection::{Projection, ProjectionScratch};
 pub use simplex::Simplex;
-
-/// Columns of the token and frame rows of the shipped encoders.
-pub const WIDTH: usize = 192;
 
 /// Emotion classes, in the order angry, happy, sad, neutral.
 pub const CLASSES: usize = 4;

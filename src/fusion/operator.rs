@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::catalogue::{Entry, Precision, find};
-use super::given::{Given, Sum, Tensor};
+use super::parameters::{Parameters, Sum, Tensor};
 use super::projection::ProjectionScratch;
 use super::shape::Sizes;
 use super::{FusionError, Rows};
@@ -30,7 +30,7 @@ pub trait Operator: fmt::Debug + Send + Sync {
     /// buffers' content is replaced.
     ///
     /// # Errors
-    /// What the operator itself cannot answer.
+    /// Inputs that this operator has no answer for.
     fn run(
         &self,
         kernels: &Kernels,
@@ -103,7 +103,7 @@ impl Fusion {
         settings: &[(&str, f64)],
         kernels: Kernels,
     ) -> Result<Fusion, FusionError> {
-        let given = Given::new(entry, precision, weights, settings, kernels)?;
+        let given = Parameters::new(entry, precision, weights, settings, kernels)?;
         let operator = (entry.build)(&given)?;
         Ok(Fusion {
             entry,
@@ -130,7 +130,7 @@ impl Fusion {
         let made = Fusion::new(name, weights.clone(), settings)?;
         made.check(inputs)?;
         let kernels = made.kernels;
-        let given = Given::new(made.entry, made.precision, weights, settings, kernels)?;
+        let given = Parameters::new(made.entry, made.precision, weights, settings, kernels)?;
         super::research::reference::of(made.entry.name)(&given, inputs)
     }
 

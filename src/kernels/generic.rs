@@ -7,10 +7,10 @@
 use super::lanes::Lanes;
 use super::{AttendScratch, BLOCK, Rows, scalar};
 
-pub(super) use super::halves::half_gemv;
+pub(super) use super::activations::{sigmoid, tanh};
+pub(super) use super::float16::half_gemv;
 pub(super) use super::panels::project;
 pub(super) use super::simplex::{row_entmax15, row_sparsemax};
-pub(super) use super::squash::{sigmoid, tanh};
 
 pub(super) use super::int8::{
     add_codes, attend, depthwise, dequantise, gelu, layer_norm, linear, quantise, range, requantise,

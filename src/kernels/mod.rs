@@ -21,12 +21,13 @@
 mod table;
 
 mod cache;
+pub mod float16;
 mod generic;
-pub mod halves;
 pub mod int8;
 mod isa;
 #[macro_use]
 mod lanes;
+mod activations;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod panels;
@@ -37,7 +38,6 @@ mod properties;
 mod rows;
 mod scalar;
 mod simplex;
-mod squash;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -244,7 +244,7 @@ pub(super) fn project<L: Lanes>(lanes: L, x: Rows<'_>, w: &PackedFloats, out: &m
     }
 }
 
-/// The truth.
+/// Scalar reference.
 pub(super) mod scalar {
     use super::{PackedFloats, Rows};
 

@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-pub(super) use super::halves::properties as halves;
+pub(super) use super::activations::properties as activations;
+pub(super) use super::float16::properties as float16;
 pub(super) use super::int8::properties as int8;
 pub(super) use super::panels::properties as panels;
 pub(super) use super::simplex::properties as simplex;
-pub(super) use super::squash::properties as squash;
 use super::{AttendScratch, Kernels, Level, Rows, scalar, unit_rows};
 
 /// Half the distance from 1 to the next f32.

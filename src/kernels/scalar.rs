@@ -1,14 +1,14 @@
-//! The truth: every kernel in plain Rust, written for reading.
+//! Scalar reference: every kernel in plain Rust, written for reading.
 //!
 //! Long sums run in f64, so these are the more accurate side of every
 //! comparison as well as the fallback on a CPU without a SIMD level.
 
 use super::{AttendScratch, Rows};
 
-pub(super) use super::halves::scalar::half_gemv;
+pub(super) use super::activations::scalar::{sigmoid, tanh};
+pub(super) use super::float16::scalar::half_gemv;
 pub(super) use super::panels::scalar::project;
 pub(super) use super::simplex::scalar::{row_entmax15, row_sparsemax};
-pub(super) use super::squash::scalar::{sigmoid, tanh};
 
 pub(super) use super::int8::scalar::{
     add_codes, attend, depthwise, dequantise, gelu, layer_norm, linear, quantise, range, requantise,

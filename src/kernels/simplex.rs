@@ -160,7 +160,7 @@ pub(super) fn row_entmax15<L: Lanes>(lanes: L, x: &mut [f32], cols: usize) {
     }
 }
 
-/// The truth: by sorting, in f64.
+/// Scalar reference: by sorting, in f64.
 pub(super) mod scalar {
     /// The row less its largest value, times `factor`: in order and sorted descending.
     fn centred(row: &[f32], factor: f64) -> (Vec<f64>, Vec<f64>) {

@@ -54,11 +54,11 @@ macro_rules! for_each_kernel {
 
             /// `1/(1 + e⁻ˣ)` in place, within 2e-7; every value is in `[0, 1]`.
             fn sigmoid(x: &mut [f32]) -> ()
-                where true, tested by squash::sigmoid;
+                where true, tested by activations::sigmoid;
 
             /// `tanh(x)` in place, within 3e-7; every value is in `[−1, 1]`.
             fn tanh(x: &mut [f32]) -> ()
-                where true, tested by squash::tanh;
+                where true, tested by activations::tanh;
 
             /// `Y = X·Wᵀ + b` for packed `W` `[n, k]` and `b` `[n]`, `X` `[r, k]`, `Y` `[r, n]`.
             ///
@@ -74,7 +74,7 @@ macro_rules! for_each_kernel {
             /// Each element has the error bound of [`dot`](Kernels::dot).
             fn half_gemv(a: &[u16], x: &[f32], scaled: &mut Vec<f32>, y: &mut [f32]) -> ()
                 where a.len() == x.len() * y.len() && largest_magnitude(x) <= 32768.0,
-                tested by halves::half_gemv;
+                tested by float16::half_gemv;
 
             /// `out[i, k] = ⟨xᵢ, labelₖ⟩ / ‖xᵢ‖` for `x` `[n, d]`, unit rows
             /// `labels` `[K, d]` (see [`unit_rows`]), `out` `[n, K]`.

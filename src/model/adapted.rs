@@ -51,7 +51,7 @@ pub(crate) struct Rows {
 /// The shipped file with one more output: the numbers that its logits are a product of.
 ///
 /// # Errors
-/// A file whose logits are no such product.
+/// A file whose logits are not such a product.
 pub(crate) fn with_rows(onnx: &[u8], output: &str) -> Result<Vec<u8>, String> {
     let mut proto = read(onnx)?;
     let graph = proto.graph.as_mut().ok_or("holds no graph")?;
@@ -68,7 +68,7 @@ pub(crate) fn with_rows(onnx: &[u8], output: &str) -> Result<Vec<u8>, String> {
 /// shipped logits are a product of.
 ///
 /// # Errors
-/// A shipped file that is none, or has no logits.
+/// A shipped file that is not an ONNX model, or has no logits.
 pub(crate) fn head(
     shipped: Option<&[u8]>,
     rows: &[Rows],
@@ -418,7 +418,7 @@ fn set_shape(info: &mut ValueInfoProto, dims: &[Option<usize>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Given, Model};
+    use crate::model::{InputValues, Model};
 
     fn linear(width: usize, classes: usize, int8: bool) -> Linear {
         Linear {
@@ -453,7 +453,9 @@ mod tests {
             let onnx = head(None, &rows, &linear).unwrap();
             let model = Model::open("adapted", &onnx).unwrap();
             let given = [1.0, 2.0, -1.0, 0.5, 3.0, 0.0, 1.0, 0.5];
-            let outputs = model.run(&[(&[2, 4], Given::Floats(&given))]).unwrap();
+            let outputs = model
+                .run(&[(&[2, 4], InputValues::Floats(&given))])
+                .unwrap();
             let wanted = alone(&linear, &[2.0, 1.0, 0.0, 0.5]);
             assert_eq!(outputs[0].dims, [3]);
             for (a, b) in outputs[0].values.iter().zip(&wanted) {
@@ -473,10 +475,10 @@ mod tests {
         let ask = |linear: &Linear| {
             let onnx = head(None, &rows, linear).unwrap();
             let model = Model::open("adapted", &onnx).unwrap();
-            let shipped = Given::Floats(&[1.0, 3.0, 8.0]);
+            let shipped = InputValues::Floats(&[1.0, 3.0, 8.0]);
             let given = [
                 (&[3][..], shipped),
-                (&[1, 2][..], Given::Floats(&[0.0, 0.0])),
+                (&[1, 2][..], InputValues::Floats(&[0.0, 0.0])),
             ];
             model.run(&given).unwrap().remove(0).values
         };

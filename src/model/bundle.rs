@@ -35,21 +35,21 @@ pub struct Bundle {
     pub manifest: Manifest,
     /// Where it came from.
     pub origin: Origin,
-    files: BTreeMap<String, Content>,
+    files: BTreeMap<String, FileBytes>,
 }
 
 /// Bytes of a file, not copied when another bundle uses it too.
 #[derive(Debug, Clone)]
-enum Content {
+enum FileBytes {
     Embedded(&'static [u8]),
     Read(Arc<[u8]>),
 }
 
-impl Content {
+impl FileBytes {
     fn bytes(&self) -> &[u8] {
         match self {
-            Content::Embedded(bytes) => bytes,
-            Content::Read(bytes) => bytes,
+            FileBytes::Embedded(bytes) => bytes,
+            FileBytes::Read(bytes) => bytes,
         }
     }
 }
@@ -105,7 +105,7 @@ impl Bundle {
     /// Opens a folder: reads the manifest, then every file, and compares the hashes.
     ///
     /// # Errors
-    /// Anything missing, unreadable, unknown or changed.
+    /// A file that is missing, cannot be read or was changed; a manifest that is refused.
     pub fn open(dir: &Path) -> Result<Bundle, ModelError> {
         let path = dir.join("manifest.toml");
         let text = String::from_utf8(read_limited(&path)?).map_err(|_| ModelError::Manifest {
@@ -121,7 +121,7 @@ impl Bundle {
             let path = dir.join(&file.name);
             let bytes = read_limited(&path)?;
             check_hash(&path, &bytes, &file.sha256)?;
-            files.insert(file.name.clone(), Content::Read(bytes.into()));
+            files.insert(file.name.clone(), FileBytes::Read(bytes.into()));
         }
         Ok(Bundle {
             manifest,
@@ -137,7 +137,7 @@ impl Bundle {
         })?;
         let own = embedded.files.iter();
         let files = own
-            .map(|(name, bytes)| ((*name).to_owned(), Content::Embedded(bytes)))
+            .map(|(name, bytes)| ((*name).to_owned(), FileBytes::Embedded(bytes)))
             .collect();
         Ok(Bundle {
             manifest,
@@ -155,9 +155,9 @@ impl Bundle {
         manifest: Manifest,
         made: Vec<(String, Vec<u8>)>,
     ) -> Result<Bundle, ModelError> {
-        let mut files: BTreeMap<String, Content> = made
+        let mut files: BTreeMap<String, FileBytes> = made
             .into_iter()
-            .map(|(name, bytes)| (name, Content::Read(bytes.into())))
+            .map(|(name, bytes)| (name, FileBytes::Read(bytes.into())))
             .collect();
         for file in &manifest.files {
             if files.contains_key(&file.name) {
@@ -195,9 +195,9 @@ impl Bundle {
         format!("{}@{}", self.manifest.id, self.manifest.version)
     }
 
-    /// Content of a file that the manifest lists, the bundle's own or another's.
+    /// FileBytes of a file that the manifest lists, the bundle's own or another's.
     pub fn bytes(&self, file: &str) -> Option<&[u8]> {
-        self.files.get(file).map(Content::bytes)
+        self.files.get(file).map(FileBytes::bytes)
     }
 
     /// Files that lie in the bundle itself.
@@ -216,7 +216,7 @@ impl Bundle {
         &self,
         siblings: &[Bundle],
         others: &[Bundle],
-    ) -> Result<Vec<(String, Content)>, ModelError> {
+    ) -> Result<Vec<(String, FileBytes)>, ModelError> {
         let mut borrowed = Vec::new();
         for file in &self.manifest.files {
             let Some(lender) = &file.bundle else {

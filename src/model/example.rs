@@ -16,7 +16,7 @@ use tract_onnx::pb::{
 /// knows no free dimensions can take it as well.
 ///
 /// # Errors
-/// A sentence: no such precision, a letter without a size.
+/// A precision that the operator does not have; a letter without a size.
 pub fn onnx(
     entry: &Entry,
     precision: Precision,

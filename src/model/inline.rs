@@ -15,7 +15,7 @@ const MOST_NODE_BYTES: usize = 1 << 26;
 /// Replaces every call of a function that the model carries by the function's body.
 ///
 /// # Errors
-/// A sentence: a function that calls itself, or a call that does not fit its function.
+/// A function that calls itself; a call that does not fit its function.
 pub(super) fn inline(proto: &mut ModelProto) -> Result<(), String> {
     let functions = std::mem::take(&mut proto.functions);
     let named = |f: FunctionProto| Some(((f.domain.clone()?, f.name.clone()?), f));

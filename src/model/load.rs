@@ -1,21 +1,23 @@
 //! From ONNX bytes to something that runs.
 
+mod inputs;
+mod onnx_file;
+
 use super::bundle::Bundle;
 use super::manifest::Precision;
-use super::plan::{self, Given, Made, Placement, Plan, PlanError, StepTiming};
+use super::plan::{self, InputValues, OutputValues, Placement, Plan, PlanError};
 use super::scales;
 use super::tract::{Whole, sentence};
 use super::{Audit, ModelError};
 use crate::kernels::{self, all_finite};
-use bytes::Buf;
-use std::fs::File;
-use std::io::{self, Read};
+use inputs::{input_info, tried};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
-use tract_onnx::pb::{GraphProto, ModelProto, ValueInfoProto};
-use tract_onnx::pb::{tensor_proto::DataType, tensor_shape_proto::dimension, type_proto};
-use tract_onnx::prelude::{Datum, DatumType, TVec, Tensor, TractResult};
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::{Datum, DatumType, Tensor, TractResult};
+
+pub use inputs::{Dim, Element, InputInfo};
+pub use onnx_file::{Array, OnnxFile};
 
 /// What runs a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,7 +89,7 @@ impl Engine {
         &self,
         inputs: &[Input<'_>],
         threads: usize,
-        of: impl Fn(&[usize], Made<'_>) -> Result<T, String>,
+        of: impl Fn(&[usize], OutputValues<'_>) -> Result<T, String>,
     ) -> Result<Vec<T>, String> {
         match self {
             Engine::Plan(plan) => plan.run(inputs, threads, |outputs| {
@@ -95,49 +97,24 @@ impl Engine {
             })?,
             Engine::Tract(whole) => {
                 let outputs = whole.run(inputs).map_err(|e| sentence(&e))?;
-                let read = outputs.iter().map(|o| of(o.shape(), Made::Other(o)));
+                let read = outputs
+                    .iter()
+                    .map(|o| of(o.shape(), OutputValues::Other(o)));
                 read.collect()
             }
         }
     }
 }
 
-/// Sizes that free dimensions are tried with.
-const TRIED: [usize; 5] = [64, 1, 16, 8, 128];
-
-/// Shapes of the inputs: as the file fixes them, or with every free dimension at one of a few
-/// sizes. None where the rank of an input is not known.
-fn tried(graph: &GraphProto, inputs: &[Wanted]) -> Vec<Vec<Vec<usize>>> {
-    let shaped = |info: &ValueInfoProto| match info.r#type.as_ref().and_then(|t| t.value.as_ref()) {
-        Some(type_proto::Value::TensorType(tensor)) => tensor.shape.is_some(),
-        None => false,
-    };
-    if !graph.input.iter().all(shaped) {
-        return Vec::new();
-    }
-    let sized = |free: usize| -> Vec<Vec<usize>> {
-        let size = |dim: &Dim| match dim {
-            Dim::Fixed(size) => *size,
-            Dim::Free(_) => free,
-        };
-        let shape = |input: &Wanted| input.dims.iter().map(size).collect();
-        inputs.iter().map(shape).collect()
-    };
-    let mut dims = inputs.iter().flat_map(|input| &input.dims);
-    let free = dims.any(|dim| matches!(dim, Dim::Free(_)));
-    let many = if free { TRIED.len() } else { 1 };
-    TRIED[..many].iter().map(|size| sized(*size)).collect()
-}
-
 /// Shape and content of an input.
-pub(crate) type Input<'a> = (&'a [usize], Given<'a>);
+pub(crate) type Input<'a> = (&'a [usize], InputValues<'a>);
 
 /// An output of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
     /// Shape.
     pub dims: Vec<usize>,
-    /// Content, row-major.
+    /// Array, row-major.
     pub values: Vec<f32>,
 }
 
@@ -149,10 +126,10 @@ impl Output {
         }
     }
 
-    fn of_made(dims: &[usize], made: Made<'_>) -> Result<Output, String> {
+    fn of_made(dims: &[usize], made: OutputValues<'_>) -> Result<Output, String> {
         match made {
-            Made::Floats(x) => Ok(Output::of(dims, x)),
-            Made::Other(x) if x.datum_type() == DatumType::F32 => {
+            OutputValues::Floats(x) => Ok(Output::of(dims, x)),
+            OutputValues::Other(x) if x.datum_type() == DatumType::F32 => {
                 Ok(Output::of(dims, &numbers::<f32>(x)?))
             }
             _ => Err(NOT_FLOATS.into()),
@@ -177,7 +154,7 @@ fn numbers<T: Datum>(tensor: &Tensor) -> Result<Vec<T>, String> {
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
     name: String,
-    inputs: Vec<Wanted>,
+    inputs: Vec<InputInfo>,
     outputs: Vec<String>,
     engine: Arc<Engine>,
     audit: Audit,
@@ -285,7 +262,7 @@ impl Model {
             let graph = proto.graph.as_ref().ok_or("holds no graph")?;
             let initial: Vec<&String> = graph.initializer.iter().map(|t| &t.name).collect();
             let inputs = graph.input.iter().filter(|i| !initial.contains(&&i.name));
-            let inputs = inputs.map(wanted).collect::<Result<Vec<_>, String>>()?;
+            let inputs = inputs.map(input_info).collect::<Result<Vec<_>, String>>()?;
             let outputs = graph.output.iter().map(|o| o.name.clone()).collect();
             let shapes = tried(graph, &inputs);
             let (engine, audit) = Engine::of(proto, read, runner, &shapes)?;
@@ -355,7 +332,7 @@ impl Model {
     fn run_as<T>(
         &self,
         inputs: &[Input<'_>],
-        of: impl Fn(&[usize], Made<'_>) -> Result<T, String>,
+        of: impl Fn(&[usize], OutputValues<'_>) -> Result<T, String>,
     ) -> Result<Vec<T>, ModelError> {
         self.check(inputs)?;
         let run = || self.engine.run(inputs, self.threads, of);
@@ -368,10 +345,10 @@ impl Model {
     fn check(&self, inputs: &[Input<'_>]) -> Result<(), ModelError> {
         for (wanted, (_, given)) in self.inputs.iter().zip(inputs) {
             let element = match given {
-                Given::Floats(_) => Element::Float,
-                Given::Ints(_) => Element::Int,
-                Given::Bytes(_) => Element::Byte,
-                Given::Doubles(_) => Element::Double,
+                InputValues::Floats(_) => Element::Float,
+                InputValues::Ints(_) => Element::Int,
+                InputValues::Bytes(_) => Element::Byte,
+                InputValues::Doubles(_) => Element::Double,
             };
             if element != wanted.element {
                 let (name, wanted) = (&wanted.name, wanted.element.name());
@@ -380,347 +357,6 @@ impl Model {
             }
         }
         Ok(())
-    }
-}
-
-/// Any ONNX file, for measuring.
-#[derive(Debug)]
-pub struct OnnxFile(Model);
-
-/// An input that a file wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// Name.
-    pub name: String,
-    /// Each dimension.
-    pub dims: Vec<Dim>,
-    /// Of what.
-    pub element: Element,
-}
-
-/// A dimension of an input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Dim {
-    /// Always this size.
-    Fixed(usize),
-    /// Free, under a name that may be empty.
-    Free(String),
-}
-
-/// What an input is given as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Element {
-    /// f32; half floats are made of it.
-    Float,
-    /// i64; other integers than u8, and booleans, are made of it.
-    Int,
-    /// u8.
-    Byte,
-    /// f64.
-    Double,
-}
-
-impl Element {
-    /// NumPy's name of it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Element::Float => "float32",
-            Element::Int => "int64",
-            Element::Byte => "uint8",
-            Element::Double => "float64",
-        }
-    }
-}
-
-/// Content of an input or an output, row-major, with its shape.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Content {
-    /// f32.
-    Floats(Vec<usize>, Vec<f32>),
-    /// i64.
-    Ints(Vec<usize>, Vec<i64>),
-    /// u8.
-    Bytes(Vec<usize>, Vec<u8>),
-    /// f64.
-    Doubles(Vec<usize>, Vec<f64>),
-}
-
-impl Content {
-    fn given(&self) -> Input<'_> {
-        match self {
-            Content::Floats(dims, x) => (dims, Given::Floats(x)),
-            Content::Ints(dims, x) => (dims, Given::Ints(x)),
-            Content::Bytes(dims, x) => (dims, Given::Bytes(x)),
-            Content::Doubles(dims, x) => (dims, Given::Doubles(x)),
-        }
-    }
-
-    /// An output; half floats as f32, other integers than u8 and booleans as i64.
-    fn of_made(dims: &[usize], made: Made<'_>) -> Result<Content, String> {
-        let dims = dims.to_vec();
-        let tensor = match made {
-            Made::Floats(x) => return Ok(Content::Floats(dims, x.to_vec())),
-            Made::Ints(x) => return Ok(Content::Ints(dims, x.to_vec())),
-            Made::Other(tensor) => tensor,
-        };
-        match tensor.datum_type().unquantized() {
-            DatumType::F32 | DatumType::F16 => Ok(Content::Floats(dims, numbers(tensor)?)),
-            DatumType::F64 => Ok(Content::Doubles(dims, numbers(tensor)?)),
-            DatumType::U8 => Ok(Content::Bytes(dims, numbers(tensor)?)),
-            of if of.is_integer() || of == DatumType::Bool || of == DatumType::TDim => {
-                Ok(Content::Ints(dims, numbers(tensor)?))
-            }
-            other => Err(format!(
-                "gives an output as {other:?}, and outputs are numbers or booleans here"
-            )),
-        }
-    }
-}
-
-impl OnnxFile {
-    /// Reads a model; the file is never in memory as a whole.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is refused.
-    pub fn open(path: &Path, runner: Runner) -> Result<Self, ModelError> {
-        OnnxFile::open_sized(path, runner, &[])
-    }
-
-    /// The same, with sizes for dimensions that the file leaves free under a name.
-    ///
-    /// # Errors
-    /// As [`open`](OnnxFile::open).
-    pub fn open_sized(
-        path: &Path,
-        runner: Runner,
-        sizes: &[(String, usize)],
-    ) -> Result<Self, ModelError> {
-        let name = path.display().to_string();
-        let read = || {
-            let file = File::open(path).and_then(FileBuf::new);
-            let mut file = file.map_err(|e| e.to_string())?;
-            let proto = <ModelProto as prost::Message>::decode(&mut file);
-            let mut proto = proto.map_err(|e| format!("is no ONNX file ({e})"))?;
-            fix(&mut proto, sizes);
-            Ok(proto)
-        };
-        Model::of(&name, read, runner).map(OnnxFile)
-    }
-
-    /// A model in memory.
-    ///
-    /// # Errors
-    /// A file that is refused.
-    pub fn of_bytes(name: &str, onnx: &[u8], runner: Runner) -> Result<Self, ModelError> {
-        Model::of(name, || decode(onnx), runner).map(OnnxFile)
-    }
-
-    /// The same file with `threads` workers for its large steps.
-    #[must_use]
-    pub fn with_threads(self, threads: usize) -> Self {
-        OnnxFile(self.0.with_threads(threads))
-    }
-
-    /// What it wants.
-    pub fn inputs(&self) -> &[Wanted] {
-        &self.0.inputs
-    }
-
-    /// What multiplies in it.
-    pub fn audit(&self) -> &Audit {
-        self.0.audit()
-    }
-
-    /// Names of what it makes.
-    pub fn outputs(&self) -> &[String] {
-        &self.0.outputs
-    }
-
-    /// Which node runs where.
-    pub fn placed(&self) -> Vec<Placement> {
-        self.0.engine.placed()
-    }
-
-    /// Bytes of the arena, where the plan is ours.
-    pub fn arena_bytes(&self) -> Option<usize> {
-        match &*self.0.engine {
-            Engine::Plan(plan) => Some(plan.arena_bytes()),
-            Engine::Tract(..) => None,
-        }
-    }
-
-    /// Runs a file all of whose outputs are f32.
-    ///
-    /// # Errors
-    /// The engine's; an output that is of another type, or holds what is no number.
-    pub fn run(&self, inputs: &[Content]) -> Result<Vec<Output>, ModelError> {
-        let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
-        self.0.run(&given)
-    }
-
-    /// Runs; outputs of any type, whatever they hold.
-    ///
-    /// # Errors
-    /// The engine's.
-    pub fn answer(&self, inputs: &[Content]) -> Result<Vec<Content>, ModelError> {
-        let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
-        self.0.run_as(&given, Content::of_made)
-    }
-
-    /// Runs and throws the answer away: what a measurement wants.
-    ///
-    /// # Errors
-    /// The engine's.
-    pub fn run_only(&self, inputs: &[Content]) -> Result<(), ModelError> {
-        // on the stack: a warm run allocates nothing
-        let given: TVec<Input<'_>> = inputs.iter().map(Content::given).collect();
-        let ran = match &*self.0.engine {
-            Engine::Plan(plan) => plan.run(&given, self.0.threads, |_| ()),
-            Engine::Tract(whole) => whole.run(&given).map(|_| ()).map_err(|e| sentence(&e)),
-        };
-        ran.map_err(|e| self.0.failed(e))
-    }
-
-    /// Runs and tells the time of each step; nothing where tract runs all.
-    ///
-    /// # Errors
-    /// The engine's.
-    pub fn profile(&self, inputs: &[Content]) -> Result<Vec<StepTiming>, ModelError> {
-        let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
-        match &*self.0.engine {
-            Engine::Plan(plan) => {
-                let timings = plan.profile(&given, self.0.threads);
-                timings.map_err(|e| self.0.failed(e))
-            }
-            Engine::Tract(..) => Ok(Vec::new()),
-        }
-    }
-}
-
-/// A file as a buffer that is read piece by piece.
-struct FileBuf {
-    file: File,
-    left: usize,
-    piece: Vec<u8>,
-    at: usize,
-}
-
-impl FileBuf {
-    const PIECE: usize = 1 << 16;
-
-    fn new(file: File) -> io::Result<FileBuf> {
-        let left = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-        let mut buf = FileBuf {
-            file,
-            left,
-            piece: vec![0; Self::PIECE],
-            at: Self::PIECE,
-        };
-        buf.fill();
-        Ok(buf)
-    }
-
-    /// The next piece; a file that ends early or cannot be read ends the buffer.
-    fn fill(&mut self) {
-        let many = self.left.min(Self::PIECE);
-        self.piece.truncate(many);
-        self.at = 0;
-        if self.file.read_exact(&mut self.piece).is_err() {
-            self.piece.clear();
-            self.left = 0;
-        }
-    }
-}
-
-impl Buf for FileBuf {
-    fn remaining(&self) -> usize {
-        self.left
-    }
-
-    fn chunk(&self) -> &[u8] {
-        &self.piece[self.at..]
-    }
-
-    fn advance(&mut self, mut count: usize) {
-        assert!(count <= self.left, "beyond the end of a file");
-        while count > 0 {
-            let here = count.min(self.piece.len() - self.at);
-            self.at += here;
-            self.left -= here;
-            count -= here;
-            if self.at == self.piece.len() && self.left > 0 {
-                self.fill();
-            }
-            if self.left == 0 {
-                return;
-            }
-        }
-    }
-}
-
-/// An input of a graph.
-fn wanted(input: &ValueInfoProto) -> Result<Wanted, String> {
-    let (mut dims, mut element) = (Vec::new(), Element::Float);
-    let value = input.r#type.as_ref().and_then(|t| t.value.as_ref());
-    if let Some(type_proto::Value::TensorType(tensor)) = value {
-        let kind = DataType::try_from(tensor.elem_type).unwrap_or(DataType::Undefined);
-        element = match kind {
-            DataType::Float | DataType::Float16 => Element::Float,
-            DataType::Double => Element::Double,
-            DataType::Uint8 => Element::Byte,
-            DataType::Int64
-            | DataType::Int32
-            | DataType::Int16
-            | DataType::Int8
-            | DataType::Uint16
-            | DataType::Uint32
-            | DataType::Uint64
-            | DataType::Bool => Element::Int,
-            other => {
-                return Err(format!(
-                    "takes the input {:?} as {}; inputs are float16 to 64, integers or bool",
-                    input.name,
-                    other.as_str_name()
-                ));
-            }
-        };
-        for dim in tensor.shape.iter().flat_map(|s| &s.dim) {
-            dims.push(match &dim.value {
-                Some(dimension::Value::DimValue(n)) => match usize::try_from(*n) {
-                    Ok(size) => Dim::Fixed(size),
-                    Err(_) => Dim::Free(n.to_string()),
-                },
-                Some(dimension::Value::DimParam(name)) => Dim::Free(name.clone()),
-                None => Dim::Free(String::new()),
-            });
-        }
-    }
-    Ok(Wanted {
-        name: input.name.clone(),
-        dims,
-        element,
-    })
-}
-
-/// Gives free dimensions of the inputs their sizes.
-fn fix(proto: &mut ModelProto, sizes: &[(String, usize)]) {
-    let Some(graph) = proto.graph.as_mut().filter(|_| !sizes.is_empty()) else {
-        return;
-    };
-    // shapes noted along the way would go on naming what is now a number
-    graph.value_info.clear();
-    for info in graph.input.iter_mut().chain(&mut graph.output) {
-        let value = info.r#type.as_mut().and_then(|t| t.value.as_mut());
-        let Some(type_proto::Value::TensorType(tensor)) = value else {
-            continue;
-        };
-        for dim in tensor.shape.iter_mut().flat_map(|s| &mut s.dim) {
-            if let Some(dimension::Value::DimParam(name)) = &dim.value
-                && let Some((_, size)) = sizes.iter().find(|(named, _)| named == name)
-            {
-                dim.value = Some(dimension::Value::DimValue(*size as i64));
-            }
-        }
     }
 }
 

@@ -18,9 +18,9 @@ mod tract;
 pub use audit::Audit;
 pub(crate) use bundle::sha256;
 pub use bundle::{Bundle, Origin, bundles};
-pub use load::{Content, Dim, Element, OnnxFile, Output, Runner, Wanted};
+pub use load::{Array, Dim, Element, InputInfo, OnnxFile, Output, Runner};
 pub(crate) use load::{Input, Model};
-pub(crate) use plan::Given;
+pub(crate) use plan::InputValues;
 pub use plan::{Placement, StepTiming};
 
 use std::path::{Path, PathBuf};

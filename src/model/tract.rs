@@ -3,7 +3,7 @@
 //! It allocates what shapes ask for without looking, so shapes are looked at first.
 
 use super::inline::inline;
-use super::plan::{Given, Placement};
+use super::plan::{InputValues, Placement};
 use super::{Audit, MOST_BYTES, too_large};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -21,16 +21,20 @@ pub(super) fn knows(op: &str) -> bool {
 /// What is given, as a tensor of the type that is wanted.
 ///
 /// # Errors
-/// Whole numbers that do not fit it.
-pub(super) fn tensor(dims: &[usize], given: Given<'_>, wanted: DatumType) -> TractResult<Tensor> {
+/// Integers that do not fit the type.
+pub(super) fn tensor(
+    dims: &[usize],
+    given: InputValues<'_>,
+    wanted: DatumType,
+) -> TractResult<Tensor> {
     let tensor = match given {
-        Given::Floats(x) => Tensor::from_shape(dims, x)?,
-        Given::Ints(x) => Tensor::from_shape(dims, x)?,
-        Given::Bytes(x) => Tensor::from_shape(dims, x)?,
-        Given::Doubles(x) => Tensor::from_shape(dims, x)?,
+        InputValues::Floats(x) => Tensor::from_shape(dims, x)?,
+        InputValues::Ints(x) => Tensor::from_shape(dims, x)?,
+        InputValues::Bytes(x) => Tensor::from_shape(dims, x)?,
+        InputValues::Doubles(x) => Tensor::from_shape(dims, x)?,
     };
     let cast = tensor.cast_to_dt(wanted)?.into_owned();
-    if let (Given::Ints(x), true) = (given, wanted.is_integer()) {
+    if let (InputValues::Ints(x), true) = (given, wanted.is_integer()) {
         let back = cast.cast_to::<i64>()?;
         let back = back.try_as_plain_ram()?;
         let lost = x.iter().zip(back.as_slice::<i64>()?).find(|(x, y)| x != y);
@@ -142,7 +146,7 @@ impl Whole {
     }
 
     /// Runs; every output as it comes.
-    pub(super) fn run(&self, inputs: &[(&[usize], Given<'_>)]) -> TractResult<TVec<TValue>> {
+    pub(super) fn run(&self, inputs: &[(&[usize], InputValues<'_>)]) -> TractResult<TVec<TValue>> {
         self.check_inputs(inputs)?;
         let model = self.plan.model();
         let mut values = tvec!();
@@ -155,7 +159,7 @@ impl Whole {
     }
 
     /// Whether inputs of these shapes fit the model, and memory what it makes of them.
-    fn check_inputs(&self, inputs: &[(&[usize], Given<'_>)]) -> TractResult<()> {
+    fn check_inputs(&self, inputs: &[(&[usize], InputValues<'_>)]) -> TractResult<()> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen
             .iter()

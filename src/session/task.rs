@@ -1,29 +1,28 @@
 //! A task: the trunks and heads that a manifest names, with what it remembers over time.
 
 mod encode;
+mod evidence;
 mod faces;
+mod load;
+mod notes;
 mod pointing;
 pub(in crate::session) mod study;
 
-use super::explain;
-use super::heads::{self, Given, Head, Reply, Size};
+use super::heads::{Head, HeadInput, Reply};
 use super::heads::{spans, spans::Found as Named};
 use super::observation::{Observation, Scene};
 use super::trunks::{Encoding, Handle, Trunks, timed};
 use super::{FaceSearch, Gated, Nearest, Options, Transcript, Verdict};
 use crate::decision::{Smoother, choose, top};
-use crate::event::{
-    Attention, Entity, Event, Evidence, Explanation, Face, Gap, Latency, Modality, Recognised, Word,
-};
+use crate::event::{Entity, Event, Evidence, Face, Gap, Latency, Modality, Recognised, Word};
 use crate::model::manifest::{self, Manifest, Trunk};
-use crate::model::{self, Bundle, Model, ModelError};
+use crate::model::{self, ModelError};
 use crate::signal::segment::{self, Utterance};
-use faces::{check_gates, face_alone, late_fusion};
+use faces::{face_alone, late_fusion};
+use notes::{LATE_NOTE, PRINT_NOTE, doubt, flaws};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// A share of clipped samples that a reader should know of.
-const CLIPPING: f64 = 0.01;
 /// The label of an answer that no class is certain enough for.
 pub const UNSURE: &str = "unsure";
 
@@ -78,75 +77,6 @@ impl Encoded {
 }
 
 impl Task {
-    /// Loads the heads of a bundle, and the trunks that they read.
-    ///
-    /// # Errors
-    /// A file that is missing, refused, or claims more than it does; a head that reads what its
-    /// trunk does not give.
-    pub fn load(
-        bundle: &Bundle,
-        trunks: &mut Trunks,
-        options: &Options,
-    ) -> Result<Task, ModelError> {
-        let manifest = bundle.manifest.clone();
-        let mut handles = BTreeMap::new();
-        if let Some(speech) = &manifest.speech {
-            handles.insert(Trunk::Speech, trunks.load_speech(bundle, speech)?);
-        }
-        if let Some(text) = &manifest.text {
-            let handle = trunks.load_text(bundle, text)?;
-            handles.insert(Trunk::Text, handle);
-            handles.insert(Trunk::Beside, handle);
-        }
-        if let Some(image) = &manifest.image {
-            handles.insert(Trunk::Image, trunks.load_image(bundle, image)?);
-        }
-        if let (Some(seen), Some(image)) = (&manifest.seen, handles.get(&Trunk::Image)) {
-            handles.insert(Trunk::Seen, trunks.load_seen(bundle, seen, *image)?);
-        }
-        if let Some(face) = &manifest.face {
-            handles.insert(Trunk::Face, trunks.load_face(bundle, face)?);
-        }
-        let mut heads = Vec::new();
-        for head in &manifest.heads {
-            for read in &head.reads {
-                check_read(read, handles.get(&read.trunk), trunks)?;
-            }
-            if head.ablation && !options.every_head {
-                heads.push(None);
-                continue;
-            }
-            let classes = match head.labels.len() {
-                0 => manifest.labels.len(),
-                own => own,
-            };
-            let size = Size {
-                classes,
-                threads: options.threads,
-                bank: options.bank.as_deref(),
-            };
-            let loaded = heads::load(bundle, head, size)?;
-            if let Some(lacking) = head.explain.values().find(|o| !loaded.gives(o)) {
-                return Err(ModelError::Refused {
-                    name: bundle.name(),
-                    what: format!("head `{}` gives no output `{lacking}`", head.name),
-                });
-            }
-            heads.push(Some(loaded));
-        }
-        check_gates(bundle, &manifest, &heads)?;
-        let mut task = Task {
-            bundle: bundle.name(),
-            manifest,
-            handles,
-            heads,
-            smoother: Smoother::new(0.0),
-            faces: HashMap::new(),
-        };
-        task.restart(options);
-        Ok(task)
-    }
-
     /// Another stream: moving averages start afresh.
     pub fn restart(&mut self, options: &Options) {
         self.smoother = Smoother::new(self.half_life(options));
@@ -358,7 +288,7 @@ impl Task {
                 replies.push(self.ask(other, by, None)?);
             }
         }
-        let given = Given {
+        let given = HeadInput {
             values: values(head, by),
             replies: replies.iter().collect(),
             queries: &[],
@@ -372,138 +302,6 @@ impl Task {
             }
             _ => loaded.answer(&given),
         }
-    }
-
-    /// What the task's widest head reads and this answer does not rest on.
-    fn missing(&self, modality: &Modality, context: &Context<'_>) -> Option<String> {
-        let answering = self.manifest.heads.iter().filter(|h| h.answers());
-        let widest = answering
-            .map(|h| self.manifest.trunks(h))
-            .max_by_key(BTreeSet::len)?;
-        let read = modality.name();
-        let lacking = modality_of(&widest).without(modality);
-        if lacking == Modality::default() {
-            return None;
-        }
-        let head = format!("{read}-only head");
-        Some(match lacking.speech && !context.options.voice {
-            true => format!("voice emotion is off in this setting: {head}"),
-            false => format!("no {}: {head}", lacking.name()),
-        })
-    }
-
-    fn explain(
-        &self,
-        class: usize,
-        observed: &Observation<'_>,
-        by: &BTreeMap<Trunk, Arc<Encoding>>,
-        reply: Option<&Reply>,
-    ) -> Result<Option<Explanation>, ModelError> {
-        let explains = |h: &&manifest::Head| h.answers() && !h.explain.is_empty();
-        let Some(head) = self.manifest.heads.iter().find(explains) else {
-            return Ok(None);
-        };
-        let at = self.manifest.heads.iter().position(|h| h.name == head.name);
-        let stand_in;
-        let reply = if self.best(by) == at {
-            reply
-        } else {
-            // each explaining output rests on its own modality's rows alone, so those that are
-            // there may stand in for those that are not
-            let Some(there) = head
-                .reads
-                .iter()
-                .find_map(|r| by.get(&r.trunk)?.output(&r.output))
-            else {
-                return Ok(None);
-            };
-            let value = (there.dims.as_slice(), model::Given::Floats(&there.values));
-            let given = Given {
-                values: vec![value; head.reads.len()],
-                ..Given::default()
-            };
-            let loaded = at.and_then(|at| self.heads[at].as_ref());
-            stand_in = loaded.map(|l| l.answer(&given)).transpose()?;
-            stand_in.as_ref()
-        };
-        let mut explanation = Explanation::default();
-        let classes = self.manifest.labels.len();
-        for (modality, name) in &head.explain {
-            let Some(rows) = reply.and_then(|r| r.output(name)) else {
-                continue;
-            };
-            if let (true, Some(text)) = (modality == "text", words_of(by)) {
-                explanation.tokens = explain::tokens(&rows.values, classes, class, &text.tokens);
-            }
-            if modality == "speech" && by.contains_key(&Trunk::Speech) {
-                let (start, end) = observed.utterance.map_or((0.0, 0.0), span);
-                explanation.frames =
-                    explain::frames(&rows.values, classes, class, start, end - start);
-            }
-        }
-        Ok(Some(explanation))
-    }
-
-    /// What an answer was made from: for pages and for `eval`.
-    fn evidence(
-        &self,
-        observed: &Observation<'_>,
-        by: &BTreeMap<Trunk, Arc<Encoding>>,
-        reply: Option<&Reply>,
-        options: &Options,
-    ) -> Result<Evidence, ModelError> {
-        let mut evidence = Evidence::default();
-        if let Some(text) = words_of(by) {
-            evidence.tokens.clone_from(&text.tokens);
-        }
-        let read = |h: &manifest::Head| h.reads.iter().find(|r| r.trunk == Trunk::Image).cloned();
-        let patches = self.best(by).and_then(|at| {
-            let read = read(&self.manifest.heads[at])?;
-            let patches = by.get(&Trunk::Image)?.output(&read.output)?;
-            patches.dims.first().copied()
-        });
-        if let (Some(weights), Some(patches)) = (reply.and_then(|r| r.output("attention")), patches)
-        {
-            evidence.attention = Some(Attention {
-                weights: weights.values.clone(),
-                side: patches.isqrt(),
-            });
-        }
-        let output = |name| Some(reply?.output(name)?.values.as_slice());
-        if let (Some(weights), Some(attention), Some(seen)) =
-            (output("weights"), output("attention"), by.get(&Trunk::Seen))
-        {
-            let shown: Vec<String> = seen.words.iter().map(|w| w.word.clone()).collect();
-            evidence.edges = explain::edges(weights, attention, &evidence.tokens, &shown);
-        }
-        if !options.every_head {
-            return Ok(evidence);
-        }
-        for (at, head) in self.manifest.heads.iter().enumerate() {
-            let trunks = self.manifest.trunks(head);
-            let able = head.labels.is_empty() && trunks.iter().all(|t| by.contains_key(t));
-            if able && self.heads[at].is_some() {
-                let reply = self.ask(at, by, None)?;
-                if let Some(found) = self.entities(at, &reply, observed, by, options.entity_words) {
-                    let found = found.into_iter().map(|named| named.entity).collect();
-                    evidence.entities.push((head.name.clone(), found));
-                }
-                evidence.heads.push((head.name.clone(), reply.scores));
-            }
-        }
-        evidence.pooled = by
-            .iter()
-            .filter_map(|(trunk, encoding)| Some((*trunk, encoding.mean(self.pooled(*trunk)?)?)))
-            .collect();
-        Ok(evidence)
-    }
-
-    /// The output of a trunk that the widest answering head reads.
-    fn pooled(&self, trunk: Trunk) -> Option<&str> {
-        let answering = self.manifest.heads.iter().filter(|h| h.answers());
-        let reads = answering.flat_map(|h| &h.reads);
-        let rows = reads.filter(|r| r.trunk == trunk && r.output != "logits");
-        rows.map(|r| r.output.as_str()).next()
     }
 
     fn label(&self, decisive: &[f32], options: &Options) -> String {
@@ -556,11 +354,6 @@ impl Task {
     }
 }
 
-const PRINT_NOTE: &str =
-    "the image shows print or lines on a plain ground and no words were given: it was not judged";
-const LATE_NOTE: &str =
-    "a face counts as much as all else together, by what it shows of these classes";
-
 /// Whether a gate takes what it saw for its first class: with at least this probability, or the
 /// bundle's. What it said is noted.
 fn passes(
@@ -573,42 +366,6 @@ fn passes(
     let first = reply.scores.first().copied().unwrap_or(1.0);
     noted.push(Gated { trunk, first });
     first >= least.or(gate.threshold).unwrap_or(0.5)
-}
-
-/// A head reads what its trunk gives.
-fn check_read(
-    read: &manifest::Read,
-    handle: Option<&Handle>,
-    trunks: &mut Trunks,
-) -> Result<(), ModelError> {
-    let Some(handle) = handle.copied() else {
-        return Ok(());
-    };
-    let model: &Model = match read.trunk {
-        Trunk::Speech => trunks.speech(handle).model(),
-        Trunk::Text | Trunk::Beside => trunks.text(handle).model(),
-        Trunk::Image => trunks.image(handle).model(),
-        Trunk::Seen => {
-            let lacks = trunks.seen(handle).lacks(&read.output);
-            return lacks.map_or(Ok(()), Err);
-        }
-        Trunk::Face => {
-            let model = trunks.face(handle).model();
-            return match read.output.as_str() {
-                "crop" => Ok(()),
-                other => Err(model.refused(format!(
-                    "a head reads `face.{other}`, and the face trunk gives `crop` alone"
-                ))),
-            };
-        }
-    };
-    match model.output(&read.output) {
-        Some(_) => Ok(()),
-        None => Err(model.refused(format!(
-            "gives outputs {:?}, and a head reads `{read}`",
-            model.outputs()
-        ))),
-    }
 }
 
 /// Rows of the words themselves, however they were read.
@@ -633,7 +390,10 @@ fn values<'a>(
 ) -> Vec<model::Input<'a>> {
     let output = |read: &manifest::Read| {
         let output = by.get(&read.trunk)?.output(&read.output)?;
-        Some((output.dims.as_slice(), model::Given::Floats(&output.values)))
+        Some((
+            output.dims.as_slice(),
+            model::InputValues::Floats(&output.values),
+        ))
     };
     head.reads.iter().filter_map(output).collect()
 }
@@ -642,43 +402,6 @@ fn values<'a>(
 fn span(utterance: &Utterance) -> (f64, f64) {
     let start = utterance.start.as_secs_f64();
     (start, start + utterance.duration().as_secs_f64())
-}
-
-/// What a reader should know of words that a recogniser heard.
-fn doubt(heard: Option<&Transcript>) -> Option<String> {
-    let heard = heard?;
-    match (heard.verdict, heard.cut) {
-        (Verdict::Words, None) => None,
-        (Verdict::Words, Some(_)) => {
-            Some("what was recognised went round: its repetition was left out".into())
-        }
-        (Verdict::Doubtful, _) => Some(format!(
-            "the words that were recognised are too uncertain ({:.2}): they were left out",
-            heard.confidence
-        )),
-        (Verdict::NoWords | Verdict::NoSpeech, _) => Some("no words were recognised".into()),
-    }
-}
-
-/// What a reader should know of a recording.
-fn flaws(utterance: &Utterance) -> Vec<String> {
-    let mut notes = Vec::new();
-    if utterance.cut {
-        notes.push("utterance was cut at its maximum length".into());
-    }
-    let clipped = utterance
-        .samples
-        .iter()
-        .filter(|s| s.abs() >= 0.999)
-        .count();
-    let clipped = clipped as f64 / utterance.samples.len().max(1) as f64;
-    if clipped > CLIPPING {
-        notes.push(format!(
-            "{:.0}% of the samples are clipped: lower the input level",
-            100.0 * clipped
-        ));
-    }
-    notes
 }
 
 fn gaps(utterance: &Utterance) -> Vec<Gap> {

@@ -10,7 +10,7 @@ use super::Gated;
 use crate::event::{Latency, Word};
 use crate::kernels::{self, Rows};
 use crate::model::manifest::{self, Manifest};
-use crate::model::{Bundle, Given, Model, ModelError, Output};
+use crate::model::{Bundle, InputValues, Model, ModelError, Output};
 use crate::signal::SAMPLE_RATE;
 use crate::signal::mel::{HOP, Mel, N_MELS};
 use crate::text::{Tokenizer, without_links};
@@ -326,7 +326,7 @@ impl SpeechTrunk {
             let mel = timed(&mut latency.mel, || self.mel.log_mel(window));
             let dims = [mel.frames, N_MELS];
             let encoded = timed(&mut latency.speech, || {
-                self.model.run(&[(&dims, Given::Floats(&mel.data))])
+                self.model.run(&[(&dims, InputValues::Floats(&mel.data))])
             })?;
             count += 1.0;
             if joined.is_empty() {
@@ -422,8 +422,8 @@ impl TextTrunk {
         let outputs = timed(&mut latency.text, || {
             let dims = [count];
             self.model.run(&[
-                (&dims, Given::Ints(&ids.ids)),
-                (&dims, Given::Ints(&ids.types)),
+                (&dims, InputValues::Ints(&ids.ids)),
+                (&dims, InputValues::Ints(&ids.types)),
             ])
         })?;
         let mut encoding = Encoding::of(&self.model, outputs);
@@ -480,7 +480,7 @@ impl ImageTrunk {
         if !is_blank(&self.pixels) {
             let dims = [1, side as usize, side as usize, 3];
             let outputs = timed(&mut latency.image, || {
-                self.model.run(&[(&dims, Given::Bytes(&self.pixels))])
+                self.model.run(&[(&dims, InputValues::Bytes(&self.pixels))])
             })?;
             encoding = Some(Arc::new(Encoding::of(&self.model, outputs)));
         }
@@ -616,7 +616,7 @@ impl FaceTrunk {
         });
         let dims = [1, side as usize, side as usize, 3];
         let outputs = timed(&mut latency.detect, || {
-            self.model.run(&[(&dims, Given::Bytes(&self.pixels))])
+            self.model.run(&[(&dims, InputValues::Bytes(&self.pixels))])
         })?;
         let of = |name| {
             let at = self.model.output(name);

@@ -25,6 +25,3 @@ pub use history::{History, HistoryLimits};
 pub use links::without_links;
 pub use tokenizer::{Encoded, Tokenizer, VocabError};
 pub use words::{Shape, words};
-
-/// Longest model input, in tokens, special tokens included.
-pub const MAX_TOKENS: usize = 128;

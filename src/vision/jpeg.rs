@@ -28,7 +28,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::error::{MAX_PICTURE_SIDE, PictureError};
 use super::orient::Orientation;
-use super::{Kind, Picture, check_memory, check_size};
+use super::{ImageFormat, Picture, check_memory, check_size};
 use scan::{Ending, Header, Outline};
 
 /// What AVI files put at the beginning of frames without Huffman tables; it makes the decoder
@@ -49,10 +49,10 @@ const ONES: &[u8] = b"\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0\xFF\0";
 /// [`PictureError::Cut`] when pixels are missing at its end,
 /// [`PictureError::Damaged`] when it is damaged.
 pub fn decode(bytes: &[u8], name: &str) -> Result<Picture, PictureError> {
-    match Kind::of(bytes) {
-        Kind::Jpeg => {}
-        Kind::Png => return Err(PictureError::foreign(name, "this is PNG, not JPEG")),
-        Kind::Foreign(what) | Kind::Unknown(what) => {
+    match ImageFormat::of(bytes) {
+        ImageFormat::Jpeg => {}
+        ImageFormat::Png => return Err(PictureError::foreign(name, "this is PNG, not JPEG")),
+        ImageFormat::Foreign(what) | ImageFormat::Unknown(what) => {
             return Err(PictureError::foreign(name, what));
         }
     }

@@ -22,16 +22,18 @@ pub use picture::Picture;
 /// # Errors
 /// [`PictureError::Foreign`] for anything else, otherwise as [`jpeg::decode`].
 pub fn decode(bytes: &[u8], name: &str) -> Result<Picture, PictureError> {
-    match Kind::of(bytes) {
-        Kind::Jpeg => jpeg::decode(bytes, name),
-        Kind::Png => png::decode(bytes, name),
-        Kind::Foreign(what) | Kind::Unknown(what) => Err(PictureError::foreign(name, what)),
+    match ImageFormat::of(bytes) {
+        ImageFormat::Jpeg => jpeg::decode(bytes, name),
+        ImageFormat::Png => png::decode(bytes, name),
+        ImageFormat::Foreign(what) | ImageFormat::Unknown(what) => {
+            Err(PictureError::foreign(name, what))
+        }
     }
 }
 
 /// What a file is, by its first bytes; names and suffixes are not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ImageFormat {
     Jpeg,
     Png,
     /// Something else for certain, in words.
@@ -41,7 +43,7 @@ pub(crate) enum Kind {
     Unknown(&'static str),
 }
 
-impl Kind {
+impl ImageFormat {
     /// Bytes that [`of`](Self::of) wants to see.
     pub(crate) const HEAD: usize = 16;
 

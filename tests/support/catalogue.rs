@@ -4,7 +4,7 @@
 use demeanor::fusion::research::draw::{self, Content, Draw, Drawn, Input};
 use demeanor::fusion::shape::Sizes;
 use demeanor::fusion::{CATALOGUE, Entry, Fusion, Precision, Rows, Scratch, Tensor};
-use demeanor::kernels::{Kernels, Level, halves};
+use demeanor::kernels::{Kernels, Level, float16};
 
 pub fn levels() -> Vec<Kernels> {
     let all = Level::ALL.into_iter().filter_map(Kernels::for_level);
@@ -95,7 +95,7 @@ pub fn banks(b: usize, d: usize) -> Vec<(&'static str, Vec<Drawn>, Vec<f32>)> {
         let entry = entry("MemoryBankFusion");
         let weights = draw::weights(entry, precision, &sizes, &mut draw).unwrap();
         let rows = match (&weights[0].content, &weights[1].content) {
-            (Content::F16(x), _) => halves::to_floats(x),
+            (Content::F16(x), _) => float16::to_floats(x),
             (Content::I8(x), Content::F32(scale)) => {
                 let at = |(o, k): (usize, usize)| f32::from(x[k * b + o]) * scale[o];
                 (0..b)

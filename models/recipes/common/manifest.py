@@ -1,4 +1,4 @@
-"""Writes a bundle's manifest.toml, schema 2 (src/model/manifest.rs)."""
+"""Writes a bundle's manifest.toml, schema 2 (src/model/manifest/)."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The fusion heads of LE-MER (SPEC 5), trained on what the encoders output: H_t of the int8
+"""The fusion heads of LE-MER, trained on what the encoders output: H_t of the int8
 text encoder, H_s of the speech student.
 
 No corpus here has emotional voice and emotional words for the same utterance, so the heads

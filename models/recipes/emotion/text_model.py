@@ -103,7 +103,7 @@ class Student(nn.Module):
         return tokens, self.classify(masked_mean(tokens, own)), own
 
     def label_logits(self, tokens, own):
-        """p_g's logits (SPEC 5.1): scaled mean over the own rows of the cosines G_t."""
+        """LE-MER's p_g, its logits: scaled mean over the own rows of the cosines G_t."""
         cosines = F.normalize(tokens, dim=-1) @ F.normalize(self.labels, dim=-1).T
         return self.scale * masked_mean(cosines, own)
 

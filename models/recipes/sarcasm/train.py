@@ -80,7 +80,7 @@ def answer(head: nn.Module, posts: Posts, words: Words):
 
 
 def neighbours(bank: np.ndarray, labels: np.ndarray, q: np.ndarray, k: int, tau: float) -> np.ndarray:
-    """SPEC 3.3: the share of sarcastic ones among the k nearest, the nearer the weightier."""
+    """The vote of G2SAM: the share of sarcastic ones among the k nearest, the nearer the weightier."""
     unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-9)
     bank, found = unit(bank), np.zeros(len(q), np.float32)
     for start in range(0, len(q), 512):

@@ -113,7 +113,7 @@ class Gat(nn.Module):
 
 
 class Fgm(nn.Module):
-    """Fine-grained graph matching (SPEC 3.1): both graphs, joint attention, readout."""
+    """Fine-grained graph matching (G2SAM): both graphs, joint attention, readout."""
 
     def __init__(self, dropout: float = 0.2):
         super().__init__()
@@ -147,7 +147,7 @@ class Fgm(nn.Module):
 
 
 def contrast(q, labels, temperature: float = 0.1):
-    """LGCL (SPEC 3.2): rows of one label near each other, by squared distance of unit rows."""
+    """LGCL (G2SAM): rows of one label near each other, by squared distance of unit rows."""
     z = F.normalize(q.float(), dim=-1)
     scores = -torch.cdist(z, z).square() / temperature
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
@@ -162,7 +162,7 @@ SPAN, MATCH = 192, 64
 
 
 class Reader(nn.Module):
-    """Entities by reading comprehension (SPEC 4): the sentence is encoded once, and each type's
+    """Entities by reading comprehension (MNER-QG): the sentence is encoded once, and each type's
     stored query modulates it."""
 
     def __init__(self, dropout: float = 0.2, dim: int = DIM):

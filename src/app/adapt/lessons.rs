@@ -32,7 +32,7 @@ impl Classes {
     /// Those that are asked for, or that the table has: the shipped ones if it has no other.
     ///
     /// # Errors
-    /// Less than two.
+    /// Fewer than two classes.
     fn of(options: &Options, manifest: &Manifest) -> Result<Classes, Error> {
         let shipped = &manifest.labels;
         let wanted = match &options.classes {
@@ -278,7 +278,7 @@ fn groups(rows: &[Row]) -> (Option<&'static str>, Vec<usize>) {
     (Some(column), of_row.collect())
 }
 
-type Answer = Result<Vec<Studied>, Unjudged>;
+type Study = Result<Vec<Studied>, Unjudged>;
 
 /// What the heads make of every row.
 fn study_all(
@@ -286,10 +286,10 @@ fn study_all(
     bundle: &Bundle,
     rows: &[Row],
     stop: &Stop,
-) -> Result<Vec<Answer>, Error> {
+) -> Result<Vec<Study>, Error> {
     let opened = opened(bundle)?;
     let load = || session(options, &opened);
-    let study = |session: &mut Session, at: usize| -> Answer {
+    let study = |session: &mut Session, at: usize| -> Study {
         if stop.is_asked() {
             return Ok(Vec::new());
         }

@@ -2,7 +2,7 @@
 
 use super::palette::{self, Colour, DIMMED, LOOKED, TINTED};
 use super::png_bytes;
-use super::view::{Answer, Gaze, NameView, View, shades};
+use super::view::{AnswerView, Gaze, NameView, View, shades};
 use crate::event::Event;
 use std::fmt::{self, Write};
 use std::io;
@@ -287,7 +287,7 @@ fn write_faces(out: &mut String, view: &View, most: usize) -> fmt::Result {
 }
 
 /// The rest of a card, from inside its heading on.
-fn write_answer(out: &mut String, answer: &Answer, most: usize) -> fmt::Result {
+fn write_answer(out: &mut String, answer: &AnswerView, most: usize) -> fmt::Result {
     let event = answer.event;
     let basis = match &event.face {
         Some(face) => format!("{}, found with {:.2}", event.task, face.score),
@@ -378,7 +378,7 @@ fn write_neighbours(out: &mut String, event: &Event) -> fmt::Result {
 }
 
 /// `happiness 0.93`
-pub fn headline(answer: &Answer) -> String {
+pub fn headline(answer: &AnswerView) -> String {
     let top = answer.top.and_then(|at| answer.scores.get(at));
     let p = top.map_or(0.0, |(_, p)| *p);
     format!("{} {p:.2}", answer.event.label)

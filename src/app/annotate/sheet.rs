@@ -3,7 +3,7 @@
 use super::canvas::{Area, Canvas, Hand};
 use super::html::{credit, edges, headline, shows};
 use super::palette::{self, Colour, DIMMED, LOOKED, TINTED};
-use super::view::{Answer, FaceView, Gaze, NameView, View, shades};
+use super::view::{AnswerView, FaceView, Gaze, NameView, View, shades};
 use crate::vision::Picture;
 
 const PAPER: Colour = [251, 250, 248];
@@ -229,7 +229,7 @@ impl Pen {
         self.line("Made from files you named; nothing is stored.", x, SMALL);
     }
 
-    fn answer(&mut self, answer: &Answer, title: &str, x: f32, hue: Option<Colour>) {
+    fn answer(&mut self, answer: &AnswerView, title: &str, x: f32, hue: Option<Colour>) {
         self.fill([x, self.y, PANEL, 1.0], LINE);
         self.y += 12.0;
         let indent = if hue.is_some() { 20.0 } else { 0.0 };
@@ -325,7 +325,7 @@ impl Pen {
 /// Every answer about a face, with the face.
 fn of_faces<'a>(
     faces: &'a [FaceView<'a>],
-) -> impl Iterator<Item = (&'a FaceView<'a>, &'a Answer<'a>)> {
+) -> impl Iterator<Item = (&'a FaceView<'a>, &'a AnswerView<'a>)> {
     let answers = |face: &'a FaceView<'a>| face.answers.iter().map(move |answer| (face, answer));
     faces.iter().flat_map(answers)
 }

@@ -23,7 +23,7 @@ pub struct View<'a> {
     /// Faces with their answers.
     pub faces: Vec<FaceView<'a>>,
     /// Answers about the whole.
-    pub answers: Vec<Answer<'a>>,
+    pub answers: Vec<AnswerView<'a>>,
     /// Names in the words.
     pub names: Vec<NameView<'a>>,
     /// What the words looked at.
@@ -41,7 +41,7 @@ pub struct FaceView<'a> {
     /// Of its box and bars.
     pub colour: Colour,
     /// What it shows.
-    pub answers: Vec<Answer<'a>>,
+    pub answers: Vec<AnswerView<'a>>,
 }
 
 /// A name in the words.
@@ -63,7 +63,7 @@ impl NameView<'_> {
 }
 
 /// The decision of a task.
-pub struct Answer<'a> {
+pub struct AnswerView<'a> {
     /// The event it comes from.
     pub event: &'a Event,
     /// The scores that the label rests on: smoothed ones if there are.
@@ -125,14 +125,14 @@ impl<'a> View<'a> {
             let of_face = event.face.filter(|_| event.modality.name() == "face");
             match of_face {
                 Some(face) => view.add_face(face, event, picture),
-                None => view.answers.push(Answer::of(event)),
+                None => view.answers.push(AnswerView::of(event)),
             }
         }
         view
     }
 
     fn add_face(&mut self, face: Face, event: &'a Event, picture: &Picture) {
-        let answer = Answer::of(event);
+        let answer = AnswerView::of(event);
         if let Some(known) = self.faces.iter_mut().find(|f| f.id == face.id) {
             known.answers.push(answer);
             return;
@@ -146,11 +146,11 @@ impl<'a> View<'a> {
     }
 }
 
-impl<'a> Answer<'a> {
-    fn of(event: &'a Event) -> Answer<'a> {
+impl<'a> AnswerView<'a> {
+    fn of(event: &'a Event) -> AnswerView<'a> {
         let scores = event.smoothed.as_deref().unwrap_or(&event.scores);
         let numbers: Vec<f32> = scores.iter().map(|s| s.1).collect();
-        Answer {
+        AnswerView {
             event,
             scores,
             top: top(&numbers),

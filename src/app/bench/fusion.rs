@@ -7,7 +7,7 @@ use crate::fusion::research::draw::{self, Draw, Drawn};
 use crate::fusion::shape::Sizes;
 use crate::fusion::{CATALOGUE, Entry, Fusion, FusionError, Precision, Scratch};
 use crate::kernels::{self, PANEL, PackedFloats, Rows};
-use crate::model::{Content, ModelError, OnnxFile, Runner, example};
+use crate::model::{Array, ModelError, OnnxFile, Runner, example};
 use serde_json::{Value, json};
 use std::hint::black_box;
 use std::io::{self, Write};
@@ -123,9 +123,9 @@ fn measure(case: &Case, options: &Options, peaks: [f64; 2]) -> Result<Measured, 
     let body = OnnxFile::of_bytes(&function, &onnx, Runner::Tract)?;
     drop((onnx, weights));
     let rows: Vec<_> = inputs.iter().map(draw::Input::rows).collect();
-    let contents: Vec<Content> = inputs
+    let contents: Vec<Array> = inputs
         .iter()
-        .map(|i| Content::Floats(vec![i.rows().rows(), i.cols], i.data.clone()))
+        .map(|i| Array::Floats(vec![i.rows().rows(), i.cols], i.data.clone()))
         .collect();
     let (mut work, mut answer) = (Scratch::default(), Vec::new());
     let mut kernel = || -> Result<(), Error> {

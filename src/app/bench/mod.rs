@@ -18,7 +18,7 @@ pub use unit::Unit;
 use crate::Error;
 use crate::app::models;
 use crate::board::thermal::Meter;
-use crate::model::{Bundle, Content, Dim, Element, MOST_BYTES, OnnxFile, Runner, Wanted, bundles};
+use crate::model::{Array, Bundle, Dim, Element, InputInfo, MOST_BYTES, OnnxFile, Runner, bundles};
 use compare::Saved;
 use report::{Measured, Report};
 use std::io::Write;
@@ -212,7 +212,7 @@ fn size(dim: &Dim, options: &Options) -> usize {
 }
 
 /// Input of the size that is wanted: zeros and ones, noise in −1..1, or noise of bytes.
-fn content(wanted: &Wanted, options: &Options) -> Result<Content, Error> {
+fn content(wanted: &InputInfo, options: &Options) -> Result<Array, Error> {
     if let Some((_, path)) = options.inputs.iter().find(|(name, _)| *name == wanted.name) {
         return npy::read(path);
     }
@@ -233,17 +233,17 @@ fn content(wanted: &Wanted, options: &Options) -> Result<Content, Error> {
         (state >> 8) as f32 / (1 << 23) as f32 - 1.0
     });
     Ok(match wanted.element {
-        Element::Float => Content::Floats(dims, noise.take(count).collect()),
-        Element::Double => Content::Doubles(dims, noise.map(f64::from).take(count).collect()),
-        Element::Int => Content::Ints(dims, (0..count).map(|i| (i % 2) as i64).collect()),
+        Element::Float => Array::Floats(dims, noise.take(count).collect()),
+        Element::Double => Array::Doubles(dims, noise.map(f64::from).take(count).collect()),
+        Element::Int => Array::Ints(dims, (0..count).map(|i| (i % 2) as i64).collect()),
         Element::Byte => {
             let bytes = noise.map(|x| (x * 127.0 + 128.0) as u8);
-            Content::Bytes(dims, bytes.take(count).collect())
+            Array::Bytes(dims, bytes.take(count).collect())
         }
     })
 }
 
-fn contents(file: &OnnxFile, options: &Options) -> Result<Vec<Content>, Error> {
+fn contents(file: &OnnxFile, options: &Options) -> Result<Vec<Array>, Error> {
     file.inputs().iter().map(|w| content(w, options)).collect()
 }
 
@@ -276,7 +276,7 @@ fn measure(model: &Model<'_>, options: &Options) -> Result<(Measured, OnnxFile),
     Ok((measured, file))
 }
 
-fn write_outputs(folder: &Path, file: &OnnxFile, outputs: &[Content]) -> Result<(), Error> {
+fn write_outputs(folder: &Path, file: &OnnxFile, outputs: &[Array]) -> Result<(), Error> {
     let mut taken = Vec::new();
     for (name, output) in file.outputs().iter().zip(outputs) {
         let name = file_name(name, &taken);

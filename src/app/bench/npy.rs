@@ -1,7 +1,7 @@
 //! NumPy's `.npy`, version 1, row-major: numbers and booleans.
 
 use crate::Error;
-use crate::model::Content;
+use crate::model::Array;
 use std::fs;
 use std::path::Path;
 
@@ -13,7 +13,7 @@ fn broken(path: &Path, what: &str) -> Error {
 }
 
 /// Reads an array.
-pub(super) fn read(path: &Path) -> Result<Content, Error> {
+pub(super) fn read(path: &Path) -> Result<Array, Error> {
     let bytes = fs::read(path).map_err(|source| Error::File {
         path: path.to_path_buf(),
         doing: "read",
@@ -22,7 +22,7 @@ pub(super) fn read(path: &Path) -> Result<Content, Error> {
     parse(&bytes).ok_or_else(|| broken(path, "is no row-major .npy of a known type"))
 }
 
-fn parse(bytes: &[u8]) -> Option<Content> {
+fn parse(bytes: &[u8]) -> Option<Array> {
     let rest = bytes.strip_prefix(b"\x93NUMPY\x01\x00")?;
     let (length, rest) = rest.split_first_chunk::<2>()?;
     let (header, data) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
@@ -40,16 +40,16 @@ fn parse(bytes: &[u8]) -> Option<Content> {
         return None;
     }
     Some(match kind {
-        "<f4" => Content::Floats(dims, numbers(data, f32::from_le_bytes)),
-        "<f8" => Content::Doubles(dims, numbers(data, f64::from_le_bytes)),
-        "|u1" => Content::Bytes(dims, data.to_vec()),
-        "|b1" => Content::Ints(dims, numbers(data, |[b]| i64::from(b != 0))),
-        "|i1" => Content::Ints(dims, numbers(data, |b| i8::from_le_bytes(b).into())),
-        "<i2" => Content::Ints(dims, numbers(data, |b| i16::from_le_bytes(b).into())),
-        "<u2" => Content::Ints(dims, numbers(data, |b| u16::from_le_bytes(b).into())),
-        "<i4" => Content::Ints(dims, numbers(data, |b| i32::from_le_bytes(b).into())),
-        "<u4" => Content::Ints(dims, numbers(data, |b| u32::from_le_bytes(b).into())),
-        "<i8" => Content::Ints(dims, numbers(data, i64::from_le_bytes)),
+        "<f4" => Array::Floats(dims, numbers(data, f32::from_le_bytes)),
+        "<f8" => Array::Doubles(dims, numbers(data, f64::from_le_bytes)),
+        "|u1" => Array::Bytes(dims, data.to_vec()),
+        "|b1" => Array::Ints(dims, numbers(data, |[b]| i64::from(b != 0))),
+        "|i1" => Array::Ints(dims, numbers(data, |b| i8::from_le_bytes(b).into())),
+        "<i2" => Array::Ints(dims, numbers(data, |b| i16::from_le_bytes(b).into())),
+        "<u2" => Array::Ints(dims, numbers(data, |b| u16::from_le_bytes(b).into())),
+        "<i4" => Array::Ints(dims, numbers(data, |b| i32::from_le_bytes(b).into())),
+        "<u4" => Array::Ints(dims, numbers(data, |b| u32::from_le_bytes(b).into())),
+        "<i8" => Array::Ints(dims, numbers(data, i64::from_le_bytes)),
         _ => return None,
     })
 }
@@ -59,24 +59,24 @@ fn numbers<T, const N: usize>(data: &[u8], of: impl Fn([u8; N]) -> T) -> Vec<T> 
 }
 
 /// Writes an output.
-pub(super) fn write(path: &Path, output: &Content) -> Result<(), Error> {
+pub(super) fn write(path: &Path, output: &Array) -> Result<(), Error> {
     let (dims, kind, data): (_, _, Vec<u8>) = match output {
-        Content::Floats(dims, x) => (
+        Array::Floats(dims, x) => (
             dims,
             "<f4",
             x.iter().flat_map(|v| v.to_le_bytes()).collect(),
         ),
-        Content::Doubles(dims, x) => (
+        Array::Doubles(dims, x) => (
             dims,
             "<f8",
             x.iter().flat_map(|v| v.to_le_bytes()).collect(),
         ),
-        Content::Ints(dims, x) => (
+        Array::Ints(dims, x) => (
             dims,
             "<i8",
             x.iter().flat_map(|v| v.to_le_bytes()).collect(),
         ),
-        Content::Bytes(dims, x) => (dims, "|u1", x.clone()),
+        Array::Bytes(dims, x) => (dims, "|u1", x.clone()),
     };
     let sizes: String = dims.iter().map(|d| format!("{d}, ")).collect();
     let mut header = format!(
@@ -106,10 +106,10 @@ mod tests {
     fn what_is_written_is_read() {
         let path = std::env::temp_dir().join(format!("demeanor-npy-{}.npy", std::process::id()));
         for output in [
-            Content::Floats(vec![2, 3], vec![1.0, -2.0, 3.5, 0.0, 1e-9, 7.0]),
-            Content::Doubles(vec![2], vec![1e-300, -0.5]),
-            Content::Ints(vec![], vec![i64::MIN]),
-            Content::Bytes(vec![3, 1], vec![0, 128, 255]),
+            Array::Floats(vec![2, 3], vec![1.0, -2.0, 3.5, 0.0, 1e-9, 7.0]),
+            Array::Doubles(vec![2], vec![1e-300, -0.5]),
+            Array::Ints(vec![], vec![i64::MIN]),
+            Array::Bytes(vec![3, 1], vec![0, 128, 255]),
         ] {
             write(&path, &output).unwrap();
             assert_eq!(read(&path).unwrap(), output);

@@ -173,7 +173,7 @@ fn outcome(name: &'static str, found: Result<impl Display, CaptureError>) -> Che
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::doctor::Verdict;
+    use crate::app::doctor::Finding;
 
     #[test]
     fn programs_are_looked_for_as_they_would_be_started() {
@@ -205,9 +205,9 @@ mod tests {
                 })
             })
         };
-        assert_eq!(held("demeanor indicator").verdict, Verdict::Ok);
+        assert_eq!(held("demeanor indicator").verdict, Finding::Ok);
         let by_other = held("gpioset");
-        assert_eq!(by_other.verdict, Verdict::Failed);
+        assert_eq!(by_other.verdict, Finding::Failed);
         assert!(by_other.finding.contains("in use by gpioset; end that"));
     }
 }

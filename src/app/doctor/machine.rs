@@ -108,7 +108,7 @@ fn judged(condition: &Condition) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::doctor::Verdict;
+    use crate::app::doctor::Finding;
     use crate::board::thermal::Throttling;
 
     #[test]
@@ -127,13 +127,13 @@ mod tests {
                 since_boot: since_boot.to_vec(),
             })
         };
-        assert_eq!(verdict(None, None), Verdict::Skipped);
-        assert_eq!(verdict(Some(55.0), None), Verdict::Ok);
-        assert_eq!(verdict(None, held(&[], &[])), Verdict::Ok);
-        assert_eq!(verdict(Some(85.0), None), Verdict::Warning);
+        assert_eq!(verdict(None, None), Finding::Skipped);
+        assert_eq!(verdict(Some(55.0), None), Finding::Ok);
+        assert_eq!(verdict(None, held(&[], &[])), Finding::Ok);
+        assert_eq!(verdict(Some(85.0), None), Finding::Warning);
         let weak = [Reason::UnderVoltage];
-        assert_eq!(verdict(Some(55.0), held(&weak, &weak)), Verdict::Warning);
-        assert_eq!(verdict(Some(55.0), held(&[], &weak)), Verdict::Warning);
+        assert_eq!(verdict(Some(55.0), held(&weak, &weak)), Finding::Warning);
+        assert_eq!(verdict(Some(55.0), held(&[], &weak)), Finding::Warning);
     }
 
     #[test]

@@ -137,7 +137,7 @@ fn judged(name: &str, trial: &Trial, exclusive: bool) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::doctor::Verdict;
+    use crate::app::doctor::Finding;
 
     fn tried(scores: &[f32], spent: f64) -> Trial {
         Trial {
@@ -151,14 +151,14 @@ mod tests {
     #[test]
     fn only_probabilities_are_well() {
         let verdict = |scores: &[f32]| judged("emotion", &tried(scores, 1.0), true).verdict;
-        assert_eq!(verdict(&[0.25, 0.75]), Verdict::Ok);
+        assert_eq!(verdict(&[0.25, 0.75]), Finding::Ok);
         for wrong in [&[][..], &[0.5], &[f32::NAN, 1.0], &[-0.5, 1.5], &[1.0, 1.0]] {
-            assert_eq!(verdict(wrong), Verdict::Failed, "{wrong:?}");
+            assert_eq!(verdict(wrong), Finding::Failed, "{wrong:?}");
         }
         let slow = judged("emotion", &tried(&[1.0], 5000.0), true);
         // names in words have scores each
         let own = judged("entities", &tried(&[0.2, 0.1], 1.0), false);
-        assert_eq!(own.verdict, Verdict::Ok);
-        assert_eq!(slow.verdict, Verdict::Warning);
+        assert_eq!(own.verdict, Finding::Ok);
+        assert_eq!(slow.verdict, Finding::Warning);
     }
 }

@@ -30,7 +30,7 @@ impl Degrade {
     /// Reads `dark:0.25,blur:2,snr:-5`.
     ///
     /// # Errors
-    /// What is no such list, in a sentence.
+    /// A sentence that names what is no entry of such a list.
     pub fn parse(list: &str) -> Result<Vec<Degrade>, String> {
         list.split(',').map(Degrade::parse_one).collect()
     }

@@ -76,7 +76,7 @@ impl Kinds<'_> {
 }
 
 /// What a run found in a text: what ships, and every head that could answer.
-struct Verdict {
+struct Prediction {
     shipped: Vec<Name>,
     heads: Vec<(String, Vec<Name>)>,
     beside_picture: bool,
@@ -224,7 +224,7 @@ fn judge(
     kinds: &Kinds<'_>,
     tweets: &[Tweet],
     words: &Words,
-) -> Result<Vec<Result<Verdict, Unjudged>>, Error> {
+) -> Result<Vec<Result<Prediction, Unjudged>>, Error> {
     let load = || {
         let wanted = session::Options {
             tasks: Some(Tasks::parse(&options.task).map_err(Error::Usage)?),
@@ -269,7 +269,7 @@ fn judge(
         // a text without a word that the model knows names nothing
         let event = events.into_iter().next().unwrap_or_default();
         let heads = event.evidence.entities.iter();
-        Ok(Verdict {
+        Ok(Prediction {
             shipped: names(event.entities.as_deref().unwrap_or_default()),
             heads: heads
                 .map(|(head, found)| (head.clone(), names(found)))

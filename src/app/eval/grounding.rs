@@ -49,7 +49,7 @@ struct Phrases {
 
 /// What was found of a picture's phrases: a box each and the probability that there is something
 /// to point at; `None` of a phrase without a word that could be read, and of a blank picture.
-struct Verdict {
+struct Prediction {
     found: Vec<Option<Place>>,
     millis: f64,
 }
@@ -114,7 +114,7 @@ fn judge(
     bundles: &[Bundle],
     bundle: &Bundle,
     pictures: &[Pointed],
-) -> Result<Vec<Result<Verdict, Unjudged>>, Error> {
+) -> Result<Vec<Result<Prediction, Unjudged>>, Error> {
     let load = || {
         let wanted = session::Options {
             tasks: Some(Tasks::parse(&bundle.manifest.task).map_err(Error::Usage)?),
@@ -133,7 +133,7 @@ fn judge(
         let words: Vec<&str> = phrases.iter().map(|p| p.words.as_str()).collect();
         let mut latency = Latency::default();
         let found = session.find(&words, scene, &mut latency);
-        Ok(Verdict {
+        Ok(Prediction {
             found: found.map_err(Unjudged::Model)?,
             millis: latency.total(),
         })

@@ -9,7 +9,7 @@ use crate::decision::softmax;
 use crate::event::Modality;
 use crate::fusion::{CATALOGUE, Precision};
 use crate::model::manifest::Trunk;
-use crate::model::{Bundle, Given, Model, ModelError};
+use crate::model::{Bundle, InputValues, Model, ModelError};
 use crate::session::{self, FaceSearch, Observation, Scene, Session, Tasks};
 use crate::signal::segment::{self, Utterance};
 use crate::vision::Picture;
@@ -45,7 +45,7 @@ impl Material {
 
 /// What one flavour (int8 or fp32) says of one item.
 #[derive(Debug, Clone)]
-pub(super) struct Verdict {
+pub(super) struct Prediction {
     /// Calibrated scores with every modality that the item offers.
     pub shipped: Vec<f32>,
     /// What those rest on.
@@ -135,7 +135,7 @@ impl Judge {
     ///
     /// # Errors
     /// A model that fails; nothing to go by.
-    pub fn judge(&mut self, item: &Item, material: &Material) -> Result<Verdict, Unjudged> {
+    pub fn judge(&mut self, item: &Item, material: &Material) -> Result<Prediction, Unjudged> {
         self.session.restart();
         let history = item.history.iter().filter(|_| self.history);
         for utterance in history {
@@ -169,7 +169,7 @@ impl Judge {
         if item.clear == Some(true) {
             systems.push((CLEAR.into(), shipped.clone()));
         }
-        Ok(Verdict {
+        Ok(Prediction {
             systems,
             shipped,
             modality: event.modality,
@@ -196,8 +196,8 @@ impl Judge {
         for (name, head) in &self.operators {
             let dims = [[1, u.len()], [1, v.len()]];
             let given = [
-                (&dims[0][..], Given::Floats(u)),
-                (&dims[1][..], Given::Floats(v)),
+                (&dims[0][..], InputValues::Floats(u)),
+                (&dims[1][..], InputValues::Floats(v)),
             ];
             let outputs = head.run(&given).map_err(|e| Unjudged::Model(e.into()))?;
             if let Some(logits) = outputs.first() {

@@ -26,9 +26,9 @@ use crate::vision::{self, Picture};
 use degrade::Noise;
 use duplicates::Overlap;
 use item::Columns;
-use judge::{CLEAR, Judge, Material, Unjudged, Verdict};
+use judge::{CLEAR, Judge, Material, Prediction, Unjudged};
 use metrics::Figure;
-use report::{Form, Report};
+use report::{Report, ReportLayout};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -104,8 +104,8 @@ struct Judged {
     speaker: Option<String>,
     /// What of it stands in the training table too.
     known: Overlap,
-    shipped: Verdict,
-    reference: Option<Verdict>,
+    shipped: Prediction,
+    reference: Option<Prediction>,
 }
 
 /// Evaluates and prints. `Ok(false)` when the table held nothing that could be judged.
@@ -242,7 +242,7 @@ fn fits(options: &Options, manifest: &Manifest) -> Result<(), Error> {
 }
 
 /// How the report is laid out.
-fn form(options: &Options, manifest: &Manifest) -> Result<Form, Error> {
+fn form(options: &Options, manifest: &Manifest) -> Result<ReportLayout, Error> {
     let mut figures = Vec::new();
     for name in &manifest.eval.figures {
         let figure = Figure::parse(name);
@@ -270,7 +270,7 @@ fn form(options: &Options, manifest: &Manifest) -> Result<Form, Error> {
     }
     systems.push(CLEAR.into());
     systems.extend(options.degrade.iter().map(|d| d.name()));
-    Ok(Form {
+    Ok(ReportLayout {
         shipped: shipped.into(),
         systems,
         figures,
@@ -282,7 +282,7 @@ fn form(options: &Options, manifest: &Manifest) -> Result<Form, Error> {
     })
 }
 
-type Answer = Result<(Verdict, Option<Verdict>), Unjudged>;
+type Judgement = Result<(Prediction, Option<Prediction>), Unjudged>;
 
 /// Spreads the rows over the workers; each has models of its own, and holds the sound or the
 /// image of one row at a time.
@@ -291,7 +291,7 @@ fn judge_all(
     found: &[Bundle],
     reference: Option<&[Bundle]>,
     rows: &[Row],
-) -> Result<Vec<Answer>, Error> {
+) -> Result<Vec<Judgement>, Error> {
     let noise = Noise::read(&options.noise)?;
     let load = || {
         let reference = reference.map(|found| Judge::load(found, options));

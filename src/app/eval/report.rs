@@ -1,7 +1,7 @@
 //! The evaluation as a table for people and as one JSON object.
 
 use super::Judged;
-use super::judge::Verdict;
+use super::judge::Prediction;
 use super::metrics::{self, Figure, Item, round4};
 use crate::event::Modality;
 use crate::model::Bundle;
@@ -12,7 +12,7 @@ use std::io::{self, Write};
 
 /// How a task's report is laid out.
 #[derive(Debug)]
-pub(super) struct Form {
+pub(super) struct ReportLayout {
     /// Name of the line about what ships.
     pub shipped: String,
     /// Names of the other systems, in the order of the manifest.
@@ -23,7 +23,7 @@ pub(super) struct Form {
     pub published: Option<Published>,
 }
 
-impl Form {
+impl ReportLayout {
     /// Which F1 a published one stands beside.
     fn f1(&self) -> Figure {
         match self.figures.contains(&Figure::F1) {
@@ -36,7 +36,7 @@ impl Form {
 /// Everything a report is made of.
 pub(super) struct Report<'a> {
     /// How the task lays it out.
-    pub form: Form,
+    pub form: ReportLayout,
     /// What was examined.
     pub bundle: &'a Bundle,
     /// Name of the table.
@@ -426,7 +426,7 @@ fn line(part: &Part, name: String, scores: impl Fn(&Judged) -> Option<Vec<f32>>)
     Line { name, items }
 }
 
-fn score(verdict: &Verdict, system: &str) -> Option<Vec<f32>> {
+fn score(verdict: &Prediction, system: &str) -> Option<Vec<f32>> {
     let found = verdict.systems.iter().find(|(name, _)| name == system);
     found.map(|(_, scores)| scores.clone())
 }

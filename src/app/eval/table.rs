@@ -103,7 +103,7 @@ impl Labels<'_> {
     /// Index of the class in a row's column `label`.
     ///
     /// # Errors
-    /// The label (renamed, in small letters) if the head does not know it.
+    /// The label itself (renamed, in small letters), if the head does not know it.
     pub fn find(&self, cells: &Cells) -> Result<usize, String> {
         let label = self.map.apply(&cells.text("label").unwrap_or_default());
         let class = self.names.iter().position(|l| *l == label);

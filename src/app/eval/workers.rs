@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// `start` makes, so none waits for another.
 ///
 /// # Errors
-/// The first of `start`.
+/// The first error of `start`.
 pub(in crate::app) fn spread<S, T: Send>(
     count: usize,
     threads: Option<usize>,

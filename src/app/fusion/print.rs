@@ -1,6 +1,6 @@
 //! The catalogue, printed.
 
-use super::Form;
+use super::Format;
 use crate::Error;
 use crate::fusion::catalogue::{CATALOGUE, DOMAIN, Entry, Int8, Kind, Port, Precision};
 use crate::fusion::research::page::page;
@@ -11,11 +11,11 @@ use std::io::{self, Write};
 ///
 /// # Errors
 /// Standard output that cannot be written.
-pub fn fusion(form: Form, out: &mut impl Write) -> Result<bool, Error> {
+pub fn fusion(form: Format, out: &mut impl Write) -> Result<bool, Error> {
     let written = match form {
-        Form::List => list(out),
-        Form::Page => write!(out, "{}", page()),
-        Form::Json => writeln!(out, "{}", catalogue()),
+        Format::List => list(out),
+        Format::Page => write!(out, "{}", page()),
+        Format::Json => writeln!(out, "{}", catalogue()),
     };
     written.and_then(|()| out.flush()).map_err(Error::Output)?;
     Ok(true)

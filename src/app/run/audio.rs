@@ -107,7 +107,7 @@ impl AudioInput {
     /// The next piece of sound, as [`Source::poll`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Source::poll`].
     pub fn poll(&mut self) -> nb::Result<Option<AudioChunk>, CaptureError> {
         let chunk = match &mut self.audio {
             Audio::Live(live) => return live.mic.poll(),

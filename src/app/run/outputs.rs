@@ -42,7 +42,7 @@ impl Outputs {
     /// dropped at the end of the run.
     ///
     /// # Errors
-    /// The system's, when it gives no thread.
+    /// A thread that cannot be started.
     pub fn serve(
         self,
         mut sink: Fanout,

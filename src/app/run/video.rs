@@ -39,7 +39,7 @@ enum Frames {
 
 /// What a [`VideoInput`] has to say after a poll.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct VideoUpdate {
     /// There was a frame.
     pub any: bool,
     /// A frame whose turn it is.
@@ -50,10 +50,10 @@ pub struct Seen {
 
 /// Where a camera is while it is open.
 #[derive(Default)]
-struct Slot(Mutex<Content>);
+struct Slot(Mutex<CameraSlot>);
 
 #[derive(Default)]
-struct Content {
+struct CameraSlot {
     camera: Option<OpenCamera>,
     /// It was opened once, or will never be.
     settled: bool,
@@ -72,12 +72,12 @@ struct OpenCamera {
 }
 
 impl Slot {
-    fn lock(&self) -> MutexGuard<'_, Content> {
+    fn lock(&self) -> MutexGuard<'_, CameraSlot> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Content {
+impl CameraSlot {
     fn report(&self) -> FrameReport {
         let Some(camera) = &self.camera else {
             return self.before.clone();
@@ -211,9 +211,9 @@ impl VideoInput {
     /// Fetches a frame; `busy` says that a look is not answered yet.
     ///
     /// # Errors
-    /// The source's, when it failed for good.
-    pub fn poll(&mut self, busy: bool, now: Instant) -> Result<Seen, CaptureError> {
-        let mut seen = Seen::default();
+    /// A source that failed for good.
+    pub fn poll(&mut self, busy: bool, now: Instant) -> Result<VideoUpdate, CaptureError> {
+        let mut seen = VideoUpdate::default();
         if self.muted {
             return Ok(seen);
         }

@@ -52,7 +52,7 @@ pub(in crate::capture) struct Framer {
 /// A picture that has begun.
 #[derive(Debug)]
 struct Inside {
-    form: Form,
+    form: Scan,
     /// Up to here everything was in order.
     sound: usize,
     /// Up to here another beginning was looked for.
@@ -68,7 +68,7 @@ struct Inside {
 }
 
 #[derive(Debug)]
-enum Form {
+enum Scan {
     Jpeg(Scanner),
     Png,
 }
@@ -199,8 +199,8 @@ impl Framer {
         let Some(form) = form else { return false };
         self.at += match form {
             // the scanner sees the next marker's first byte again
-            Form::Jpeg(_) => START.len() - 1,
-            Form::Png => SIGNATURE.len(),
+            Scan::Jpeg(_) => START.len() - 1,
+            Scan::Png => SIGNATURE.len(),
         };
         self.inside = Some(Inside {
             form,
@@ -219,7 +219,7 @@ impl Framer {
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
             let (taken, turn) = match &mut inside.form {
-                Form::Jpeg(scanner) => {
+                Scan::Jpeg(scanner) => {
                     let (taken, step) = scanner.advance(rest);
                     let turn = match step {
                         Step::Segment { marker, .. } => {
@@ -247,7 +247,7 @@ impl Framer {
                     };
                     (taken, turn)
                 }
-                Form::Png => match png::chunk(rest) {
+                Scan::Png => match png::chunk(rest) {
                     None => (0, Some(Turn::More)),
                     Some((length, name)) if !png::is_chunk(length, name) => (0, Some(Turn::Broken)),
                     Some((length, name)) => {
@@ -285,12 +285,12 @@ impl Framer {
     fn end(&mut self, inside: &Inside, whole: &mut impl FnMut(Vec<u8>)) {
         let picture = self.bytes.get(self.from..self.at).unwrap_or_default();
         let is_doubtful = match &inside.form {
-            Form::Jpeg(scanner) => scanner.strays() > 0 || !inside.has_pixels,
-            Form::Png => !inside.has_pixels,
+            Scan::Jpeg(scanner) => scanner.strays() > 0 || !inside.has_pixels,
+            Scan::Png => !inside.has_pixels,
         };
         let last = self.bytes.get(inside.sound..self.at).unwrap_or_default();
         let pieced = inside.is_pieced
-            || (matches!(inside.form, Form::Jpeg(_)) && is_pieced(last, inside.has_pixels));
+            || (matches!(inside.form, Scan::Jpeg(_)) && is_pieced(last, inside.has_pixels));
         if pieced || (is_doubtful && vision::decode(picture, "").is_err()) {
             return self.give_up(inside, self.at);
         }
@@ -333,8 +333,8 @@ impl Framer {
     fn give_up(&mut self, inside: &Inside, end: usize) {
         // what never got as far as a second mark was noise
         let marks = match inside.form {
-            Form::Jpeg(_) => START.len() - 1,
-            Form::Png => SIGNATURE.len(),
+            Scan::Jpeg(_) => START.len() - 1,
+            Scan::Png => SIGNATURE.len(),
         };
         if inside.has_pixels || inside.sound > self.from + marks {
             self.damaged += 1;
@@ -376,17 +376,17 @@ fn is_certain(bytes: &[u8]) -> bool {
 }
 
 /// Whether a picture begins here, a JPEG with `start`: `Some(None)` when more bytes must tell.
-fn begins(bytes: &[u8], start: &[u8]) -> Option<Option<Form>> {
+fn begins(bytes: &[u8], start: &[u8]) -> Option<Option<Scan>> {
     let of = |mark: &[u8]| bytes.starts_with(mark) || mark.starts_with(bytes);
     if of(start) {
         let is_one = bytes.len() >= start.len();
         return Some(is_one.then(|| {
             let mut scanner = Scanner::new();
             scanner.advance(&START[..2]);
-            Form::Jpeg(scanner)
+            Scan::Jpeg(scanner)
         }));
     }
-    of(&SIGNATURE).then(|| (bytes.len() >= SIGNATURE.len()).then_some(Form::Png))
+    of(&SIGNATURE).then(|| (bytes.len() >= SIGNATURE.len()).then_some(Scan::Png))
 }
 
 /// The bytes without the header of the next part of a multipart stream at their end: lines of

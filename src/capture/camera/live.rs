@@ -69,7 +69,7 @@ pub(in crate::capture) trait Device: Send {
     /// Reads what is there, without waiting.
     ///
     /// # Errors
-    /// Why the device is lost, without a full stop.
+    /// A sentence, without its full stop, that says why the device is lost.
     fn read(&mut self, out: &mut Outlet<'_>) -> Result<(), String>;
 }
 
@@ -150,7 +150,7 @@ impl Live {
     /// Opens the device and reads it in a thread of its own.
     ///
     /// # Errors
-    /// The refusal's error when the device will [never](Refusal::Never) open.
+    /// The error of [`Refusal::Never`], when the device will never open.
     pub(in crate::capture) fn open<O: Opener>(
         name: Arc<str>,
         mut opener: O,

@@ -46,7 +46,7 @@ impl Assembler {
     /// Takes the next bytes and hands over the frames that they complete.
     ///
     /// # Errors
-    /// Why this is no stream of frames.
+    /// A sentence that says why these bytes are not a stream of frames.
     pub(super) fn push(&mut self, bytes: &[u8], out: &mut Outlet<'_>) -> Result<(), String> {
         match self {
             Self::Mjpeg { framer, .. } => {

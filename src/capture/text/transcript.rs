@@ -1,6 +1,8 @@
 //! A whole file of words.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -11,6 +13,27 @@ use crate::capture::{CaptureError, limits};
 
 /// Fewer letters than this in a second are no speech: the times are milliseconds.
 const LEAST_LETTERS: f64 = 0.3;
+
+/// Reads all words of a file, or of standard input (`-`), sorted by time.
+///
+/// # Errors
+/// [`CaptureError::Open`] when it cannot be read, [`CaptureError::Text`] for the first line
+/// that cannot be understood.
+pub fn read_text(path: &Path) -> Result<Vec<TextLine>, CaptureError> {
+    if path == Path::new("-") {
+        return read_transcript(io::stdin(), "standard input");
+    }
+    let name = path.display().to_string();
+    let failed = |source| CaptureError::Open {
+        name: name.clone(),
+        source,
+    };
+    if path.is_dir() {
+        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
+    let file = File::open(path).map_err(failed)?;
+    read_transcript(file, &name)
+}
 
 /// Reads all of a transcript and sorts it by time. Words without times stay behind those that
 /// they followed.

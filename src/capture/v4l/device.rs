@@ -126,7 +126,7 @@ impl Node {
     }
 
     /// What the driver made of our wish.
-    fn form(&self, format: &PixFormat) -> Result<Form, Refusal> {
+    fn form(&self, format: &PixFormat) -> Result<FrameFormat, Refusal> {
         let (width, height) = (format.width(), format.height());
         match format.pixel_format() {
             YUYV => {
@@ -134,9 +134,11 @@ impl Node {
                 let stride = format.bytes_per_line().max(width.saturating_mul(2));
                 let layout = Layout::yuyv(width, height, stride);
                 let odd = || format!("it sends {width} × {height} with a stride of {stride}");
-                layout.map(Form::Yuyv).ok_or_else(|| self.no_camera(&odd()))
+                layout
+                    .map(FrameFormat::Yuyv)
+                    .ok_or_else(|| self.no_camera(&odd()))
             }
-            form if FORMS.contains(&form) => Ok(Form::Jpeg),
+            form if FORMS.contains(&form) => Ok(FrameFormat::Jpeg),
             form => Err(self.no_camera(&format!("it insists on sending {}", fourcc(form)))),
         }
     }
@@ -175,7 +177,7 @@ fn fourcc(form: PixelFormat) -> String {
 }
 
 /// What a camera sends.
-enum Form {
+enum FrameFormat {
     Jpeg,
     Yuyv(Layout),
 }
@@ -183,7 +185,7 @@ enum Form {
 /// A camera that streams; dropping it stops it.
 struct Streaming {
     stream: ReadStream,
-    form: Form,
+    form: FrameFormat,
 }
 
 impl Device for Streaming {
@@ -207,10 +209,10 @@ impl Device for Streaming {
 }
 
 /// A buffer's content as a frame; `None` when it is damaged.
-fn frame(form: &Form, buffer: &[u8]) -> Option<FrameData> {
+fn frame(form: &FrameFormat, buffer: &[u8]) -> Option<FrameData> {
     match form {
-        Form::Jpeg => in_buffer(buffer).map(|jpeg| FrameData::Encoded(jpeg.to_vec())),
-        Form::Yuyv(layout) => Some(FrameData::Yuyv {
+        FrameFormat::Jpeg => in_buffer(buffer).map(|jpeg| FrameData::Encoded(jpeg.to_vec())),
+        FrameFormat::Yuyv(layout) => Some(FrameData::Yuyv {
             layout: *layout,
             bytes: buffer.get(..layout.yuyv_bytes())?.to_vec(),
         }),

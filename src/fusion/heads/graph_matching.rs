@@ -18,8 +18,8 @@
 //! The published slide transposes the queries, which then cannot multiply the values, and
 //! divides inside the exponential, so that weights do not sum to 1; both are mended here.
 
-use crate::fusion::given::Given;
 use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::parameters::Parameters;
 use crate::fusion::projection::Projection;
 use crate::fusion::{FusionError, ProjectionScratch, Rows};
 use crate::kernels::{Kernels, unit_rows};
@@ -97,7 +97,7 @@ struct Layer {
 }
 
 impl Layer {
-    fn of(given: &Given<'_>, names: [&str; 5]) -> Result<Layer, FusionError> {
+    fn of(given: &Parameters<'_>, names: [&str; 5]) -> Result<Layer, FusionError> {
         let [map, source, target, gamma, beta] = names;
         Ok(Layer {
             map: given.product(map)?,
@@ -178,7 +178,9 @@ impl Layer {
 }
 
 impl GraphMatching {
-    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         let heads = given.setting("heads") as usize;
         if !given.size('d').is_multiple_of(heads.max(1)) {
             return Err(FusionError::Setting {

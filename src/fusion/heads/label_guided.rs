@@ -23,8 +23,8 @@
 //! time. There is no padding in this runtime and hence no mask: every row
 //! counts, and `n` is the number of type-0 tokens.
 
-use crate::fusion::given::Given;
 use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::parameters::Parameters;
 use crate::fusion::{CLASSES, FusionError, FusionOutput, Rows};
 use crate::kernels::{self, AttendScratch, Kernels, all_finite, largest_magnitude, unit_rows};
 
@@ -101,13 +101,17 @@ impl LabelGuided {
         Ok(LabelGuided { head, attention })
     }
 
-    pub(in crate::fusion) fn cross(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn cross(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         let (labels, classifier, bias) = weights(given)?;
         let head = LabelGuided::learnt(given.plain("w")?, labels, classifier, bias)?;
         Ok(Box::new(head.with_kernels(given.kernels)))
     }
 
-    pub(in crate::fusion) fn label(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn label(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         let (labels, classifier, bias) = weights(given)?;
         let temperature = given.setting("temperature") as f32;
         let head = LabelGuided::by_labels(labels, classifier, bias, temperature)?;
@@ -227,7 +231,7 @@ impl Operator for LabelGuided {
 /// Labels of text and speech, classifier and bias.
 type Weights<'a> = ([&'a [f32]; 2], &'a [f32], &'a [f32]);
 
-fn weights<'a>(given: &Given<'a>) -> Result<Weights<'a>, FusionError> {
+fn weights<'a>(given: &Parameters<'a>) -> Result<Weights<'a>, FusionError> {
     let labels = [given.plain("label_text")?, given.plain("label_speech")?];
     Ok((labels, given.plain("classifier")?, given.plain("bias")?))
 }

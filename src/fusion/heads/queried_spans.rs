@@ -22,7 +22,7 @@
 //! they have at run time. Scores, norms and marks are f32.
 
 use crate::fusion::call::Call;
-use crate::fusion::given::{InOrder, Tensor};
+use crate::fusion::parameters::{InOrder, Tensor};
 use crate::fusion::{FusionError, Projection, ProjectionScratch, Rows, Scratch};
 use crate::kernels::{self, Kernels, all_finite};
 

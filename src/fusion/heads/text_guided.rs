@@ -19,7 +19,7 @@
 
 use crate::fusion::call::Call;
 use crate::fusion::catalogue::Setting;
-use crate::fusion::given::{InOrder, Tensor};
+use crate::fusion::parameters::{InOrder, Tensor};
 use crate::fusion::{FusionError, Rows, Scratch, Simplex};
 use crate::kernels::int8::{
     Activation, COLUMNS, Codes, Columns, PackedWeights, ProductScratch, Quant, padded_depth,

@@ -6,8 +6,8 @@
 //! max     z = max(W·u + b_u, V·v + b_v)
 //! ```
 
-use crate::fusion::given::Given;
 use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::parameters::Parameters;
 use crate::fusion::projection::Projection;
 use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
@@ -33,7 +33,9 @@ pub struct Max {
 }
 
 impl Concat {
-    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         let w = given.projection("w", "b")?;
         Ok(Box::new(Concat { w }))
     }
@@ -69,14 +71,18 @@ impl Operator for Concat {
 }
 
 impl Sum {
-    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         let (u, v) = (given.product("w_u")?, given.projection("w_v", "b")?);
         Ok(Box::new(Sum { u, v }))
     }
 }
 
 impl Max {
-    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         let (u, v) = (
             given.projection("w_u", "b_u")?,
             given.projection("w_v", "b_v")?,

@@ -6,8 +6,8 @@
 //! low-rank        z   = P·(U·u ⊙ V·v) + b          W_k = Σ_r P_kr·U_r·V_rᵀ
 //! ```
 
-use crate::fusion::given::Given;
 use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::parameters::Parameters;
 use crate::fusion::projection::Projection;
 use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
@@ -30,16 +30,20 @@ pub struct LowRank {
 }
 
 impl Bilinear {
-    fn of(gated: bool, given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    fn of(gated: bool, given: &Parameters<'_>) -> Result<Box<dyn Operator>, FusionError> {
         let (w, bias) = (given.product("w")?, given.plain("b")?.to_vec());
         Ok(Box::new(Bilinear { gated, w, bias }))
     }
 
-    pub(in crate::fusion) fn plain(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn plain(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         Bilinear::of(false, given)
     }
 
-    pub(in crate::fusion) fn gated(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn gated(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         Bilinear::of(true, given)
     }
 }
@@ -78,7 +82,9 @@ impl Operator for Bilinear {
 }
 
 impl LowRank {
-    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         let (u, v) = (given.product("w_u")?, given.product("w_v")?);
         let p = given.projection("w_p", "b")?;
         Ok(Box::new(LowRank { u, v, p }))

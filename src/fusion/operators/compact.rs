@@ -11,8 +11,8 @@
 //! sides that is biased, so they are two weights of the model, never drawn again from a seed.
 //! The transforms are real: of the d bins, d/2 + 1 are held.
 
-use crate::fusion::given::Given;
 use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::parameters::Parameters;
 use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
 use realfft::num_complex::Complex32;
@@ -28,7 +28,7 @@ struct Sketch {
 }
 
 impl Sketch {
-    fn of(given: &Given<'_>, hash: &str, sign: &str) -> Result<Sketch, FusionError> {
+    fn of(given: &Parameters<'_>, hash: &str, sign: &str) -> Result<Sketch, FusionError> {
         let (hash, sign) = (given.indices(hash)?, given.plain(sign)?);
         let terms = hash.iter().zip(sign).map(|(h, s)| (*h as u32, *s));
         Ok(Sketch {
@@ -61,7 +61,9 @@ impl fmt::Debug for CompactBilinear {
 }
 
 impl CompactBilinear {
-    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         let size = given.size('d');
         let mut planner = RealFftPlanner::new();
         Ok(Box::new(CompactBilinear {

@@ -9,8 +9,8 @@
 //! Head h has columns h·d_h … of each projection. The attention that comes out is the mean of
 //! `P_h` over the heads. A masked key has weight exactly 0, in every head.
 
-use crate::fusion::given::Given;
 use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::parameters::Parameters;
 use crate::fusion::projection::{Projection, ProjectionScratch};
 use crate::fusion::simplex::Simplex;
 use crate::fusion::{FusionError, Rows};
@@ -45,7 +45,7 @@ struct Shape {
 }
 
 impl CrossAttention {
-    fn of(map: Simplex, given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    fn of(map: Simplex, given: &Parameters<'_>) -> Result<Box<dyn Operator>, FusionError> {
         let heads = given.setting("heads") as usize;
         if !given.size('d').is_multiple_of(heads.max(1)) {
             return Err(FusionError::Setting {
@@ -62,17 +62,21 @@ impl CrossAttention {
         }))
     }
 
-    pub(in crate::fusion) fn softmax(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn softmax(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         CrossAttention::of(Simplex::Softmax, given)
     }
 
     pub(in crate::fusion) fn sparsemax(
-        given: &Given<'_>,
+        given: &Parameters<'_>,
     ) -> Result<Box<dyn Operator>, FusionError> {
         CrossAttention::of(Simplex::Sparsemax, given)
     }
 
-    pub(in crate::fusion) fn entmax15(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn entmax15(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         CrossAttention::of(Simplex::Entmax15, given)
     }
 

@@ -6,8 +6,8 @@
 //! LSTM-style      z = tanh(W·u + b_u)  ⊙ (V·v + b_v)
 //! ```
 
-use crate::fusion::given::Given;
 use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::parameters::Parameters;
 use crate::fusion::projection::Projection;
 use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
@@ -32,7 +32,7 @@ pub struct Gated {
 }
 
 impl Gated {
-    fn of(gate: Gate, given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    fn of(gate: Gate, given: &Parameters<'_>) -> Result<Box<dyn Operator>, FusionError> {
         let (u, v) = (
             given.projection("w_u", "b_u")?,
             given.projection("w_v", "b_v")?,
@@ -41,16 +41,20 @@ impl Gated {
     }
 
     pub(in crate::fusion) fn multiplicative(
-        given: &Given<'_>,
+        given: &Parameters<'_>,
     ) -> Result<Box<dyn Operator>, FusionError> {
         Gated::of(Gate::Open, given)
     }
 
-    pub(in crate::fusion) fn gating(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn gating(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         Gated::of(Gate::Sigmoid, given)
     }
 
-    pub(in crate::fusion) fn lstm(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn lstm(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         Gated::of(Gate::Tanh, given)
     }
 }

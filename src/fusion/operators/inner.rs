@@ -5,8 +5,8 @@
 //! projected inner product  s = (W·u)ᵀ(V·v)
 //! ```
 
-use crate::fusion::given::Given;
 use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::parameters::Parameters;
 use crate::fusion::projection::Projection;
 use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
@@ -28,7 +28,7 @@ fn dots(kernels: &Kernels, a: Rows<'_>, b: Rows<'_>, out: &mut Vec<f32>) {
 }
 
 impl InnerProduct {
-    pub(in crate::fusion) fn build(_: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(_: &Parameters<'_>) -> Result<Box<dyn Operator>, FusionError> {
         Ok(Box::new(InnerProduct))
     }
 }
@@ -51,7 +51,9 @@ impl Operator for InnerProduct {
 }
 
 impl ProjectedInnerProduct {
-    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         let (u, v) = (given.product("w_u")?, given.product("w_v")?);
         Ok(Box::new(ProjectedInnerProduct { u, v }))
     }

@@ -12,11 +12,11 @@
 //! has no direction and is as far from every unit row.
 
 use crate::fusion::catalogue::find;
-use crate::fusion::given::{Data, Given, Tensor};
 use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::parameters::{Data, Parameters, Tensor};
 use crate::fusion::projection::{Projection, ProjectionScratch};
 use crate::fusion::{FusionError, Rows};
-use crate::kernels::{Kernels, halves, unit_rows};
+use crate::kernels::{Kernels, float16, unit_rows};
 
 /// A stored row that is near a query.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,7 +64,7 @@ impl MemoryBank {
     /// [`Fusion::with_kernels`](crate::fusion::Fusion::with_kernels).
     ///
     /// # Errors
-    /// As there; a function that is no memory bank.
+    /// As for an operator; a function that is not a memory bank.
     pub fn new(
         function: &str,
         weights: Vec<Tensor<'_>>,
@@ -73,11 +73,13 @@ impl MemoryBank {
     ) -> Result<MemoryBank, FusionError> {
         let found = find(function).filter(|(entry, _)| entry.family == "memory");
         let (entry, precision) = found.ok_or(FusionError::Unknown)?;
-        MemoryBank::of(&Given::new(entry, precision, weights, settings, kernels)?)
+        MemoryBank::of(&Parameters::new(
+            entry, precision, weights, settings, kernels,
+        )?)
     }
 
     /// The bank of an entry: `bank`, `answers`, and the settings `k` and `tau`.
-    pub(in crate::fusion) fn of(given: &Given<'_>) -> Result<MemoryBank, FusionError> {
+    pub(in crate::fusion) fn of(given: &Parameters<'_>) -> Result<MemoryBank, FusionError> {
         let (rows, width, k) = (
             given.size('b'),
             given.size('d'),
@@ -97,7 +99,7 @@ impl MemoryBank {
             Data::F16(x) => {
                 let squares = x
                     .chunks_exact(width)
-                    .map(|row| half_square(&halves::to_floats(row)));
+                    .map(|row| half_square(&float16::to_floats(row)));
                 (Bank::Half(x.to_vec()), squares.collect::<Vec<f32>>())
             }
             Data::I8(w) => int8(given, w, width).ok_or(wrong)?,
@@ -115,7 +117,9 @@ impl MemoryBank {
         })
     }
 
-    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         Ok(Box::new(MemoryBank::of(given)?))
     }
 
@@ -202,7 +206,7 @@ impl MemoryBank {
 }
 
 /// The packed bank and `‖b‖²/2` of its rows, from bytes `[width, rows]`.
-fn int8(given: &Given<'_>, w: &[i8], width: usize) -> Option<(Bank, Vec<f32>)> {
+fn int8(given: &Parameters<'_>, w: &[i8], width: usize) -> Option<(Bank, Vec<f32>)> {
     let scale = given.plain("bank_scale").ok()?;
     let rows = scale.len();
     let mut squares = vec![0_i64; rows];

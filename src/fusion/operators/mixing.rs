@@ -9,8 +9,8 @@
 //! The published forms leave the scorers open; these are ours. A softmax of two scores is the
 //! logistic function of their difference.
 
-use crate::fusion::given::Given;
 use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::parameters::Parameters;
 use crate::fusion::projection::Projection;
 use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
@@ -32,7 +32,9 @@ pub struct Modulation {
 }
 
 impl Attention {
-    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         let (u, v) = (
             given.projection("w_u", "b_u")?,
             given.projection("w_v", "b_v")?,
@@ -78,7 +80,9 @@ impl Operator for Attention {
 }
 
 impl Modulation {
-    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         let (a, b) = (given.plain("a")?.to_vec(), given.plain("b")?.to_vec());
         let bias = given.plain("b_0")?[0];
         Ok(Box::new(Modulation { a, b, bias }))

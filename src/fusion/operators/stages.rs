@@ -10,8 +10,8 @@
 //! probability of its own.
 
 use super::additive::side_by_side;
-use crate::fusion::given::Given;
 use crate::fusion::operator::{Operator, Scratch};
+use crate::fusion::parameters::Parameters;
 use crate::fusion::projection::Projection;
 use crate::fusion::{FusionError, Rows};
 use crate::kernels::Kernels;
@@ -24,7 +24,7 @@ struct Net {
 }
 
 impl Net {
-    fn of(given: &Given<'_>, hidden: [&str; 2], last: [&str; 2]) -> Result<Net, FusionError> {
+    fn of(given: &Parameters<'_>, hidden: [&str; 2], last: [&str; 2]) -> Result<Net, FusionError> {
         Ok(Net {
             hidden: given.projection(hidden[0], hidden[1])?,
             last: given.projection(last[0], last[1])?,
@@ -60,7 +60,9 @@ pub struct Late {
 }
 
 impl Early {
-    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         Ok(Box::new(Early(Net::of(
             given,
             ["w_1", "b_1"],
@@ -96,7 +98,9 @@ impl Operator for Early {
 }
 
 impl Middle {
-    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         Ok(Box::new(Middle {
             u: given.projection("w_u", "b_u")?,
             v: given.projection("w_v", "b_v")?,
@@ -135,7 +139,9 @@ impl Operator for Middle {
 }
 
 impl Late {
-    pub(in crate::fusion) fn build(given: &Given<'_>) -> Result<Box<dyn Operator>, FusionError> {
+    pub(in crate::fusion) fn build(
+        given: &Parameters<'_>,
+    ) -> Result<Box<dyn Operator>, FusionError> {
         Ok(Box::new(Late {
             u: Net::of(given, ["w_u", "b_u"], ["w_2", "b_2"])?,
             v: Net::of(given, ["w_v", "b_v"], ["v_2", "b_3"])?,

@@ -2,9 +2,9 @@
 //! every machine.
 
 use crate::fusion::catalogue::{Entry, Kind, Precision, Weight};
-use crate::fusion::given::{Data, Tensor};
+use crate::fusion::parameters::{Data, Tensor};
 use crate::fusion::shape::Sizes;
-use crate::kernels::{Rows, halves, unit_rows};
+use crate::kernels::{Rows, float16, unit_rows};
 
 /// Numbers of a 32-bit linear congruential generator, exact in f32.
 #[derive(Clone, Debug)]
@@ -114,7 +114,7 @@ fn one(
             if precision == Precision::Int8 {
                 return Some(bytes(weight, &rows, width));
             }
-            Content::F16(halves::of_floats(&rows))
+            Content::F16(float16::of_floats(&rows))
         }
         (Kind::Matrix, Precision::Float) => Content::F32(matrix(draw)),
         (Kind::Plain, _) => Content::F32(draw.floats(count, 0.5)),

@@ -2,12 +2,12 @@
 //! kernels to them; nothing here is fast, and nothing is shared with the kernels.
 
 use crate::fusion::catalogue::Precision;
-use crate::fusion::given::{Data, Given};
+use crate::fusion::parameters::{Data, Parameters};
 use crate::fusion::{FusionError, Rows};
-use crate::kernels::halves;
+use crate::kernels::float16;
 
 /// Outputs of an operator for its weights and inputs.
-pub type Reference = fn(&Given<'_>, &[Rows<'_>]) -> Result<Vec<Vec<f64>>, FusionError>;
+pub type Reference = fn(&Parameters<'_>, &[Rows<'_>]) -> Result<Vec<Vec<f64>>, FusionError>;
 
 /// The equation of a registry's entry; of a name that is none, one that says so.
 pub(in crate::fusion) fn of(name: &str) -> Reference {
@@ -41,7 +41,7 @@ pub(in crate::fusion) fn of(name: &str) -> Reference {
 }
 
 type Matrix = Vec<Vec<f64>>;
-type Answer = Result<Vec<Vec<f64>>, FusionError>;
+type Expected = Result<Vec<Vec<f64>>, FusionError>;
 
 fn matrix(x: Rows<'_>) -> Matrix {
     let row = |i| x.row(i).iter().map(|v| f64::from(*v)).collect();
@@ -52,12 +52,12 @@ fn flat(x: Matrix) -> Vec<f64> {
     x.concat()
 }
 
-fn plain(given: &Given<'_>, name: &str) -> Result<Vec<f64>, FusionError> {
+fn plain(given: &Parameters<'_>, name: &str) -> Result<Vec<f64>, FusionError> {
     Ok(given.plain(name)?.iter().map(|v| f64::from(*v)).collect())
 }
 
 /// A weight matrix as `[outputs, inputs]`, whatever it is stored as.
-fn weight(given: &Given<'_>, name: &str) -> Result<Matrix, FusionError> {
+fn weight(given: &Parameters<'_>, name: &str) -> Result<Matrix, FusionError> {
     let tensor = given.tensor(name)?;
     let rows = |x: Vec<f64>| -> Matrix {
         let width = tensor.dims.last().copied().unwrap_or(1);
@@ -65,7 +65,7 @@ fn weight(given: &Given<'_>, name: &str) -> Result<Matrix, FusionError> {
     };
     Ok(match tensor.data {
         Data::F32(x) => rows(x.iter().map(|v| f64::from(*v)).collect()),
-        Data::F16(x) => rows(halves::to_floats(x).into_iter().map(f64::from).collect()),
+        Data::F16(x) => rows(float16::to_floats(x).into_iter().map(f64::from).collect()),
         Data::I64(x) => rows(x.iter().map(|v| *v as f64).collect()),
         Data::I8(x) => {
             let scale = given.plain(&format!("{name}_scale"))?;
@@ -101,7 +101,12 @@ fn product(x: &Matrix, w: &Matrix) -> Matrix {
 }
 
 /// `W·x + b` of each row, `x` quantised where `W` is int8.
-fn linear(given: &Given<'_>, x: &Matrix, w: &str, b: Option<&str>) -> Result<Matrix, FusionError> {
+fn linear(
+    given: &Parameters<'_>,
+    x: &Matrix,
+    w: &str,
+    b: Option<&str>,
+) -> Result<Matrix, FusionError> {
     let int8 = given.precision == Precision::Int8;
     let mut y = product(
         &if int8 { rounded(x) } else { x.clone() },
@@ -146,54 +151,54 @@ fn row_sums(x: &Matrix) -> Vec<f64> {
     x.iter().map(|row| row.iter().sum()).collect()
 }
 
-fn inner(_: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn inner(_: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let products = map2(&matrix(inputs[0]), &matrix(inputs[1]), |a, b| a * b);
     Ok(vec![row_sums(&products)])
 }
 
-fn projected_inner(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn projected_inner(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let a = linear(given, &matrix(inputs[0]), "w_u", None)?;
     let b = linear(given, &matrix(inputs[1]), "w_v", None)?;
     Ok(vec![row_sums(&map2(&a, &b, |a, b| a * b))])
 }
 
-fn concat(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn concat(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let x = beside(&matrix(inputs[0]), &matrix(inputs[1]));
     Ok(vec![flat(linear(given, &x, "w", Some("b"))?)])
 }
 
-fn sum(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn sum(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let a = linear(given, &matrix(inputs[0]), "w_u", None)?;
     let b = linear(given, &matrix(inputs[1]), "w_v", Some("b"))?;
     Ok(vec![flat(map2(&a, &b, |a, b| a + b))])
 }
 
-fn branches(given: &Given<'_>, inputs: &[Rows<'_>]) -> Result<(Matrix, Matrix), FusionError> {
+fn branches(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Result<(Matrix, Matrix), FusionError> {
     let a = linear(given, &matrix(inputs[0]), "w_u", Some("b_u"))?;
     Ok((a, linear(given, &matrix(inputs[1]), "w_v", Some("b_v"))?))
 }
 
-fn max(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn max(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let (a, b) = branches(given, inputs)?;
     Ok(vec![flat(map2(&a, &b, f64::max))])
 }
 
-fn multiplicative(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn multiplicative(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let (a, b) = branches(given, inputs)?;
     Ok(vec![flat(map2(&a, &b, |a, b| a * b))])
 }
 
-fn gating(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn gating(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let (a, b) = branches(given, inputs)?;
     Ok(vec![flat(map2(&a, &b, |a, b| sigmoid(a) * b))])
 }
 
-fn lstm(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn lstm(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let (a, b) = branches(given, inputs)?;
     Ok(vec![flat(map2(&a, &b, |a, b| a.tanh() * b))])
 }
 
-fn attention(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn attention(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let (a, b) = branches(given, inputs)?;
     let scorer = plain(given, "scorer")?;
     let score = |row: &Vec<f64>| {
@@ -210,7 +215,7 @@ fn attention(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     Ok(vec![flat(mixed.collect())])
 }
 
-fn modulation(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn modulation(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let (u, v) = (matrix(inputs[0]), matrix(inputs[1]));
     let (a, b) = (plain(given, "a")?, plain(given, "b")?);
     let b_0 = plain(given, "b_0")?[0];
@@ -226,7 +231,7 @@ fn modulation(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     Ok(vec![flat(rows.collect())])
 }
 
-fn bilinear_of(given: &Given<'_>, u: &Matrix, v: &Matrix) -> Answer {
+fn bilinear_of(given: &Parameters<'_>, u: &Matrix, v: &Matrix) -> Expected {
     let bias = plain(given, "b")?;
     let products = linear(given, v, "w", None)?;
     let rows = u.iter().zip(&products).map(|(u, products)| {
@@ -238,15 +243,15 @@ fn bilinear_of(given: &Given<'_>, u: &Matrix, v: &Matrix) -> Answer {
     Ok(vec![flat(rows.collect())])
 }
 
-fn bilinear(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn bilinear(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     bilinear_of(given, &matrix(inputs[0]), &matrix(inputs[1]))
 }
 
-fn bilinear_gated(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn bilinear_gated(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     bilinear_of(given, &matrix(inputs[0]), &map(&matrix(inputs[1]), sigmoid))
 }
 
-fn low_rank(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn low_rank(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let a = linear(given, &matrix(inputs[0]), "w_u", None)?;
     let b = linear(given, &matrix(inputs[1]), "w_v", None)?;
     let products = map2(&a, &b, |a, b| a * b);
@@ -254,7 +259,7 @@ fn low_rank(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
 }
 
 /// The count sketch of the outer product itself.
-fn compact(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn compact(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let (u, v, d) = (matrix(inputs[0]), matrix(inputs[1]), given.size('d'));
     let (h_u, h_v) = (given.indices("h_u")?, given.indices("h_v")?);
     let (s_u, s_v) = (plain(given, "s_u")?, plain(given, "s_v")?);
@@ -271,7 +276,7 @@ fn compact(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     Ok(vec![flat(rows.collect())])
 }
 
-fn early(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn early(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let x = beside(&matrix(inputs[0]), &matrix(inputs[1]));
     let hidden = map(&linear(given, &x, "w_1", Some("b_1"))?, relu);
     Ok(vec![flat(map(
@@ -280,7 +285,7 @@ fn early(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     ))])
 }
 
-fn middle(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn middle(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let (a, b) = branches(given, inputs)?;
     let hidden = map(&beside(&a, &b), relu);
     Ok(vec![flat(map(
@@ -289,7 +294,7 @@ fn middle(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     ))])
 }
 
-fn late(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn late(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let (a, b) = branches(given, inputs)?;
     let a = map(&linear(given, &map(&a, relu), "w_2", Some("b_2"))?, sigmoid);
     let b = map(&linear(given, &map(&b, relu), "v_2", Some("b_3"))?, sigmoid);
@@ -332,7 +337,7 @@ fn entmax15(z: &[f64]) -> Vec<f64> {
 }
 
 /// Masked keys are left out, not given a large negative score.
-fn cross(given: &Given<'_>, inputs: &[Rows<'_>], pi: fn(&[f64]) -> Vec<f64>) -> Answer {
+fn cross(given: &Parameters<'_>, inputs: &[Rows<'_>], pi: fn(&[f64]) -> Vec<f64>) -> Expected {
     let (x, y, keep) = (matrix(inputs[0]), matrix(inputs[1]), inputs[2].data());
     let heads = given.setting("heads") as usize;
     let q = linear(given, &x, "w_q", Some("b_q"))?;
@@ -366,15 +371,15 @@ fn cross(given: &Given<'_>, inputs: &[Rows<'_>], pi: fn(&[f64]) -> Vec<f64>) -> 
     Ok(vec![flat(z), flat(attention)])
 }
 
-fn cross_softmax(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn cross_softmax(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     cross(given, inputs, softmax)
 }
 
-fn cross_sparsemax(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn cross_sparsemax(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     cross(given, inputs, sparsemax)
 }
 
-fn cross_entmax15(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn cross_entmax15(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     cross(given, inputs, entmax15)
 }
 
@@ -390,10 +395,10 @@ fn cosines(x: &Matrix, labels: &Matrix) -> Matrix {
 }
 
 fn labelled(
-    given: &Given<'_>,
+    given: &Parameters<'_>,
     inputs: &[Rows<'_>],
     scores: impl Fn(&Matrix, &Matrix, &Matrix, &Matrix) -> Result<Matrix, FusionError>,
-) -> Answer {
+) -> Expected {
     let (text, speech) = (matrix(inputs[0]), matrix(inputs[1]));
     let g_text = cosines(&text, &weight(given, "label_text")?);
     let g_speech = cosines(&speech, &weight(given, "label_speech")?);
@@ -414,7 +419,7 @@ fn labelled(
     Ok(vec![logits, flat(attention), flat(g_text), flat(g_speech)])
 }
 
-fn label_cross(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn label_cross(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     labelled(given, inputs, |text, speech, _, _| {
         let w = weight(given, "w")?;
         let turned: Matrix = (0..w.len())
@@ -424,7 +429,7 @@ fn label_cross(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
     })
 }
 
-fn label_label(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn label_label(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let temperature = given.setting("temperature");
     labelled(given, inputs, |_, _, g_text, g_speech| {
         Ok(map(&product(g_text, g_speech), |s| s / temperature))
@@ -433,7 +438,7 @@ fn label_label(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
 
 /// A layer over a graph: `joined` says which nodes see each other.
 fn graph(
-    given: &Given<'_>,
+    given: &Parameters<'_>,
     x: &Matrix,
     name: &str,
     joined: &dyn Fn(usize, usize) -> bool,
@@ -487,7 +492,7 @@ fn gelu(x: f64) -> f64 {
     x / 2.0 * (1.0 + erf.copysign(x))
 }
 
-fn graph_matching(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn graph_matching(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let (tokens, picture) = (matrix(inputs[0]), matrix(inputs[1]));
     let g = cosines(&tokens, &tokens);
     let n = tokens.len();
@@ -535,7 +540,7 @@ fn graph_matching(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
 }
 
 /// Brute force: every distance, sorted.
-fn memory(given: &Given<'_>, inputs: &[Rows<'_>]) -> Answer {
+fn memory(given: &Parameters<'_>, inputs: &[Rows<'_>]) -> Expected {
     let (bank, answers) = (weight(given, "bank")?, weight(given, "answers")?);
     let (k, tau) = (given.setting("k") as usize, given.setting("tau"));
     let mut y = Vec::new();

@@ -1,4 +1,4 @@
-//! The truth of the byte kernels, in plain Rust; codes are stored as they are.
+//! Scalar reference of the byte kernels, in plain Rust; codes are stored as they are.
 
 use super::super::Rows;
 use super::attention::{Attention, AttentionScratch};

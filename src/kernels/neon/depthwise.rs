@@ -40,7 +40,7 @@ impl Products for Neon {
     ) {
         for (tap, weights) in taps.iter().zip(&job.weights.panels[panel]) {
             let weights = weights.as_ptr();
-            // SAFETY: sixteen i16 in two loads, sixteen codes by the caller's word, and the
+            // SAFETY: sixteen i16 in two loads, sixteen codes by this function's contract, and the
             // token proves Advanced SIMD.
             unsafe {
                 let (low, high) = (vld1q_s16(weights), vld1q_s16(weights.add(8)));

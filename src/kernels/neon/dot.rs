@@ -29,7 +29,7 @@ impl NeonDot {
     /// The CPU must have Advanced SIMD and its dot products.
     #[inline(always)]
     pub(in crate::kernels) unsafe fn new_unchecked() -> Self {
-        // SAFETY: the caller's word.
+        // SAFETY: guaranteed by this function's contract.
         NeonDot(unsafe { Neon::new_unchecked() })
     }
 }
@@ -208,10 +208,10 @@ unsafe fn four_taps(
     sums: &mut depthwise::Sums,
 ) {
     for p in 0..2 {
-        // SAFETY: the caller's word.
+        // SAFETY: guaranteed by this function's contract.
         let codes = taps.map(|tap| unsafe { vld1q_u8(pixels[p].add(tap).cast()) });
         for (part, codes) in fours(codes).into_iter().enumerate() {
-            // SAFETY: the caller's word.
+            // SAFETY: guaranteed by this function's contract.
             let weights = unsafe { vld1q_s8(lines[part].0.as_ptr().add(at)) };
             sums[p][part] = dot_lanes(sums[p][part], weights, vreinterpretq_s8_u8(codes));
         }

@@ -27,7 +27,7 @@ impl NeonI8mm {
     /// The CPU must have Advanced SIMD, its dot products and its matrix products of bytes.
     #[inline(always)]
     pub(in crate::kernels) unsafe fn new_unchecked() -> Self {
-        // SAFETY: the caller's word.
+        // SAFETY: guaranteed by this function's contract.
         NeonI8mm(unsafe { NeonDot::new_unchecked() })
     }
 }

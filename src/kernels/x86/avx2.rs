@@ -438,7 +438,7 @@ impl AvxVnni {
     /// The CPU must have AVX2, FMA and AVX-VNNI.
     #[inline(always)]
     pub(in crate::kernels) unsafe fn new_unchecked() -> Self {
-        // SAFETY: the caller's word.
+        // SAFETY: guaranteed by this function's contract.
         AvxVnni(unsafe { Avx2::new_unchecked() })
     }
 }

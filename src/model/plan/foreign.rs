@@ -43,7 +43,7 @@ impl Foreign {
     /// A node of the graph for tract.
     ///
     /// # Errors
-    /// Why tract cannot run it by itself.
+    /// A node that tract cannot run by itself, and why.
     pub(super) fn of(graph: &Graph, at: usize) -> Result<Foreign, PlanError> {
         let node = &graph.nodes[at];
         let (name, op) = (&node.proto.name, &node.proto.op_type);

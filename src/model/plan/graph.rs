@@ -376,7 +376,7 @@ fn holds_graph(attribute: &AttributeProto) -> bool {
 /// What no engine can run, looked for before any of them allocates or guesses.
 ///
 /// # Errors
-/// A sentence without its end.
+/// A sentence, without its full stop, that says what cannot run.
 pub(in crate::model) fn check(model: &ModelProto) -> Result<(), String> {
     let graph = model.graph.as_ref().ok_or("holds no graph")?;
     let mut made: HashSet<&str> = graph.input.iter().map(|i| i.name.as_str()).collect();

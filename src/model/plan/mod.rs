@@ -81,28 +81,28 @@ pub struct StepTiming {
 
 /// An input of a run.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Given<'a> {
+pub(crate) enum InputValues<'a> {
     Floats(&'a [f32]),
     Ints(&'a [i64]),
     Bytes(&'a [u8]),
     Doubles(&'a [f64]),
 }
 
-impl Given<'_> {
+impl InputValues<'_> {
     /// Values.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Given::Floats(x) => x.len(),
-            Given::Ints(x) => x.len(),
-            Given::Bytes(x) => x.len(),
-            Given::Doubles(x) => x.len(),
+            InputValues::Floats(x) => x.len(),
+            InputValues::Ints(x) => x.len(),
+            InputValues::Bytes(x) => x.len(),
+            InputValues::Doubles(x) => x.len(),
         }
     }
 }
 
 /// An output of a run, in the plan's memory.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Made<'a> {
+pub(super) enum OutputValues<'a> {
     Floats(&'a [f32]),
     Ints(&'a [i64]),
     /// Of another type.
@@ -110,7 +110,7 @@ pub(super) enum Made<'a> {
 }
 
 /// The outputs of a run: shape and content of each.
-pub(super) type Outputs<'a> = [(&'a [usize], Made<'a>)];
+pub(super) type Outputs<'a> = [(&'a [usize], OutputValues<'a>)];
 
 /// A model as steps.
 #[derive(Debug)]
@@ -275,7 +275,7 @@ impl Plan {
     /// Shapes that do not fit, a step that fails.
     pub(super) fn run<T>(
         &self,
-        inputs: &[(&[usize], Given<'_>)],
+        inputs: &[(&[usize], InputValues<'_>)],
         threads: usize,
         read: impl FnOnce(&Outputs<'_>) -> T,
     ) -> Result<T, String> {
@@ -285,7 +285,7 @@ impl Plan {
     /// The same, with the time of each step.
     pub(super) fn profile(
         &self,
-        inputs: &[(&[usize], Given<'_>)],
+        inputs: &[(&[usize], InputValues<'_>)],
         threads: usize,
     ) -> Result<Vec<StepTiming>, String> {
         let mut spent = Vec::new();
@@ -308,7 +308,7 @@ impl Plan {
 
     fn run_with<T>(
         &self,
-        inputs: &[(&[usize], Given<'_>)],
+        inputs: &[(&[usize], InputValues<'_>)],
         threads: usize,
         note: &mut dyn FnMut(&Planned, &Layout, u64),
         read: impl FnOnce(&Outputs<'_>) -> T,
@@ -323,7 +323,7 @@ impl Plan {
     fn run_in<T>(
         &self,
         state: &mut State,
-        inputs: &[(&[usize], Given<'_>)],
+        inputs: &[(&[usize], InputValues<'_>)],
         threads: usize,
         note: &mut dyn FnMut(&Planned, &Layout, u64),
         read: impl FnOnce(&Outputs<'_>) -> T,
@@ -355,10 +355,10 @@ impl Plan {
                     let tensor = tract::tensor(dims, *given, *of);
                     buffer.foreign = Some(tensor.map_err(|e| tract::sentence(&e))?);
                 }
-                (Given::Floats(x), _) => buffer.floats[..x.len()].copy_from_slice(x),
-                (Given::Ints(x), _) => buffer.ints[..x.len()].copy_from_slice(x),
-                (Given::Bytes(x), _) => buffer.codes[..x.len()].copy_from_slice(x),
-                (Given::Doubles(_), _) => return Err("an input is float64".into()),
+                (InputValues::Floats(x), _) => buffer.floats[..x.len()].copy_from_slice(x),
+                (InputValues::Ints(x), _) => buffer.ints[..x.len()].copy_from_slice(x),
+                (InputValues::Bytes(x), _) => buffer.codes[..x.len()].copy_from_slice(x),
+                (InputValues::Doubles(_), _) => return Err("an input is float64".into()),
             }
         }
         for (index, planned) in self.steps.iter().enumerate() {
@@ -371,7 +371,7 @@ impl Plan {
             note(planned, layout, start.elapsed().as_nanos() as u64);
         }
         // few outputs, as most models have, need no memory of their own
-        let nothing: (&[usize], Made<'_>) = (&[], Made::Floats(&[]));
+        let nothing: (&[usize], OutputValues<'_>) = (&[], OutputValues::Floats(&[]));
         let (mut few, mut many) = ([nothing; steps::MOST], Vec::new());
         let out = match few.get_mut(..self.outputs.len()) {
             Some(few) => few,
@@ -384,10 +384,10 @@ impl Plan {
             let fact = self.fact(*value, layout);
             let buffer = self.buffer(*value, layout, slots);
             let made = match (fact.kind, &fact.known) {
-                (Kind::Float, _) => Made::Floats(&buffer.floats[..fact.count()]),
-                (Kind::Int, Some(known)) => Made::Ints(known),
-                (Kind::Int, None) => Made::Ints(&buffer.ints[..fact.count()]),
-                _ => Made::Other(buffer.foreign.as_ref().ok_or("an output was not made")?),
+                (Kind::Float, _) => OutputValues::Floats(&buffer.floats[..fact.count()]),
+                (Kind::Int, Some(known)) => OutputValues::Ints(known),
+                (Kind::Int, None) => OutputValues::Ints(&buffer.ints[..fact.count()]),
+                _ => OutputValues::Other(buffer.foreign.as_ref().ok_or("an output was not made")?),
             };
             *out = (&fact.dims, made);
         }
@@ -395,7 +395,11 @@ impl Plan {
     }
 
     /// The place of the layout for these shapes, made if it is new.
-    fn layout(&self, state: &mut State, inputs: &[(&[usize], Given<'_>)]) -> Result<usize, String> {
+    fn layout(
+        &self,
+        state: &mut State,
+        inputs: &[(&[usize], InputValues<'_>)],
+    ) -> Result<usize, String> {
         let fits = |l: &Layout| l.is_for(inputs.iter().map(|(dims, _)| *dims));
         if let Some(at) = state.layouts.iter().position(fits) {
             return Ok(at);

@@ -155,7 +155,7 @@ pub(super) trait Step: Send + Sync + fmt::Debug {
     /// otherwise.
     ///
     /// # Errors
-    /// What does not fit, as a sentence; the same of [`run`](Step::run).
+    /// A sentence that says what does not fit, as of [`run`](Step::run).
     fn facts(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, String> {
         inputs[0].expect(Kind::Float)?;
         Ok(vec![Fact::new(Kind::Float, &inputs[0].dims)])

@@ -7,7 +7,7 @@
 //! The head's `labels` are the kinds of names that it knows, in the order of their numbers; one
 //! number more stands for no kind.
 
-use super::{Given, Head, Reply, Size};
+use super::{Head, HeadInput, Reply, Size};
 use crate::model::manifest::Trunk;
 use crate::model::{self, Bundle, Model, ModelError, manifest};
 
@@ -65,7 +65,7 @@ pub(super) fn load(
 }
 
 impl Head for Boxes {
-    fn answer(&self, given: &Given<'_>) -> Result<Reply, ModelError> {
+    fn answer(&self, given: &HeadInput<'_>) -> Result<Reply, ModelError> {
         let count = given.queries.len();
         let longest = given.queries.iter().map(|q| q.ids.len()).max();
         let Some(longest) = longest.filter(|n| *n > 0) else {
@@ -80,8 +80,8 @@ impl Head for Boxes {
         let kinds: Vec<i64> = given.queries.iter().map(kind).collect();
         let dims = [count, longest];
         let mut inputs = vec![
-            (&dims[..], model::Given::Ints(&ids)),
-            (&dims[..1], model::Given::Ints(&kinds)),
+            (&dims[..], model::InputValues::Ints(&ids)),
+            (&dims[..1], model::InputValues::Ints(&kinds)),
         ];
         inputs.extend(given.values.iter().copied());
         let outputs = self.model.run(&inputs)?;

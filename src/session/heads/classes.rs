@@ -1,6 +1,6 @@
 //! `classes`: logits over classes, calibrated by a temperature.
 
-use super::{Given, Head, Reply, Size};
+use super::{Head, HeadInput, Reply, Size};
 use crate::decision::softmax;
 use crate::model::{self, Bundle, Model, ModelError, Output, manifest};
 
@@ -42,10 +42,10 @@ pub(super) fn load(
 }
 
 impl Head for Classes {
-    fn answer(&self, given: &Given<'_>) -> Result<Reply, ModelError> {
+    fn answer(&self, given: &HeadInput<'_>) -> Result<Reply, ModelError> {
         let Some(model) = &self.model else {
             let logits = match given.values.first() {
-                Some((_, model::Given::Floats(logits))) => logits,
+                Some((_, model::InputValues::Floats(logits))) => logits,
                 _ => &[][..],
             };
             return Ok(Reply {

@@ -1,7 +1,7 @@
 //! `mean`: the mean of other heads' probabilities. The simplest joint answer, kept as a
 //! yardstick for fusion.
 
-use super::{Given, Head, Reply, Size};
+use super::{Head, HeadInput, Reply, Size};
 use crate::model::{Bundle, ModelError, manifest};
 
 struct Mean {
@@ -19,7 +19,7 @@ pub(super) fn load(
 }
 
 impl Head for Mean {
-    fn answer(&self, given: &Given<'_>) -> Result<Reply, ModelError> {
+    fn answer(&self, given: &HeadInput<'_>) -> Result<Reply, ModelError> {
         let share = 1.0 / given.replies.len().max(1) as f32;
         let mut scores = vec![0.0; self.classes];
         for reply in &given.replies {

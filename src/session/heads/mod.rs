@@ -20,7 +20,7 @@ pub(super) trait Head: Send {
     ///
     /// # Errors
     /// A model that fails, or gives another number of scores than there are labels.
-    fn answer(&self, given: &Given<'_>) -> Result<Reply, ModelError>;
+    fn answer(&self, given: &HeadInput<'_>) -> Result<Reply, ModelError>;
 
     /// Whether it gives an output of this name; those that a manifest wants explained must.
     fn gives(&self, output: &str) -> bool;
@@ -28,7 +28,7 @@ pub(super) trait Head: Send {
 
 /// What a head reads.
 #[derive(Default)]
-pub(super) struct Given<'a> {
+pub(super) struct HeadInput<'a> {
     /// Outputs of trunks, in the order of `reads`.
     pub values: Vec<Input<'a>>,
     /// Answers of other heads, in the order of `of`.

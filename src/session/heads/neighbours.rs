@@ -10,7 +10,7 @@
 
 mod bank;
 
-use super::{Given, Head, Reply, Size};
+use super::{Head, HeadInput, Reply, Size};
 use crate::event::Neighbour;
 use crate::fusion::{Data, MemoryBank, Rows, Scratch, Tensor};
 use crate::kernels;
@@ -108,7 +108,7 @@ fn softened(shares: &[f32], k: usize, temperature: f32) -> Vec<f32> {
 }
 
 impl Head for Neighbours {
-    fn answer(&self, given: &Given<'_>) -> Result<Reply, ModelError> {
+    fn answer(&self, given: &HeadInput<'_>) -> Result<Reply, ModelError> {
         let outputs: Vec<(String, Output)> = self
             .model
             .outputs()

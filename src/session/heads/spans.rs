@@ -3,7 +3,7 @@
 //! `[t, n]` and `match` `[t, n, n]` of each type. The scores are the types' own probabilities; what
 //! the words are is read from the outputs (see [`entities`]).
 
-use super::{Given, Head, Reply, Size};
+use super::{Head, HeadInput, Reply, Size};
 use crate::decision::spans::{Logits, sigmoid, spans};
 use crate::event::Entity;
 use crate::model::manifest::Trunk;
@@ -44,11 +44,11 @@ pub(super) fn load(
 }
 
 impl Head for Spans {
-    fn answer(&self, given: &Given<'_>) -> Result<Reply, ModelError> {
+    fn answer(&self, given: &HeadInput<'_>) -> Result<Reply, ModelError> {
         let Some((dims @ [n, width], tokens)) = given.values.first() else {
             return Err(self.model.refused("reads no rows of tokens".into()));
         };
-        let nothing = ([0, *width], model::Given::Floats(&[]));
+        let nothing = ([0, *width], model::InputValues::Floats(&[]));
         let pictures = match given.values.get(1) {
             Some((dims, rows)) => (*dims, *rows),
             None => (&nothing.0[..], nothing.1),

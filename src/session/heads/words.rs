@@ -1,7 +1,7 @@
 //! `words`: what an image shows, as the section `seen` names it. Words do not exclude each other,
 //! so there are no classes, and the likeliest word is the label.
 
-use super::{Given, Head, Reply, Size};
+use super::{Head, HeadInput, Reply, Size};
 use crate::model::{self, Bundle, ModelError, manifest};
 
 struct Words;
@@ -24,9 +24,9 @@ pub(super) fn load(
 }
 
 impl Head for Words {
-    fn answer(&self, given: &Given<'_>) -> Result<Reply, ModelError> {
+    fn answer(&self, given: &HeadInput<'_>) -> Result<Reply, ModelError> {
         let scores = match given.values.first() {
-            Some((_, model::Given::Floats(scores))) => scores.to_vec(),
+            Some((_, model::InputValues::Floats(scores))) => scores.to_vec(),
             _ => Vec::new(),
         };
         Ok(Reply {

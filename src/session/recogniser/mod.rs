@@ -7,7 +7,7 @@
 mod guard;
 
 use crate::model::manifest::{self, Manifest};
-use crate::model::{Bundle, Given, Input, Model, ModelError};
+use crate::model::{Bundle, Input, InputValues, Model, ModelError};
 use crate::signal::SAMPLE_RATE;
 use crate::signal::mel::{Mel, N_MELS};
 use crate::text::ByteTokens;
@@ -307,7 +307,7 @@ impl Recogniser {
         let mel = self.mel.log_mel(&padded);
         let cross = self
             .encoder
-            .run(&[(&[mel.frames, N_MELS], Given::Floats(&mel.data))])?;
+            .run(&[(&[mel.frames, N_MELS], InputValues::Floats(&mel.data))])?;
         let width = cross.first().and_then(|c| c.dims.last().copied());
         Ok(Said {
             past: vec![Vec::new(); cross.len()],
@@ -354,13 +354,15 @@ impl Said {
     fn step(&mut self, decoder: &Model, token: usize) -> Result<Vec<f32>, ModelError> {
         let (ids, position) = ([token as i64], [self.position as i64]);
         let shape = [self.position, self.width];
-        let mut inputs: Vec<Input<'_>> =
-            vec![(&[1], Given::Ints(&ids)), (&[1], Given::Ints(&position))];
+        let mut inputs: Vec<Input<'_>> = vec![
+            (&[1], InputValues::Ints(&ids)),
+            (&[1], InputValues::Ints(&position)),
+        ];
         for (dims, values) in &self.cross {
-            inputs.push((dims, Given::Floats(values)));
+            inputs.push((dims, InputValues::Floats(values)));
         }
         for past in &self.past {
-            inputs.push((&shape, Given::Floats(past)));
+            inputs.push((&shape, InputValues::Floats(past)));
         }
         let outputs = decoder.run(&inputs)?;
         let of = |name: &str| decoder.output(name).map(|at| &outputs[at].values);

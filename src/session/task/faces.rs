@@ -7,7 +7,7 @@ use crate::decision::Smoother;
 use crate::event::{Event, Face, Latency};
 use crate::model::manifest::{self, Manifest, Trunk};
 use crate::model::{Bundle, ModelError};
-use crate::session::heads::Given;
+use crate::session::heads::HeadInput;
 use crate::session::trunks::timed;
 use crate::vision::faces::{Found, Rect};
 use std::collections::BTreeSet;
@@ -121,9 +121,9 @@ impl Task {
                 ..Reply::default()
             });
         };
-        let given = Given {
-            values: vec![(&dims, model::Given::Bytes(pixels))],
-            ..Given::default()
+        let given = HeadInput {
+            values: vec![(&dims, model::InputValues::Bytes(pixels))],
+            ..HeadInput::default()
         };
         timed(&mut latency.expression, || head.answer(&given))
     }
@@ -143,9 +143,9 @@ impl Task {
             let Some(logits) = reply.output(GATE) else {
                 return Ok(false);
             };
-            let given = Given {
-                values: vec![(&logits.dims, model::Given::Floats(&logits.values))],
-                ..Given::default()
+            let given = HeadInput {
+                values: vec![(&logits.dims, model::InputValues::Floats(&logits.values))],
+                ..HeadInput::default()
             };
             let least = context.options.background.face;
             let noted = &mut context.trunks.gated;

@@ -4,7 +4,7 @@ use super::{Context, Encoded, Named, Observation, Scene, Task, values, words_of}
 use crate::event::{Entity, Latency};
 use crate::model::ModelError;
 use crate::model::manifest::Trunk;
-use crate::session::heads::Given;
+use crate::session::heads::HeadInput;
 use crate::session::heads::boxes::{Place, Query};
 use crate::session::trunks::{Encoding, timed};
 use std::collections::BTreeMap;
@@ -58,10 +58,10 @@ impl Task {
         let (Some(loaded), true) = (&self.heads[at], by.contains_key(&Trunk::Image)) else {
             return Ok(Vec::new());
         };
-        let given = Given {
+        let given = HeadInput {
             values: values(&self.manifest.heads[at], by),
             queries,
-            ..Given::default()
+            ..HeadInput::default()
         };
         let reply = timed(&mut latency.fusion, || loaded.answer(&given))?;
         Ok(reply.places)

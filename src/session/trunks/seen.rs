@@ -3,7 +3,7 @@
 use super::{Encoding, Handle, sha256, shared, timed, words_of};
 use crate::event::{Latency, Word};
 use crate::model::manifest::{self, Manifest};
-use crate::model::{Bundle, Given, Model, ModelError, Output};
+use crate::model::{Bundle, InputValues, Model, ModelError, Output};
 use std::sync::Arc;
 
 /// Names the content of images, upon an image trunk.
@@ -137,7 +137,7 @@ impl SeenTrunk {
         let encoding = timed(&mut latency.image, || {
             let outputs = self
                 .model
-                .run(&[(&read.dims, Given::Floats(&read.values))])?;
+                .run(&[(&read.dims, InputValues::Floats(&read.values))])?;
             let at = self.model.output("logits").unwrap_or(0);
             let logits = &outputs[at].values;
             if logits.len() != self.words.len() {
@@ -216,7 +216,7 @@ impl SeenTrunk {
             return Ok(None);
         };
         let ids: Vec<i64> = order.iter().map(|at| *at as i64).collect();
-        let mut outputs = model.run(&[(&[ids.len()], Given::Ints(&ids))])?;
+        let mut outputs = model.run(&[(&[ids.len()], InputValues::Ints(&ids))])?;
         let rows = outputs.swap_remove(model.output("rows").unwrap_or(0));
         match rows.dims.as_slice() {
             [n, _] if *n == ids.len() => Ok(Some(rows)),

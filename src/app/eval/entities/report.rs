@@ -1,7 +1,7 @@
 //! The evaluation of names as a table for people and as one JSON object.
 
 use super::super::metrics::{Tallied, figures_json, figures_line, resampled, round4};
-use super::{Marked, Name, Tally, Tweet, Verdict, Words, tallies};
+use super::{Marked, Name, Prediction, Tally, Tweet, Words, tallies};
 use crate::model::Bundle;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub(super) struct Report<'a> {
     pub failures: &'a BTreeMap<&'static str, usize>,
     pub words: &'a Words,
     /// Texts, what was found in them, and what the reference found.
-    pub items: &'a [(&'a Tweet, Verdict, Option<Vec<Name>>)],
+    pub items: &'a [(&'a Tweet, Prediction, Option<Vec<Name>>)],
 }
 
 /// A system's tallies, by text and type.
@@ -41,7 +41,7 @@ impl Report<'_> {
         let kinds = self.kinds();
         let mut lines: Vec<Line> = Vec::new();
         for head in &self.bundle.manifest.heads {
-            let of = |(tweet, verdict, _): &(&Tweet, Verdict, _)| {
+            let of = |(tweet, verdict, _): &(&Tweet, Prediction, _)| {
                 let found = verdict.heads.iter().find(|(name, _)| *name == head.name)?;
                 Some(tallies(&tweet.marked, &found.1, kinds))
             };

@@ -1,7 +1,7 @@
 //! The evaluation of boxes as a table for people and as one JSON object.
 
 use super::super::metrics::{Tallied, figures_json, figures_line, resampled, round4};
-use super::{Phrase, Phrases, Pointed, Sides, Tally, Verdict, iou};
+use super::{Phrase, Phrases, Pointed, Prediction, Sides, Tally, iou};
 use crate::model::Bundle;
 use crate::session::Place;
 use serde_json::{Map, Value, json};
@@ -15,7 +15,7 @@ pub(super) struct Report<'a> {
     pub bundle: &'a Bundle,
     pub data: String,
     pub phrases: &'a Phrases,
-    pub items: &'a [(Pointed, Verdict)],
+    pub items: &'a [(Pointed, Prediction)],
 }
 
 /// Phrases that are pointed at, as the head's own threshold decides.
@@ -44,7 +44,7 @@ impl Report<'_> {
         wanted: impl Fn(&Phrase) -> bool,
         place: impl Fn(&Phrase, &Found) -> Option<Sides>,
     ) -> Vec<Tally> {
-        let of = |(pointed, verdict): &(Pointed, Verdict)| {
+        let of = |(pointed, verdict): &(Pointed, Prediction)| {
             let mut tally = Tally::default();
             for (phrase, found) in pointed.phrases.iter().zip(&verdict.found) {
                 if let Some(truth) = phrase.truth.filter(|_| wanted(phrase)) {

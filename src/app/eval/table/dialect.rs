@@ -31,7 +31,7 @@ impl Text {
     /// Understands the bytes of a file.
     ///
     /// # Errors
-    /// Why it is no table of text, and what to do.
+    /// A sentence that says why it is not a text table, and what to do.
     pub(super) fn of(bytes: Vec<u8>) -> Result<Text, String> {
         if let Some(what) = foreign(&bytes) {
             return Err(format!("is {what} and no table of text; {ADVICE}"));

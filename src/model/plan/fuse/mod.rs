@@ -38,7 +38,7 @@ pub(super) struct FusedOp {
 /// The steps of a graph, in an order in which they can run, and what each output is.
 ///
 /// # Errors
-/// What neither a step of ours nor a node of tract's can be.
+/// A node that neither a step of ours nor tract can run.
 pub(super) fn fuse(graph: &Graph, level: Level) -> Result<(Vec<FusedOp>, Vec<Kind>), PlanError> {
     let kind = |name: &String| Ok((name.clone(), input_kind(graph, name)?));
     let inputs = graph.inputs.iter().map(kind);

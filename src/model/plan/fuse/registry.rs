@@ -25,7 +25,7 @@ pub(super) fn blocks<'a>() -> [(&'static str, Match<'a>); 17] {
         ("AveragePool", Matcher::average),
         ("Gather", Matcher::embedding),
         ("Gather", Matcher::columns_of_table),
-        ("Slice", Matcher::head_of_table),
+        ("Slice", Matcher::positions),
         ("QLinearConv", Matcher::conv),
         ("Conv", Matcher::coded_conv),
         ("Transpose", Matcher::pixels),

@@ -2,7 +2,7 @@
 
 use super::chain::Chain;
 use super::{FusedOp, Matcher, fused};
-use crate::model::plan::steps::{Embed, EmbedColumns, TableHead};
+use crate::model::plan::steps::{Embed, EmbedColumns, Positions};
 
 impl<'a> Matcher<'a> {
     /// What follows node `at`, which gathers codes of a table: they become floats, and each is
@@ -67,7 +67,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// The first rows of a table of bytes with one scale.
-    pub(super) fn head_of_table(&self, at: usize) -> Option<Vec<FusedOp>> {
+    pub(super) fn positions(&self, at: usize) -> Option<Vec<FusedOp>> {
         let node = self.node(at);
         let table = self.constant(node.inputs.first()?)?;
         if table.dims.len() != 2 || table.dims[1] == 0 || table.bytes().is_none() {
@@ -92,7 +92,7 @@ impl<'a> Matcher<'a> {
             .filter(|n| n.int("to") == Some(1))?;
         let before = chain.value;
         let scale = self.next(&mut chain, "Mul")?.other(before)?;
-        let step = TableHead {
+        let step = Positions {
             table: self.graph.constant(node.inputs.first()?)?.clone(),
             scale: self.constant(scale)?.float()?,
             width: table.dims[1],

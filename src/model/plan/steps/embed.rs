@@ -134,13 +134,13 @@ impl Step for GatherRows {
 
 /// The first rows of a table of signed bytes with one scale; the input says how many.
 #[derive(Debug)]
-pub struct TableHead {
+pub struct Positions {
     pub table: Arc<Const>,
     pub scale: f32,
     pub width: usize,
 }
 
-impl Step for TableHead {
+impl Step for Positions {
     fn name(&self) -> &'static str {
         "int8 positions"
     }

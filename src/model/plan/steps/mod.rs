@@ -16,7 +16,7 @@ pub(super) use attention::Attend;
 pub(super) use call::Call;
 pub(super) use columns::EmbedColumns;
 pub(super) use conv::{After, Conv, Conv1d, DepthwiseConv, MAX_TAPS, Window};
-pub(super) use embed::{CastInts, Embed, GatherInts, GatherRows, TableHead, Written};
+pub(super) use embed::{CastInts, Embed, GatherInts, GatherRows, Positions, Written};
 pub(super) use float::{
     AveragePool1d, Binary, BinaryOp, DynamicProduct, Reduce, Softmax, Transpose, Unary,
 };

@@ -92,7 +92,7 @@ impl<'w, 'a> InOrder<'w, 'a> {
 
 /// The weights and settings of one operator, shapes and types checked.
 #[derive(Debug)]
-pub struct Given<'a> {
+pub struct Parameters<'a> {
     pub(super) kernels: Kernels,
     pub(super) precision: Precision,
     pub(super) sizes: Sizes,
@@ -155,7 +155,7 @@ pub(super) fn stored(weight: &Weight, precision: Precision) -> Vec<Stored> {
     }
 }
 
-impl<'a> Given<'a> {
+impl<'a> Parameters<'a> {
     /// Checks `tensors`, in the order of the ONNX function, and fills in the settings that are
     /// left out.
     ///
@@ -168,8 +168,8 @@ impl<'a> Given<'a> {
         tensors: Vec<Tensor<'a>>,
         settings: &[(&str, f64)],
         kernels: Kernels,
-    ) -> Result<Given<'a>, FusionError> {
-        let mut given = Given {
+    ) -> Result<Parameters<'a>, FusionError> {
+        let mut given = Parameters {
             kernels,
             precision,
             sizes: Sizes::default(),

@@ -49,7 +49,7 @@ fn tangent(x: f32, e: f32) -> f32 {
 squash!(sigmoid, 1.0, logistic);
 squash!(tanh, 2.0, tangent);
 
-/// The truth.
+/// Scalar reference.
 pub(super) mod scalar {
     pub(in crate::kernels) fn sigmoid(x: &mut [f32]) {
         for x in x {

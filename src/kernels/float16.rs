@@ -127,7 +127,7 @@ pub(super) fn half_gemv<L: Lanes>(
     }
 }
 
-/// The truth.
+/// Scalar reference.
 pub(super) mod scalar {
     pub(in crate::kernels) fn half_gemv(
         a: &[u16],
