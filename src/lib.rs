@@ -68,4 +68,14 @@ pub mod testing {
     pub use crate::app::annotate::{Page, annotate, check};
     pub use crate::app::eval::count_rows;
     pub use crate::config::Config;
+
+    /// What `run` speaks to a broker by: a load of many boards needs no models for each.
+    pub mod fleet {
+        pub use crate::config::mqtt::Mqtt as Section;
+        pub use crate::event::{State, StateChange};
+        pub use crate::service::latches::{Latches, Remote, Shown};
+        pub use crate::service::metrics::Machine;
+        pub use crate::service::mqtt::{About, Mqtt, Report, Reporter};
+        pub use crate::sink::{Fanout, Sink};
+    }
 }

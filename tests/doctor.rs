@@ -3,11 +3,22 @@
 mod support;
 
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use support::*;
 
 const NOTICE: &str = "[notice]\nacknowledged = true\npurpose = \"a test\"\nsetting = \"public\"\n";
 const NO_LINES: &str = "[indicator]\nled = \"none\"\n[button]\nline = \"none\"\n";
+
+/// As long as a token must be.
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// A port that nobody has at the moment.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
 
 fn report(args: &[&str]) -> (Ran, Value) {
     let mut all = vec!["doctor", "--board", "host", "--json"];
@@ -78,10 +89,39 @@ fn a_config_is_checked_with_its_files() {
 }
 
 #[test]
+fn a_port_that_is_taken_is_a_warning_and_a_token_of_ones_own_is_well() {
+    let folder = Folder::new();
+    let sound = repo("tests/data/sample.wav");
+    let token = folder.file("token", TOKEN);
+    fs::set_permissions(&token, Permissions::from_mode(0o600)).expect("ours");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let config = format!(
+        "{NOTICE}{NO_LINES}[audio]\nsource = {sound:?}\n[decision]\ntasks = [\"emotion\"]\n\
+         [http]\nlisten = \"{address}\"\ntoken_file = {token:?}\n"
+    );
+    let config = folder.file("run.toml", config);
+    let http = || {
+        let (ran, report) = report(&["--config", &config]);
+        assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+        let (verdict, finding) = check(&report, "http");
+        (verdict.to_owned(), finding.to_owned())
+    };
+    let said = format!("{address} is served already; by demeanor, if it runs");
+    assert_eq!(http(), ("warning".into(), said));
+    drop(taken);
+    assert_eq!(http(), ("ok".into(), format!("{address} is free")));
+}
+
+#[test]
 fn what_does_not_work_is_status_2_and_says_what_to_do() {
     let folder = Folder::new();
     // a build with a microphone would look for the default one
     let silent = format!("{NOTICE}[audio]\nsource = \"none\"\n");
+    let (open, token) = (folder.file("open", TOKEN), folder.file("token", TOKEN));
+    fs::set_permissions(&open, Permissions::from_mode(0o644)).expect("ours");
+    fs::set_permissions(&token, Permissions::from_mode(0o600)).expect("ours");
+    let nobody = free_port();
     for (config, name, word) in [
         ("", "notice", "no `[notice]`"),
         (
@@ -128,6 +168,27 @@ fn what_does_not_work_is_status_2_and_says_what_to_do() {
             &format!("{silent}[http]\ntoken_file = \"/no/such/token\"\n"),
             "http",
             "/no/such/token",
+        ),
+        (
+            &format!("{silent}[http]\ntoken_file = {open:?}\n"),
+            "http",
+            "others than its owner may use it (mode 0644); chmod 600 it",
+        ),
+        // an address of documentation's, which no machine has
+        (
+            &format!("{silent}[http]\nlisten = \"192.0.2.1:80\"\ntoken_file = {token:?}\n"),
+            "http",
+            "choose another in [http] listen",
+        ),
+        (
+            &format!("{silent}[mqtt]\nuser = \"a\"\npassword_file = {open:?}\n"),
+            "mqtt",
+            "chmod 600 it",
+        ),
+        (
+            &format!("{silent}[mqtt]\nbroker = \"mqtt://127.0.0.1:{nobody}\"\n"),
+            "mqtt",
+            "nobody listens there",
         ),
     ] {
         // the small models alone: an emulated board is slow

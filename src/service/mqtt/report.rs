@@ -53,7 +53,9 @@ pub struct About {
 pub struct Report {
     config: Config,
     about: About,
+    /// Names of its topics.
     pub topics: Topics,
+    /// What waits for the broker.
     pub outbox: Arc<Outbox>,
     remote: Arc<Remote>,
     sources: Mutex<BTreeMap<String, State>>,
