@@ -3,6 +3,7 @@
 pub mod calibration;
 pub mod mqtt;
 pub mod outputs;
+pub mod ros;
 
 use crate::Error;
 use crate::board::profile::{self, Format, Line, Profile};
@@ -64,6 +65,8 @@ pub struct Config {
     pub http: Option<outputs::Http>,
     /// The broker that is told what happens; none when it is left out.
     pub mqtt: Option<mqtt::Mqtt>,
+    /// The robot that is told what happens; none when it is left out.
+    pub ros: Option<ros::Ros>,
 }
 
 /// The duty to tell people before they are exposed (EU AI Act, Art. 50(3)); the deployer
@@ -526,6 +529,7 @@ impl Config {
         }
         self.http.as_ref().map_or(Ok(()), outputs::Http::check)?;
         self.mqtt.as_ref().map_or(Ok(()), mqtt::Mqtt::check)?;
+        self.ros.as_ref().map_or(Ok(()), ros::Ros::check)?;
         let calibration = self.calibration.as_ref();
         calibration.map_or(Ok(()), calibration::Calibration::check)?;
         match self.decision.unsure_below {

@@ -195,6 +195,7 @@ pub fn doctor(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     report.add(files::socket(config))?;
     report.add(files::http(config))?;
     report.add(files::mqtt(config))?;
+    report.add(files::ros(config))?;
     report.finish(&board.name)
 }
 

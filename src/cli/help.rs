@@ -148,6 +148,10 @@ The config (TOML):
   publish = [\"labels\", \"state\", \"health\"]  # or \"scores\", \"faces\"
   mute = true                 # who may publish there may mute; it never undoes a press
   words = false
+  [ros]                       # a robot, by rosbridge; none without the section
+  bridge = \"ws://robot.local:9090\"
+  publish = [\"labels\", \"state\", \"health\"]  # or \"scores\", \"faces\"
+  words = false
 
 SIGUSR1 is a press of the button. SIGTERM answers what was heard and ends.";
 

@@ -1,5 +1,6 @@
 //! The section `[mqtt]`: which broker is told what.
 
+use super::outputs::{Publish, place};
 use serde::Deserialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -32,7 +33,7 @@ pub struct Mqtt {
     /// A file with its key (PEM).
     pub key: Option<PathBuf>,
     /// What is told.
-    pub publish: Vec<Part>,
+    pub publish: Publish,
     /// Words that people said go out as well.
     pub words: bool,
     /// Whether the remote mute latch may be turned, and the dialogue forgotten.
@@ -56,29 +57,13 @@ impl Default for Mqtt {
             ca: None,
             cert: None,
             key: None,
-            publish: vec![Part::Labels, Part::State, Part::Health],
+            publish: Publish::default(),
             words: false,
             mute: true,
             discovery: "homeassistant".into(),
             expire: 60,
         }
     }
-}
-
-/// What may be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Part {
-    /// Answers without their scores.
-    Labels,
-    /// Answers with their scores.
-    Scores,
-    /// How many faces are in sight, and whose an answer is: numbers of this session.
-    Faces,
-    /// Capturing or muted, sources, what is wrong.
-    State,
-    /// Temperature, memory, losses.
-    Health,
 }
 
 /// The protocol's version.
@@ -143,33 +128,7 @@ impl TryFrom<String> for Broker {
     }
 }
 
-/// Host and port of `HOST`, `HOST:PORT` or `[ADDRESS]:PORT`.
-fn place(text: &str, usual: u16) -> Option<(String, u16)> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?,
-        None => text.split_at(text.find(':').unwrap_or(text.len())),
-    };
-    let port = match port.strip_prefix(':') {
-        Some(port) => port.parse().ok().filter(|port| *port > 0)?,
-        None if port.is_empty() => usual,
-        None => return None,
-    };
-    let is_name = |c: char| c.is_ascii_alphanumeric() || ".-_:%".contains(c);
-    let is_host = !host.is_empty() && host.chars().all(is_name);
-    is_host.then(|| (host.to_owned(), port))
-}
-
 impl Mqtt {
-    /// Whether a part is told.
-    pub fn tells(&self, part: Part) -> bool {
-        self.publish.contains(&part)
-    }
-
-    /// Whether answers are told.
-    pub fn tells_answers(&self) -> bool {
-        self.tells(Part::Labels) || self.tells(Part::Scores)
-    }
-
     /// Whether it makes sense.
     ///
     /// # Errors
@@ -235,6 +194,7 @@ impl Mqtt {
 
 #[cfg(test)]
 mod tests {
+    use super::super::outputs::Part;
     use super::*;
 
     fn mqtt(text: &str) -> Result<Mqtt, String> {
@@ -246,8 +206,10 @@ mod tests {
     fn an_empty_section_is_the_broker_of_this_machine_and_tells_no_scores() {
         let mqtt = mqtt("").unwrap();
         assert_eq!(mqtt.broker.to_string(), "mqtt://localhost:1883");
-        assert!(mqtt.tells_answers() && mqtt.tells(Part::State) && mqtt.tells(Part::Health));
-        assert!(!mqtt.tells(Part::Scores) && !mqtt.tells(Part::Faces) && !mqtt.words);
+        let publish = &mqtt.publish;
+        assert!(publish.tells_answers() && publish.tells(Part::State));
+        assert!(publish.tells(Part::Health) && !publish.tells(Part::Scores));
+        assert!(!publish.tells(Part::Faces) && !mqtt.words);
     }
 
     #[test]

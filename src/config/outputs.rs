@@ -108,6 +108,62 @@ impl Http {
     }
 }
 
+/// What may be told to others than this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Answers without their scores.
+    Labels,
+    /// Answers with their scores.
+    Scores,
+    /// How many faces are in sight, and whose an answer is: numbers of this session.
+    Faces,
+    /// Capturing or muted, sources, what is wrong.
+    State,
+    /// Temperature, memory, losses.
+    Health,
+}
+
+/// What is told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Publish(Vec<Part>);
+
+impl Default for Publish {
+    /// What a dashboard shows, and no scores or faces.
+    fn default() -> Self {
+        Publish(vec![Part::Labels, Part::State, Part::Health])
+    }
+}
+
+impl Publish {
+    /// Whether a part is told.
+    pub fn tells(&self, part: Part) -> bool {
+        self.0.contains(&part)
+    }
+
+    /// Whether answers are told.
+    pub fn tells_answers(&self) -> bool {
+        self.tells(Part::Labels) || self.tells(Part::Scores)
+    }
+}
+
+/// Host and port of `HOST`, `HOST:PORT` or `[ADDRESS]:PORT`.
+pub(super) fn place(text: &str, usual: u16) -> Option<(String, u16)> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let port = match port.strip_prefix(':') {
+        Some(port) => port.parse().ok().filter(|port| *port > 0)?,
+        None if port.is_empty() => usual,
+        None => return None,
+    };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || ".-_:%".contains(c);
+    let is_host = !host.is_empty() && host.chars().all(is_name);
+    is_host.then(|| (host.to_owned(), port))
+}
+
 fn address<'de, D: Deserializer<'de>>(written: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(written)?;
     text.parse().map_err(|_| {

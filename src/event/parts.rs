@@ -81,6 +81,8 @@ pub struct Face {
     pub id: u32,
     /// Left, top, width and height in pixels of the picture.
     pub place: [f32; 4],
+    /// Width and height of the picture, in pixels; never written out.
+    pub picture: [f32; 2],
     /// Probability that this is a face, 0..1.
     pub score: f32,
 }

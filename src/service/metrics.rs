@@ -9,7 +9,7 @@ mod page;
 #[cfg(test)]
 mod tests;
 
-use super::mqtt::outbox::Outbox;
+use super::outbox::Counts;
 use crate::app::bench::machine;
 use crate::event::{Event, Latency};
 use crate::sink::feed::Feed;
@@ -130,6 +130,15 @@ struct Answers {
     stages: BTreeMap<&'static str, Histogram>,
 }
 
+/// What a broker or a bridge has been told so far.
+pub struct Published(pub Box<dyn Fn() -> Counts + Send + Sync>);
+
+impl std::fmt::Debug for Published {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (self.0)().fmt(f)
+    }
+}
+
 /// All figures; shared between the threads.
 #[derive(Debug)]
 pub struct Metrics {
@@ -139,8 +148,8 @@ pub struct Metrics {
     muted: AtomicBool,
     /// Outputs with many readers, by the section that asks for them.
     feeds: OnceLock<Vec<(&'static str, Arc<Feed>)>>,
-    /// What the broker is told, where there is one.
-    broker: OnceLock<Arc<Outbox>>,
+    /// Brokers and bridges that are told, by the section that asks for them.
+    links: OnceLock<Vec<(&'static str, Published)>>,
 }
 
 impl Metrics {
@@ -152,7 +161,7 @@ impl Metrics {
             counters: Default::default(),
             muted: AtomicBool::new(false),
             feeds: OnceLock::new(),
-            broker: OnceLock::new(),
+            links: OnceLock::new(),
         }
     }
 
@@ -161,9 +170,9 @@ impl Metrics {
         let _ = self.feeds.set(feeds);
     }
 
-    /// Counts what the broker is told, too. To be said once.
-    pub fn count_published(&self, outbox: Arc<Outbox>) {
-        let _ = self.broker.set(outbox);
+    /// Counts what brokers and bridges are told, too. To be said once.
+    pub fn count_published(&self, links: Vec<(&'static str, Published)>) {
+        let _ = self.links.set(links);
     }
 
     /// Counts an answer and how long its stages took.
@@ -200,7 +209,7 @@ impl Metrics {
         self.answers(&mut page);
         self.counters(&mut page);
         self.readers(&mut page);
-        self.broker(&mut page);
+        self.links(&mut page);
         self.gauges(&mut page, machine, now);
         page
     }
@@ -272,40 +281,40 @@ impl Metrics {
         each("output_lost_total", "counter", help, &|f| f.counts().lost);
     }
 
-    /// Figures of the broker, where there is one.
-    fn broker(&self, page: &mut String) {
-        let Some(outbox) = self.broker.get() else {
-            return;
-        };
-        let counts = outbox.counts();
-        for (name, kind, value, help) in [
-            (
-                "mqtt_up",
-                "gauge",
-                u64::from(counts.is_up),
-                "1 while the broker takes messages.",
-            ),
-            (
-                "mqtt_connections_total",
-                "counter",
-                counts.connections,
-                "Connections to the broker.",
-            ),
-            (
-                "mqtt_published_total",
-                "counter",
-                counts.published,
-                "Messages that the broker acknowledged.",
-            ),
-            (
-                "mqtt_lost_total",
-                "counter",
-                counts.lost,
-                "Events that the broker never got.",
-            ),
-        ] {
-            family(page, name, kind, help);
-            sample(page, name, "", value as f64);
+    /// Figures of brokers and bridges.
+    fn links(&self, page: &mut String) {
+        for (link, published) in self.links.get().into_iter().flatten() {
+            let counts = (published.0)();
+            for (name, kind, value, help) in [
+                (
+                    "up",
+                    "gauge",
+                    u64::from(counts.is_up),
+                    "1 while the other side takes messages.",
+                ),
+                (
+                    "connections_total",
+                    "counter",
+                    counts.connections,
+                    "Connections to the other side.",
+                ),
+                (
+                    "published_total",
+                    "counter",
+                    counts.published,
+                    "Messages that the other side took.",
+                ),
+                (
+                    "lost_total",
+                    "counter",
+                    counts.lost,
+                    "Events that the other side never got.",
+                ),
+            ] {
+                let name = format!("{link}_{name}");
+                family(page, &name, kind, help);
+                sample(page, &name, "", value as f64);
+            }
         }
     }
 

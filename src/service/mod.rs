@@ -1,11 +1,14 @@
 //! Life as a service: the manager is told the truth, capture is logged, numbers are kept.
 //!
-//! [`socket`], [`http`] and [`mqtt`] tell others what happens, where the configuration asks for that.
+//! [`socket`], [`http`], [`mqtt`] and [`ros`] tell others what happens, where the configuration asks
+//! for that.
 //! [`progress`] knows whether every stage moves, [`notify`] tells the service manager so,
 //! [`audit`] writes down when capture was on, and [`metrics`] counts. [`Service`] speaks to the
 //! manager and never waits; the [`ledger`](ledger::Ledger) has a thread that waits for the disk.
 
 pub mod audit;
+mod backoff;
+mod choice;
 pub mod health;
 pub mod http;
 pub mod latches;
@@ -13,12 +16,17 @@ pub mod ledger;
 pub mod metrics;
 pub mod mqtt;
 pub mod notify;
+pub mod outbox;
 pub mod progress;
 mod regular;
+pub mod ros;
 #[cfg(test)]
 mod scratch;
 pub mod secret;
 pub mod socket;
+mod sources;
+mod tcp;
+mod visits;
 
 use crate::event::State;
 use notify::Manager;

@@ -63,6 +63,16 @@ impl Lines {
         }
     }
 
+    /// What comes before a line, with the line.
+    pub fn until(&self, last: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        while lines.last().is_none_or(|line| line != last) {
+            let line = self.0.recv_timeout(PATIENCE);
+            lines.push(line.unwrap_or_else(|e| panic!("{last}: {e}, after {lines:?}")));
+        }
+        lines
+    }
+
     /// What came and was not waited for.
     pub fn rest(&self) -> Vec<String> {
         self.0.try_iter().collect()

@@ -4,7 +4,7 @@ use super::Check;
 use crate::config::Config;
 use crate::service::http::Token;
 use crate::service::mqtt::Mqtt;
-use crate::service::socket;
+use crate::service::{ros, socket};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::TcpListener;
@@ -130,6 +130,18 @@ pub(super) fn mqtt(config: Option<&Config>) -> Check {
             format!("{finding}; {whose} expires in {days} days: renew it"),
         ),
         false => Check::ok(name, format!("{finding}; {whose} holds {days} days more")),
+    }
+}
+
+/// Whether the bridge lets us in.
+pub(super) fn ros(config: Option<&Config>) -> Check {
+    let name = "ros";
+    let Some(bridge) = config.and_then(|c| c.ros.as_ref()?.bridge.as_ref()) else {
+        return Check::skipped(name, "no [ros] is configured");
+    };
+    match ros::knock(bridge) {
+        Ok(()) => Check::ok(name, format!("{bridge} lets this device in")),
+        Err(fault) => Check::failed(name, fault),
     }
 }
 

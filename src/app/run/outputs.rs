@@ -5,7 +5,10 @@ use super::{Shared, machine};
 use crate::Error;
 use crate::config::Config;
 use crate::service::http::{Http, Site};
+use crate::service::metrics::Published;
 use crate::service::mqtt::{self, Mqtt, Report, Reporter};
+use crate::service::outbox::Outbox;
+use crate::service::ros;
 use crate::service::socket::Socket;
 use crate::sink::Fanout;
 use crate::sink::feed::Feed;
@@ -51,7 +54,7 @@ impl Outputs {
         about: About,
     ) -> Result<(Fanout, impl Sized), Error> {
         let failed = |e: io::Error| Error::Listen(format!("an output gets no thread: {e}"));
-        let mut feeds = Vec::new();
+        let (mut feeds, mut links) = (Vec::new(), Vec::new());
         let mut file = None;
         if let (Some(socket), Some(section)) = (self.socket, &config.socket) {
             let (feed, writer) = Feed::new(section.words);
@@ -67,11 +70,23 @@ impl Outputs {
             );
             let report = Arc::new(report.map_err(failed)?);
             sink = sink.also("mqtt", Reporter(Arc::clone(&report)));
-            shared.metrics.count_published(Arc::clone(&report.outbox));
+            links.push(("mqtt", published(&report.outbox)));
             let telling = Arc::clone(shared);
             let tell = move |told| telling.status.relay(told);
             mqtt.serve(report, Arc::clone(&shared.remote), tell)
                 .map_err(failed)?;
+        }
+        if let Some(section) = &config.ros
+            && let Some(bridge) = section.bridge.clone()
+        {
+            let about = of_robot(config, shared, &about);
+            let report = ros::Report::new(section, about, Arc::clone(&shared.remote));
+            let report = Arc::new(report.map_err(failed)?);
+            sink = sink.also("ros", ros::Reporter(Arc::clone(&report)));
+            links.push(("ros", published(&report.outbox)));
+            let telling = Arc::clone(shared);
+            let tell = move |told| telling.status.relay(told);
+            ros::serve(bridge, report, tell).map_err(failed)?;
         }
         if let (Some(http), Some(section)) = (self.http, &config.http) {
             let (feed, writer) = Feed::new(section.words);
@@ -81,8 +96,15 @@ impl Outputs {
             http.serve(site).map_err(failed)?;
         }
         shared.metrics.count_readers(feeds);
+        shared.metrics.count_published(links);
         Ok((sink, file))
     }
+}
+
+/// What the metrics tell of an outbox.
+fn published<P: Clone + PartialEq + Send + 'static>(outbox: &Arc<Outbox<P>>) -> Published {
+    let outbox = Arc::clone(outbox);
+    Published(Box::new(move || outbox.counts()))
 }
 
 /// What outputs say of this run.
@@ -111,6 +133,17 @@ fn reported(config: &Config, shared: &Arc<Shared>, about: &About) -> mqtt::About
         setting: config.notice.setting.name(),
         purpose: config.notice.purpose.clone(),
         config_sha256: about.config_sha256.clone(),
+        resting: Box::new(move || healthy.health.resting(Instant::now())),
+        machine: Box::new(move || machine(zone.as_deref())),
+    }
+}
+
+/// What a robot hears of this run.
+fn of_robot(config: &Config, shared: &Arc<Shared>, about: &About) -> ros::About {
+    let healthy = Arc::clone(shared);
+    let zone = about.thermal_zone.clone();
+    ros::About {
+        device: config.device.name(),
         resting: Box::new(move || healthy.health.resting(Instant::now())),
         machine: Box::new(move || machine(zone.as_deref())),
     }

@@ -2,7 +2,8 @@
 
 use super::report::About;
 use super::topics::Topics;
-use crate::config::mqtt::{Mqtt as Config, Part};
+use crate::config::mqtt::Mqtt as Config;
+use crate::config::outputs::Part;
 use serde_json::{Map, Value, json};
 
 /// The device with its entities, in the short names of Home Assistant's device discovery.
@@ -14,7 +15,7 @@ pub fn device(config: &Config, about: &About, topics: &Topics) -> Value {
         fields["unique_id"] = json!(format!("demeanor_{id}_{key}"));
         entities.insert(key.into(), fields);
     };
-    if config.tells_answers() {
+    if config.publish.tells_answers() {
         for (task, labels) in &about.tasks {
             add(
                 task,
@@ -34,7 +35,7 @@ pub fn device(config: &Config, about: &About, topics: &Topics) -> Value {
             add("utterance", "Utterance", heard);
         }
     }
-    if config.tells(Part::Faces) {
+    if config.publish.tells(Part::Faces) {
         let faces = json!({
             "p": "sensor",
             "stat_cla": "measurement",
@@ -57,7 +58,7 @@ pub fn device(config: &Config, about: &About, topics: &Topics) -> Value {
         let forget = json!({ "p": "button", "cmd_t": topics.own("forget"), "ent_cat": "config" });
         add("forget", "Forget dialogue", forget);
     }
-    if config.tells(Part::State) {
+    if config.publish.tells(Part::State) {
         let flag = |class: &str, field: &str| {
             json!({
                 "p": "binary_sensor",
@@ -71,7 +72,7 @@ pub fn device(config: &Config, about: &About, topics: &Topics) -> Value {
         problem["ent_cat"] = json!("diagnostic");
         add("problem", "Problem", problem);
     }
-    if config.tells(Part::Health) {
+    if config.publish.tells(Part::Health) {
         let temperature = json!({
             "p": "sensor",
             "dev_cla": "temperature",
@@ -113,7 +114,7 @@ fn answer(config: &Config, topics: &Topics, task: &str, labels: &[String]) -> Va
         sensor["dev_cla"] = json!("enum");
         sensor["ops"] = json!(with_unsure(labels));
     }
-    if config.tells(Part::Scores) {
+    if config.publish.tells(Part::Scores) {
         sensor["json_attr_t"] = json!(topics.own(task));
         sensor["json_attr_tpl"] = json!(
             "{{ {'scores': value_json.scores, 'modality': value_json.modality, \

@@ -1,6 +1,7 @@
 //! What can be wrong with a broker, each in a sentence.
 
 use crate::config::mqtt::Broker;
+use crate::service::tcp::unreachable;
 use mqtt5_protocol::ReasonCode;
 use std::io;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub enum Fault {
         source: io::Error,
     },
     /// Nobody is there.
-    #[error("{broker}: {}", unreachable(source))]
+    #[error("{broker}: {}", unreachable("broker", source))]
     Unreachable {
         /// Where it should be.
         broker: Broker,
@@ -75,22 +76,6 @@ pub enum Fault {
         /// What is wrong with it.
         what: String,
     },
-}
-
-fn unreachable(e: &io::Error) -> String {
-    match e.kind() {
-        io::ErrorKind::ConnectionRefused => {
-            "nobody listens there; check that the broker runs, and its port".into()
-        }
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            "it cannot be reached; check its address, the network and the firewall".into()
-        }
-        io::ErrorKind::PermissionDenied => {
-            "this service may not reach it; allow it in its unit (IPAddressAllow, PrivateNetwork)"
-                .into()
-        }
-        _ => format!("{e}; check its address and the network"),
-    }
 }
 
 fn rejected(reason: ReasonCode) -> String {

@@ -2,9 +2,10 @@
 
 use super::certificate::Certificate;
 use super::fault::Fault;
-use super::outbox::Letter;
 use super::tls::Tls;
 use crate::config::mqtt::{Broker, Version};
+use crate::service::outbox::Letter;
+use crate::service::tcp::{self, Unreached};
 use bytes::Bytes;
 use mqtt5_protocol::packet::connect::ConnectPacket;
 use mqtt5_protocol::packet::disconnect::DisconnectPacket;
@@ -14,9 +15,9 @@ use mqtt5_protocol::packet::subscribe::{SubscribePacket, TopicFilter};
 use mqtt5_protocol::packet::subscribe_options::{RetainHandling, SubscriptionOptions};
 use mqtt5_protocol::packet::{FixedHeader, MqttPacket, Packet, PacketType};
 use mqtt5_protocol::{ConnectOptions, QoS, ReasonCode, WillMessage};
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use std::io::{self, PipeReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -255,7 +256,7 @@ impl Link {
     pub fn wait(&self, bell: Option<&PipeReader>, patience: Duration) -> Result<bool, Fault> {
         let mut polled = vec![PollFd::from_borrowed_fd(self.stream.fd(), PollFlags::IN)];
         polled.extend(bell.map(|bell| PollFd::new(bell, PollFlags::IN)));
-        readable(&mut polled, patience).map_err(|e| broken(&self.broker, e))
+        tcp::ready(&mut polled, patience).map_err(|e| broken(&self.broker, e))
     }
 
     /// Takes what has come.
@@ -387,29 +388,24 @@ impl Link {
 
 /// A stream to a broker.
 fn dial(broker: &Broker, tls: Option<&Tls>) -> Result<Box<dyn Stream>, Fault> {
-    let resolved = (&*broker.host, broker.port).to_socket_addrs();
-    let unknown = |source| Fault::Unknown {
-        broker: broker.clone(),
-        source,
-    };
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in resolved.map_err(unknown)? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => return secure(broker, stream, tls),
-            Err(e) => last = e,
-        }
-    }
-    Err(Fault::Unreachable {
-        broker: broker.clone(),
-        source: last,
-    })
+    let connected = tcp::connect(&broker.host, broker.port, PATIENCE);
+    let stream = connected.map_err(|unreached| match unreached {
+        Unreached::Unknown(source) => Fault::Unknown {
+            broker: broker.clone(),
+            source,
+        },
+        Unreached::Refused(source) => Fault::Unreachable {
+            broker: broker.clone(),
+            source,
+        },
+    })?;
+    secure(broker, stream, tls)
 }
 
 fn secure(broker: &Broker, stream: TcpStream, tls: Option<&Tls>) -> Result<Box<dyn Stream>, Fault> {
-    // each letter at once, and no wait without an end
+    // no wait without an end
     let set = stream
-        .set_nodelay(true)
-        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
+        .set_write_timeout(Some(PATIENCE))
         .and_then(|()| stream.set_read_timeout(Some(PATIENCE)));
     set.map_err(|e| broken(broker, e))?;
     match tls {
@@ -417,17 +413,6 @@ fn secure(broker: &Broker, stream: TcpStream, tls: Option<&Tls>) -> Result<Box<d
         Some(tls) => tls
             .connect(&broker.host, stream, Instant::now() + PATIENCE)
             .map_err(|e| broken(broker, e)),
-    }
-}
-
-/// Waits until the first of them is readable, any of the others is, or for `patience`; whether
-/// the first is.
-pub fn readable(polled: &mut [PollFd<'_>], patience: Duration) -> io::Result<bool> {
-    let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
-    match rustix::event::poll(polled, Some(&patience)) {
-        Ok(_) => Ok(!polled[0].revents().is_empty()),
-        Err(rustix::io::Errno::INTR) => Ok(false),
-        Err(e) => Err(e.into()),
     }
 }
 

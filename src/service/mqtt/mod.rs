@@ -1,15 +1,13 @@
 //! States and answers for a broker, and wishes from it.
 //!
 //! One thread speaks to the broker and waits for it; whoever tells something leaves it in the
-//! [`outbox`] and goes on. Packets are those of `mqtt5-protocol`, a codec without a runtime: what
+//! [`outbox`](super::outbox) and goes on. Packets are those of `mqtt5-protocol`, a codec without a runtime: what
 //! no client crate has (the oldest gives way, back-off with jitter, nothing told twice) stands here.
 
-mod backoff;
 mod certificate;
 mod discovery;
 mod fault;
 mod link;
-pub mod outbox;
 mod report;
 mod tls;
 mod topics;
@@ -18,16 +16,17 @@ pub use certificate::Certificate;
 pub use fault::Fault;
 pub use report::{About, Report, Reporter};
 
+use super::backoff::chance;
+use super::outbox::Letter;
+use super::visits::Visits;
 use super::{Told, secret};
 use crate::Error;
 use crate::config::mqtt::{Broker, Mqtt as Config, Version};
 use crate::service::latches::Remote;
-use backoff::{Backoff, chance};
 use link::{Identity, Link, PATIENCE};
 use mqtt5_protocol::QoS;
 use mqtt5_protocol::packet::Packet;
 use mqtt5_protocol::packet::publish::PublishPacket;
-use outbox::Letter;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -38,8 +37,6 @@ use topics::Wish;
 
 /// How often states are looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// A connection that lasted so long was a good one.
-const GOOD: Duration = Duration::from_secs(30);
 /// Devices that are asked together answer within this time.
 const JITTER: Duration = Duration::from_secs(2);
 /// Messages a second that are read of a broker.
@@ -142,31 +139,12 @@ struct Client {
 impl Client {
     /// Connects, again and again, until the report is closed.
     fn run(mut self, tell: impl Fn(Told)) {
-        let mut backoff = Backoff::default();
-        let mut said: Option<String> = None;
-        while !self.report.outbox.is_closed() {
-            let begun = Instant::now();
-            let ended = self.visit(&mut said, &tell);
-            self.report.outbox.set_up(false);
-            let Err(fault) = ended else { break };
-            let sentence = fault.to_string();
-            log::debug!("mqtt: {sentence}");
-            // the same is told once, however often it is tried
-            if said.as_ref() != Some(&sentence) {
-                let then = "events wait, the oldest give way, and it is tried again";
-                tell(Told::failing("mqtt", format!("{sentence}; {then}")));
-                said = Some(sentence);
-            }
-            if begun.elapsed() > GOOD {
-                backoff.reset();
-            }
-            self.report.outbox.wait_closed(backoff.next());
-        }
-        self.report.outbox.finish();
+        let report = Arc::clone(&self.report);
+        Visits::new("mqtt", tell).repeat(&report.outbox, |visits| self.visit(visits));
     }
 
     /// One connection, until the report is closed.
-    fn visit(&mut self, said: &mut Option<String>, tell: &impl Fn(Told)) -> Result<(), Fault> {
+    fn visit(&mut self, visits: &mut Visits<impl Fn(Told)>) -> Result<(), Fault> {
         let Mqtt {
             broker,
             version,
@@ -187,7 +165,7 @@ impl Client {
             sent: VecDeque::new(),
             pinged: None,
         };
-        let served = self.serve(&mut visit, said, tell);
+        let served = self.serve(&mut visit, visits);
         let events = visit.sent.iter().filter(|sent| sent.is_event).count();
         self.report.outbox.count_lost(events);
         served
@@ -196,8 +174,7 @@ impl Client {
     fn serve(
         &mut self,
         visit: &mut Visit,
-        said: &mut Option<String>,
-        tell: &impl Fn(Told),
+        visits: &mut Visits<impl Fn(Told)>,
     ) -> Result<(), Fault> {
         let report = Arc::clone(&self.report);
         loop {
@@ -228,10 +205,7 @@ impl Client {
                     Packet::PubAck(ack) => {
                         visit.acknowledged(ack.packet_id);
                         report.outbox.count_published();
-                        if said.take().is_some() {
-                            let broker = &self.mqtt.broker;
-                            tell(Told::recovered("mqtt", format!("{broker} takes events")));
-                        }
+                        visits.go_well(&self.mqtt.broker);
                     }
                     Packet::Publish(message) if message.qos == QoS::AtMostOnce => {
                         self.read.push_back(Instant::now());

@@ -1,29 +1,22 @@
 //! What is told, by whose choice, and on which topic.
 
 use super::discovery;
-use super::outbox::{Letter, Outbox};
 use super::topics::Topics;
-use crate::config::mqtt::{Mqtt as Config, Part};
-use crate::event::State;
+use crate::config::mqtt::Mqtt as Config;
+use crate::config::outputs::Part;
+use crate::service::choice::chosen;
 use crate::service::latches::Remote;
 use crate::service::metrics::Machine;
-use crate::sink::feed::hush;
+use crate::service::outbox::{Letter, Outbox};
+use crate::service::sources::Sources;
 use crate::sink::{Content, Message, Receiver};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Fields of an answer that tell nothing but the answer, and when and from what it was given.
-const OF_LABELS: [&str; 11] = [
-    "schema", "seq", "time", "device", "task", "source", "start", "end", "label", "modality",
-    "bundle",
-];
 /// Time between two reports of health.
 const HEALTH: Duration = Duration::from_secs(60);
-/// Sources whose state is told.
-const MOST_SOURCES: usize = 64;
 /// Time that the broker gets for the last letters, at the end.
 const GRACE: Duration = Duration::from_millis(400);
 
@@ -58,7 +51,7 @@ pub struct Report {
     /// What waits for the broker.
     pub outbox: Arc<Outbox>,
     remote: Arc<Remote>,
-    sources: Mutex<BTreeMap<String, State>>,
+    sources: Sources,
     started: Instant,
 }
 
@@ -74,7 +67,8 @@ impl Report {
             about,
             outbox: Arc::new(Outbox::new()?),
             remote,
-            sources: Mutex::default(),
+            // a broker that was lost is told of when it is back
+            sources: Sources::without("mqtt"),
             started: Instant::now(),
         };
         report.introduce();
@@ -108,7 +102,7 @@ impl Report {
     /// Tells how things are, where that has changed.
     pub fn look(&self) {
         let shown = self.remote.shown();
-        if self.config.tells(Part::State) || self.config.mute {
+        if self.config.publish.tells(Part::State) || self.config.mute {
             let muted = if shown.latches.is_muted() {
                 "ON"
             } else {
@@ -116,36 +110,24 @@ impl Report {
             };
             self.retain("mute", muted.into());
         }
-        if !self.config.tells(Part::State) {
+        if !self.config.publish.tells(Part::State) {
             return;
         }
-        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let resting = (self.about.resting)();
         let state = json!({
             "capturing": shown.is_capturing,
             "muted": shown.latches.is_muted(),
             "muted_by": shown.latches.closed_by(),
-            "sources": *sources,
-            "problem": self.problem(&sources),
+            "sources": self.sources.all(),
+            "problem": self.sources.problem(&resting),
         });
-        drop(sources);
         self.retain("state", state.to_string());
-    }
-
-    /// What is wrong, in words.
-    fn problem(&self, sources: &BTreeMap<String, State>) -> Option<String> {
-        let resting = (self.about.resting)();
-        if !resting.is_empty() {
-            return Some(format!("no progress of {}", resting.join(" and ")));
-        }
-        let is_ill = |state: &State| matches!(state, State::Lost | State::Failed | State::Failing);
-        let ill = sources.iter().find(|(_, state)| is_ill(state));
-        ill.map(|(source, state)| format!("{source}: {state}"))
     }
 
     /// Tells how the machine is, once a minute; `told` is when it did so last.
     pub fn look_at_machine(&self, told: &mut Option<Instant>, now: Instant) {
         let is_due = told.is_none_or(|at| now.saturating_duration_since(at) >= HEALTH);
-        if !is_due || !self.config.tells(Part::Health) {
+        if !is_due || !self.config.publish.tells(Part::Health) {
             return;
         }
         *told = Some(now);
@@ -165,20 +147,8 @@ impl Report {
         Instant::now().checked_add(Duration::from_secs(self.config.expire.into()))
     }
 
-    fn answer(&self, task: &str, mut json: Value) {
-        if !self.config.words {
-            hush(&mut json);
-        }
-        if let Value::Object(fields) = &mut json {
-            let (scores, faces) = (
-                self.config.tells(Part::Scores),
-                self.config.tells(Part::Faces),
-            );
-            fields.retain(|name, _| match name.as_str() {
-                "face" => faces,
-                name => scores || OF_LABELS.contains(&name),
-            });
-        }
+    fn answer(&self, task: &str, json: Value) {
+        let json = chosen(json, &self.config.publish, self.config.words);
         let (payload, expires) = (json.to_string(), self.expiry());
         self.outbox.push(Letter {
             topic: self.topics.event(task),
@@ -191,21 +161,15 @@ impl Report {
 
     fn take(&self, message: &Message<'_>) {
         match &message.content {
-            Content::Event(event) if self.config.tells_answers() => {
+            Content::Event(event) if self.config.publish.tells_answers() => {
                 self.answer(&event.task, message.to_json());
             }
-            Content::Faces(faces) if self.config.tells(Part::Faces) => {
+            Content::Faces(faces) if self.config.publish.tells(Part::Faces) => {
                 let seen = json!({ "count": faces.ids.len(), "ids": faces.ids });
                 self.retain("faces", seen.to_string());
             }
             Content::State(change) => {
-                let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-                let has_room = sources.len() < MOST_SOURCES;
-                // a broker that was lost is told of when it is back
-                if change.source != "mqtt" && (has_room || sources.contains_key(&change.source)) {
-                    sources.insert(change.source.clone(), change.state);
-                }
-                drop(sources);
+                self.sources.take(change);
                 self.look();
             }
             Content::Event(_) | Content::Faces(_) => {}

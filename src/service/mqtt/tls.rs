@@ -48,9 +48,9 @@ mod without {
 #[cfg(feature = "tls")]
 mod with {
     use super::super::certificate::Certificate;
-    use super::super::link::{Stream, readable};
+    use super::super::link::Stream;
     use crate::config::mqtt::Mqtt as Config;
-    use crate::service::secret;
+    use crate::service::{secret, tcp};
     use rustix::event::{PollFd, PollFlags};
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -272,7 +272,7 @@ mod with {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             let mut polled = [PollFd::new(&*stream, PollFlags::IN)];
-            if readable(&mut polled, left)? {
+            if tcp::ready(&mut polled, left)? {
                 take(connection, stream)?;
             }
         }

@@ -78,7 +78,7 @@ impl Task {
                 .or_insert_with(|| Smoother::new(half_life))
                 .push(observed.clock().as_secs_f64(), &scores);
             let decisive = smoothed.as_deref().unwrap_or(&scores);
-            let face = face(found, id);
+            let face = face(found, scene, id);
             answers.events.push(Event {
                 label: self.label(decisive, context.options),
                 scores: self.labelled(&scores),
@@ -237,11 +237,12 @@ fn the_whole(scene: &Scene<'_>) -> Found {
     }
 }
 
-fn face(found: &Found, id: u32) -> Face {
+fn face(found: &Found, scene: &Scene<'_>, id: u32) -> Face {
     let place = found.place;
     Face {
         id,
         place: [place.x, place.y, place.width, place.height],
+        picture: [scene.image.width() as f32, scene.image.height() as f32],
         score: found.score,
     }
 }

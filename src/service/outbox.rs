@@ -1,4 +1,4 @@
-//! What waits for the broker.
+//! What waits for a broker or a bridge.
 //!
 //! Whoever tells something never waits. Events queue up to a bound, beyond which the oldest is
 //! lost and counted; of what is retained only the newest of each topic is kept, and all of it is
@@ -16,11 +16,11 @@ const MOST_RETAINED: usize = 64;
 
 /// Something to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct Letter<P = String> {
     /// Where.
     pub topic: String,
     /// What.
-    pub payload: String,
+    pub payload: P,
     /// The broker keeps it for who comes later.
     pub retain: bool,
     /// Nobody is to be told later than this.
@@ -30,7 +30,7 @@ pub struct Letter {
 /// Figures of an outbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Letters that the broker has acknowledged.
+    /// Letters that the broker has acknowledged, or the bridge taken.
     pub published: u64,
     /// Events that never reached it, as far as is known: pushed out, too old, unacknowledged.
     pub lost: u64,
@@ -42,18 +42,18 @@ pub struct Counts {
 
 /// The queue of one broker; filled by many, emptied by one.
 #[derive(Debug)]
-pub struct Outbox {
-    inner: Mutex<Inner>,
+pub struct Outbox<P = String> {
+    inner: Mutex<Inner<P>>,
     changed: Condvar,
     /// Wakes whoever waits for the broker and for us at once.
     bell: PipeWriter,
     rung: PipeReader,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    events: VecDeque<Letter>,
-    retained: Vec<Retained>,
+#[derive(Debug)]
+struct Inner<P> {
+    events: VecDeque<Letter<P>>,
+    retained: Vec<Retained<P>>,
     /// Retained letters wait until then: many devices answer one question one after another.
     held: Option<Instant>,
     counts: Counts,
@@ -63,32 +63,40 @@ struct Inner {
 }
 
 #[derive(Debug)]
-struct Retained {
-    letter: Letter,
+struct Retained<P> {
+    letter: Letter<P>,
     is_due: bool,
 }
 
-impl Outbox {
+impl<P: Clone + PartialEq> Outbox<P> {
     /// An empty one.
     ///
     /// # Errors
     /// The system's, when it has no pipe left.
-    pub fn new() -> io::Result<Outbox> {
+    pub fn new() -> io::Result<Outbox<P>> {
         let (rung, bell) = io::pipe()?;
         Ok(Outbox {
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner {
+                events: VecDeque::new(),
+                retained: Vec::new(),
+                held: None,
+                counts: Counts::default(),
+                is_rung: false,
+                is_closed: false,
+                is_done: false,
+            }),
             changed: Condvar::new(),
             bell,
             rung,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner<P>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes whoever empties it, once until they look.
-    fn ring(&self, inner: &mut Inner) {
+    fn ring(&self, inner: &mut Inner<P>) {
         self.changed.notify_all();
         if !std::mem::replace(&mut inner.is_rung, true) {
             // one byte at a time is in the pipe: this never waits
@@ -110,7 +118,7 @@ impl Outbox {
     }
 
     /// Adds an event; the oldest gives way.
-    pub fn push(&self, letter: Letter) {
+    pub fn push(&self, letter: Letter<P>) {
         let mut inner = self.lock();
         if inner.is_closed {
             return;
@@ -124,7 +132,7 @@ impl Outbox {
     }
 
     /// Keeps what a topic holds now, and tells it unless it is what was told last.
-    pub fn retain(&self, topic: &str, payload: String, expires: Option<Instant>) {
+    pub fn retain(&self, topic: &str, payload: P, expires: Option<Instant>) {
         let mut inner = self.lock();
         let letter = Letter {
             topic: topic.to_owned(),
@@ -158,7 +166,7 @@ impl Outbox {
         self.repeat_where(|letter| letter.topic == topic);
     }
 
-    fn repeat_where(&self, is: impl Fn(&Letter) -> bool) {
+    fn repeat_where(&self, is: impl Fn(&Letter<P>) -> bool) {
         let mut inner = self.lock();
         let kept = inner.retained.iter_mut();
         kept.filter(|r| is(&r.letter)).for_each(|r| r.is_due = true);
@@ -170,7 +178,7 @@ impl Outbox {
     }
 
     /// What is to be published next: what is retained goes first.
-    pub fn next(&self, now: Instant) -> Option<Letter> {
+    pub fn next(&self, now: Instant) -> Option<Letter<P>> {
         let mut inner = self.lock();
         inner.held = inner.held.filter(|held| *held > now && !inner.is_closed);
         if inner.held.is_none()
@@ -191,7 +199,7 @@ impl Outbox {
     /// Topics whose content has become too old; they hold nothing from now on.
     pub fn expire(&self, now: Instant) -> Vec<String> {
         let mut inner = self.lock();
-        let is_old = |r: &mut Retained| r.letter.expires.is_some_and(|end| end <= now);
+        let is_old = |r: &mut Retained<P>| r.letter.expires.is_some_and(|end| end <= now);
         let old = inner.retained.extract_if(.., is_old);
         old.map(|r| r.letter.topic).collect()
     }
@@ -233,7 +241,7 @@ impl Outbox {
 
     /// Waits for the end, for up to `pause`; whether it came.
     pub fn wait_closed(&self, pause: Duration) -> bool {
-        let goes_on = |inner: &mut Inner| !inner.is_closed;
+        let goes_on = |inner: &mut Inner<P>| !inner.is_closed;
         let waited = self.changed.wait_timeout_while(self.lock(), pause, goes_on);
         waited.unwrap_or_else(PoisonError::into_inner).0.is_closed
     }
@@ -246,7 +254,7 @@ impl Outbox {
 
     /// Waits for that, for up to `grace`.
     pub fn wait_finished(&self, grace: Duration) {
-        let is_busy = |inner: &mut Inner| !inner.is_done;
+        let is_busy = |inner: &mut Inner<P>| !inner.is_done;
         let _ = self.changed.wait_timeout_while(self.lock(), grace, is_busy);
     }
 }

@@ -1,4 +1,4 @@
-//! How long to wait before a broker is tried again.
+//! How long to wait before a broker or a bridge is tried again.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};

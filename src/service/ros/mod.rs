@@ -1,0 +1,116 @@
+//! Answers, faces and states for robots, as ROS topics.
+//!
+//! [`report`] makes messages of what happens, on the topics of REP-155; a thread carries them to
+//! a rosbridge and waits for it. Whoever tells something leaves it in the
+//! [`outbox`](super::outbox) and goes on. Nothing is asked of us from there.
+
+mod fault;
+mod link;
+mod message;
+mod report;
+
+pub use fault::Fault;
+pub use report::{About, Report, Reporter};
+
+use super::Told;
+use super::visits::Visits;
+use crate::config::ros::Bridge;
+use link::{Heard, Link};
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A bridge that takes or says nothing for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked at how things are.
+const LOOK: Duration = Duration::from_millis(250);
+/// What a bridge says in a row, before it is heard again later: we ask for nothing there.
+const MOST_HEARD: usize = 50;
+/// How long that is.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a bridge made of us so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Unknown,
+    Good,
+    Bad,
+}
+
+/// Connects once, and leaves again.
+///
+/// # Errors
+/// What is in the way.
+pub fn knock(bridge: &Bridge) -> Result<(), Fault> {
+    let mut link = Link::open(bridge, PATIENCE)?;
+    link.greet()?;
+    link.leave()
+}
+
+/// Tells a bridge what the report says, in a thread of its own, until that is closed. `tell`
+/// hears when the bridge is lost, and when it is back.
+///
+/// # Errors
+/// The system's, when it gives no thread.
+pub fn serve(
+    bridge: Bridge,
+    report: Arc<Report>,
+    tell: impl Fn(Told) + Send + 'static,
+) -> io::Result<()> {
+    let run = move || {
+        let visit = |visits: &mut Visits<_>| visit(&bridge, &report, visits);
+        Visits::new("ros", tell).repeat(&report.outbox, visit);
+    };
+    thread::Builder::new().name("ros".into()).spawn(run)?;
+    Ok(())
+}
+
+/// One connection, until the report is closed.
+fn visit(
+    bridge: &Bridge,
+    report: &Report,
+    visits: &mut Visits<impl Fn(Told)>,
+) -> Result<(), Fault> {
+    let outbox = &report.outbox;
+    let mut link = Link::open(bridge, PATIENCE)?;
+    outbox.repeat();
+    link.ask(Instant::now())?;
+    let (mut looked, mut standing) = (None, Standing::Unknown);
+    loop {
+        let now = Instant::now();
+        outbox.answer_bell();
+        report.look(&mut looked, now);
+        while let Some(letter) = outbox.next(now) {
+            link.publish(&letter.topic, &letter.payload, now)?;
+            outbox.count_published();
+        }
+        if outbox.is_closed() {
+            return link.leave();
+        }
+        link.tidy(now)?;
+        link.keep_alive(now)?;
+        link.wait(Some(outbox.bell()), LOOK)?;
+        let mut heard = 0;
+        while let Some(said) = link.hear()? {
+            match said {
+                Heard::Pong if standing == Standing::Unknown => {
+                    standing = Standing::Good;
+                    outbox.set_up(true);
+                    visits.go_well(bridge);
+                }
+                // of a type that is not installed there, say: the first one tells
+                Heard::Complaint(what) if standing != Standing::Bad => {
+                    standing = Standing::Bad;
+                    visits.find_fault(&format!("{bridge} says: {what}"));
+                }
+                Heard::Pong | Heard::Complaint(_) | Heard::Other => {}
+            }
+            heard += 1;
+            if heard == MOST_HEARD {
+                outbox.wait_closed(PAUSE);
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What is told, by whose choice, and on which topic.
+
+use super::message::{Header, Level, Message, Status};
+use crate::config::outputs::Part;
+use crate::config::ros::Ros as Config;
+use crate::event::{self, Event};
+use crate::service::backoff::chance;
+use crate::service::choice::chosen;
+use crate::service::latches::Remote;
+use crate::service::metrics::Machine;
+use crate::service::outbox::{Letter, Outbox};
+use crate::service::sources::Sources;
+use crate::sink::{self, Content, Receiver};
+use serde_json::Value;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Our events as JSON.
+pub const EVENTS: &str = "/demeanor/events";
+/// Who is in sight.
+pub const TRACKED: &str = "/humans/faces/tracked";
+/// How the device is.
+pub const DIAGNOSTICS: &str = "/diagnostics";
+/// What every topic of a face begins with.
+pub const FACES: &str = "/humans/faces/";
+/// The task that tells what faces show.
+const EXPRESSION: &str = "expression";
+
+/// How often it is told how things are: who reads of them is used to once a second.
+const EVERY: Duration = Duration::from_secs(1);
+/// An answer is told no later than this.
+const EXPIRE: Duration = Duration::from_secs(60);
+/// Where a face is and what it shows is told no later than this.
+const FLEETING: Duration = Duration::from_secs(2);
+/// Time that the other side gets for the last letters, at the end.
+const GRACE: Duration = Duration::from_millis(400);
+
+/// What a robot hears of this run.
+pub struct About {
+    /// Which device this is.
+    pub device: String,
+    /// Stages that make no progress, by name.
+    pub resting: Box<dyn Fn() -> Vec<&'static str> + Send + Sync>,
+    /// What the machine is like.
+    pub machine: Box<dyn Fn() -> Machine + Send + Sync>,
+}
+
+/// Puts what happens into the outbox, as messages.
+pub struct Report {
+    config: Config,
+    about: About,
+    pub outbox: Arc<Outbox<Message>>,
+    remote: Arc<Remote>,
+    sources: Sources,
+    /// Faces in sight.
+    tracked: Mutex<Vec<u32>>,
+    /// Behind the number of a face: another run's face is another one.
+    run: String,
+}
+
+impl Report {
+    /// Nothing is told yet.
+    ///
+    /// # Errors
+    /// The system's, when it has no pipe left.
+    pub fn new(config: &Config, about: About, remote: Arc<Remote>) -> io::Result<Report> {
+        let letter = |_| char::from(b'a' + (chance() * 26.0) as u8);
+        Ok(Report {
+            config: config.clone(),
+            about,
+            outbox: Arc::new(Outbox::new()?),
+            remote,
+            sources: Sources::without("ros"),
+            tracked: Mutex::default(),
+            run: (0..3).map(letter).collect(),
+        })
+    }
+
+    fn tells(&self, part: Part) -> bool {
+        self.config.publish.tells(part)
+    }
+
+    /// The id of a face: letters and digits, as part of a topic's name.
+    fn id(&self, face: u32) -> String {
+        format!("f{face}{}", self.run)
+    }
+
+    /// Tells how things are, once a second; `told` is when it did so last.
+    pub fn look(&self, told: &mut Option<Instant>, now: Instant) {
+        if told.is_none_or(|at| now.saturating_duration_since(at) >= EVERY) {
+            *told = Some(now);
+            self.tell_tracked();
+            self.tell_diagnostics();
+        }
+    }
+
+    fn tell_tracked(&self) {
+        if self.tells(Part::Faces) {
+            let tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
+            let ids = tracked.iter().map(|face| self.id(*face)).collect();
+            drop(tracked);
+            self.retain(TRACKED, Message::ids(Header::at(event::now()), ids));
+        }
+    }
+
+    fn tell_diagnostics(&self) {
+        let state = self.tells(Part::State).then(|| self.capture());
+        let health = self.tells(Part::Health).then(|| self.machine());
+        let status: Vec<Status> = state.into_iter().chain(health).collect();
+        if !status.is_empty() {
+            let header = Header::at(event::now());
+            self.retain(DIAGNOSTICS, Message::diagnostics(header, status));
+        }
+    }
+
+    /// Whether it sees and hears.
+    fn capture(&self) -> Status {
+        let shown = self.remote.shown();
+        let muted_by = shown.latches.closed_by().join(", ");
+        let (level, message) = match self.sources.problem(&(self.about.resting)()) {
+            Some(problem) => (Level::Error, problem),
+            None if shown.latches.is_muted() => (Level::Ok, format!("muted by {muted_by}")),
+            None if shown.is_capturing => (Level::Ok, "capturing".into()),
+            None => (Level::Ok, "not capturing".into()),
+        };
+        let sources = self.sources.all();
+        sources.iter().fold(
+            Status::new(&self.about.device, "capture", level, message)
+                .with("capturing", Some(shown.is_capturing))
+                .with("muted_by", Some(muted_by)),
+            |status, (source, state)| status.with(source, Some(state)),
+        )
+    }
+
+    /// How the machine is.
+    fn machine(&self) -> Status {
+        let (machine, counts) = ((self.about.machine)(), self.outbox.counts());
+        let (level, message) = match machine.throttled {
+            Some(true) => (
+                Level::Warn,
+                "it is slowed down, for heat or for want of power",
+            ),
+            _ => (Level::Ok, "well"),
+        };
+        Status::new(&self.about.device, "machine", level, message.into())
+            .with("version", Some(env!("CARGO_PKG_VERSION")))
+            .with("temperature", machine.temperature)
+            .with("throttled", machine.throttled)
+            .with("rss_kb", machine.resident)
+            .with("lost", Some(counts.lost))
+    }
+
+    fn retain(&self, topic: &str, message: Message) {
+        self.outbox.retain(topic, message, None);
+    }
+
+    fn push(&self, topic: String, message: Message, expires: Duration) {
+        self.outbox.push(Letter {
+            topic,
+            payload: message,
+            retain: false,
+            expires: Instant::now().checked_add(expires),
+        });
+    }
+
+    fn tell(&self, json: &Value) {
+        self.push(EVENTS.into(), Message::text(json.to_string()), EXPIRE);
+    }
+
+    /// Where a face is, and what it shows.
+    fn face(&self, event: &Event, header: Header) {
+        let Some(face) = event.face.filter(|_| event.task == EXPRESSION) else {
+            return;
+        };
+        let topic = |of: &str| format!("{FACES}{}/{of}", self.id(face.id));
+        if let Some(region) = Message::region(header.clone(), &face) {
+            self.push(topic("roi"), region, FLEETING);
+        }
+        if !self.config.publish.tells_answers() {
+            return;
+        }
+        let scores = event.smoothed.as_ref().unwrap_or(&event.scores);
+        let score = scores.iter().find(|(label, _)| *label == event.label);
+        let score = score.filter(|_| self.tells(Part::Scores)).map(|(_, p)| *p);
+        if let Some(message) = Message::expression(header, &event.label, score) {
+            self.push(topic("expression"), message, FLEETING);
+        }
+    }
+
+    fn take(&self, message: &sink::Message<'_>) {
+        let header = Header::at(message.stamp.time);
+        match &message.content {
+            Content::Event(event) => {
+                if self.tells(Part::Faces) {
+                    self.face(event, header);
+                }
+                if self.config.publish.tells_answers() {
+                    let (publish, words) = (&self.config.publish, self.config.words);
+                    self.tell(&chosen(message.to_json(), publish, words));
+                }
+            }
+            Content::Faces(faces) if self.tells(Part::Faces) => {
+                let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
+                tracked.clone_from(&faces.ids);
+                drop(tracked);
+                self.tell_tracked();
+                self.tell(&message.to_json());
+            }
+            Content::State(change) => {
+                self.sources.take(change);
+                if self.tells(Part::State) {
+                    self.tell(&message.to_json());
+                }
+            }
+            Content::Faces(_) => {}
+        }
+    }
+}
+
+/// Fills a report, and ends it.
+pub struct Reporter(pub Arc<Report>);
+
+impl Receiver for Reporter {
+    fn take(&mut self, message: &sink::Message<'_>) -> io::Result<()> {
+        self.0.take(message);
+        Ok(())
+    }
+}
+
+impl Drop for Reporter {
+    /// Nobody is in sight any more. Gives the other side a moment for the last letters; one that
+    /// hangs is left behind.
+    fn drop(&mut self) {
+        let mut tracked = self
+            .0
+            .tracked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        tracked.clear();
+        drop(tracked);
+        self.0.tell_tracked();
+        self.0.outbox.close();
+        self.0.outbox.wait_finished(GRACE);
+    }
+}
