@@ -14,6 +14,7 @@ use crate::vision::yuv::Layout;
 use serde::Deserialize;
 use std::fs::File;
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -423,6 +424,9 @@ pub struct Decision {
     pub smooth: f64,
     /// Top scores below this are `unsure`; the bundle's own value when left out.
     pub unsure_below: Option<f32>,
+    /// Seconds of speech after which, and after each more of which, what was heard so far is
+    /// told; 0 is off.
+    pub partial: f64,
     /// Adds salient tokens and frames to every event.
     pub explain: bool,
     /// Which tasks; all whose input is there when left out.
@@ -434,11 +438,16 @@ impl Default for Decision {
         Decision {
             smooth: 3.0,
             unsure_below: None,
+            partial: 0.0,
             explain: false,
             tasks: None,
         }
     }
 }
+
+/// Seconds of speech between partial answers: less has no voice to judge, and after as much as the
+/// longest an utterance is cut.
+const PARTIAL: RangeInclusive<f64> = 0.25..=8.0;
 
 /// What a `run` without a notice is told.
 const NO_NOTICE: &str = "has no `[notice]`, and nothing is captured before people are told; add a \
@@ -523,6 +532,15 @@ impl Config {
             if !(0.0..=3600.0).contains(&value) {
                 return Err(format!("`{name}` must lie in 0..=3600 seconds"));
             }
+        }
+        let partial = self.decision.partial;
+        if partial != 0.0 && !PARTIAL.contains(&partial) {
+            return Err(format!(
+                "`decision.partial` is {partial}; write {} to {} seconds of speech, or 0 for no \
+                 answers before somebody has finished",
+                PARTIAL.start(),
+                PARTIAL.end()
+            ));
         }
         self.http.as_ref().map_or(Ok(()), outputs::Http::check)?;
         self.mqtt.as_ref().map_or(Ok(()), mqtt::Mqtt::check)?;
@@ -619,6 +637,22 @@ mod tests {
             ..unsaid
         };
         assert_eq!(said.channel("array", &board), Channel::Mix);
+    }
+
+    #[test]
+    fn partial_answers_come_at_a_pace_that_makes_sense() {
+        let partial = |written: &str| {
+            let config = Config::parse(&format!("{NOTICE}[decision]\npartial = {written}\n"));
+            config.map(|c| c.decision.partial)
+        };
+        assert_eq!(Config::parse(NOTICE).map(|c| c.decision.partial), Ok(0.0));
+        assert_eq!(partial("1.0"), Ok(1.0));
+        assert_eq!(partial("0"), Ok(0.0));
+        for wrong in ["0.1", "9", "-1", "nan", "inf"] {
+            let said = partial(wrong).unwrap_err();
+            assert!(said.starts_with("`decision.partial` is"), "{said}");
+        }
+        assert!(partial("true").is_err());
     }
 
     #[test]

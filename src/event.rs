@@ -398,6 +398,10 @@ pub struct Event {
     pub start: Option<f64>,
     /// Its end in seconds.
     pub end: Option<f64>,
+    /// Which utterance of the run it is about, from 1.
+    pub utterance: Option<u64>,
+    /// The utterance is not over: another answer with its number replaces this one.
+    pub partial: bool,
     /// The chosen class, or `unsure`; where names are looked for, the kinds that were found, or
     /// `none`.
     pub label: String,
@@ -441,6 +445,12 @@ impl Event {
         event.insert("source".into(), json!(self.source));
         event.insert("start".into(), json!(self.start.map(milli)));
         event.insert("end".into(), json!(self.end.map(milli)));
+        if let Some(utterance) = self.utterance {
+            event.insert("utterance".into(), json!(utterance));
+        }
+        if self.partial {
+            event.insert("partial".into(), json!(true));
+        }
         event.insert("label".into(), json!(self.label));
         event.insert("scores".into(), scores_json(&self.scores));
         if let Some(smoothed) = &self.smoothed {

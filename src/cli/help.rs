@@ -116,6 +116,7 @@ The config (TOML):
   [decision]
   smooth = 3.0                # half-life in seconds, 0 = off
   unsure_below = 0.4          # default: the bundle's
+  # partial = 1.0             # tells what was heard so far after each second of speech
   explain = false
   # tasks = [\"expression\"]
   [indicator]                 # lit before the first sample; what cannot be lit stops capture

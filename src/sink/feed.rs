@@ -126,6 +126,8 @@ impl Feed {
         inner.counts.lost += seq.saturating_sub(inner.newest + 1);
         inner.newest = seq;
         match &message.content {
+            // it is replaced in a moment
+            Content::Event(event) if event.partial => {}
             Content::Event(event) => {
                 inner.answers.insert(event.task.clone(), line.clone());
             }
@@ -444,6 +446,22 @@ mod tests {
             hushed.contains("\"end\":11") && hushed.contains("\"at\":1.5"),
             "{hushed}"
         );
+    }
+
+    #[test]
+    fn what_is_replaced_in_a_moment_is_no_last_answer() {
+        let (feed, mut writer) = Feed::new(false);
+        for (seq, partial) in [(1, false), (2, true)] {
+            let event = Event {
+                task: "emotion".into(),
+                partial,
+                ..Event::default()
+            };
+            let content = Content::Event(Cow::Owned(event));
+            let stamp = stamp(seq);
+            writer.take(&Message { stamp, content }).unwrap();
+        }
+        assert_eq!(feed.answers()[0].1.seq, 1);
     }
 
     #[test]

@@ -62,6 +62,11 @@ pub enum Content<'a> {
 }
 
 impl Message<'_> {
+    /// Whether another message replaces it in a moment.
+    pub fn is_partial(&self) -> bool {
+        matches!(&self.content, Content::Event(event) if event.partial)
+    }
+
     /// The message as one JSON object.
     pub fn to_json(&self) -> Value {
         self.stamp.on(match &self.content {
@@ -216,9 +221,10 @@ fn span(event: &Event) -> String {
 
 /// The answer; of other tasks than emotion with the task's name.
 fn answer(event: &Event) -> String {
+    let more = if event.partial { "…" } else { "" };
     match event.task.as_str() {
-        "emotion" => event.label.clone(),
-        task => format!("{task}: {} ", event.label),
+        "emotion" => format!("{}{more}", event.label),
+        task => format!("{task}: {}{more} ", event.label),
     }
 }
 

@@ -159,7 +159,10 @@ fn run_for(
         let (calibrating, shared) = (Arc::clone(calibrating), Arc::clone(&shared));
         std::thread::spawn(move || calibrating.count(&shared));
     }
-    let capture = Capture::new(sources.clone(), Arc::clone(&shared))?;
+    let partial = Some(config.decision.partial);
+    // what is measured of a place is utterances
+    let partial = partial.filter(|every| *every > 0.0 && calibrating.is_none());
+    let capture = Capture::new(sources.clone(), Arc::clone(&shared), partial)?;
     let names = sources.names();
     let signals = Signals::catch();
     let supervisor = Supervisor::new(

@@ -1,5 +1,6 @@
 //! The inferring side of `run`: answers until the queue is closed and empty.
 
+use super::align::{Said, Saying};
 use super::{Calibrating, Shared, TELL_EVERY};
 use crate::Error;
 use crate::app::queue::Next;
@@ -9,7 +10,6 @@ use crate::model::Bundle;
 use crate::service::progress::Stage;
 use crate::session::{self, Observation, Scene, Session};
 use crate::sink::Sink;
-use crate::tasks::pair::Pair;
 use crate::vision::{Picture, PictureError};
 use std::io;
 use std::sync::Arc;
@@ -20,8 +20,10 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// An answer to be given.
 pub enum Work {
-    /// About sound and words, complete at this stream time, and what the camera saw then.
-    Said(Pair, f64, Option<Arc<Frame>>),
+    /// About sound and words, and what the camera saw when they were complete.
+    Said(Said, Option<Arc<Frame>>),
+    /// About what is not over yet.
+    Saying(Saying),
     /// About a frame; its stream time.
     Looked(Arc<Frame>, f64),
 }
@@ -143,9 +145,10 @@ impl Worker {
                         out.epoch = epoch;
                     }
                     match work {
-                        Work::Said(pair, now, frame) => {
-                            self.said(&pair, now, frame, &mut out, names)?;
+                        Work::Said(said, frame) => {
+                            self.said(&said, frame, &mut out, names)?;
                         }
+                        Work::Saying(saying) => self.saying(&saying, &mut out, names.0)?,
                         Work::Looked(frame, at) => {
                             self.looked(frame, at, &mut out, names.1)?;
                         }
@@ -159,12 +162,12 @@ impl Worker {
     /// Answers about what somebody said, and what the camera saw then.
     fn said(
         &mut self,
-        pair: &Pair,
-        now: f64,
+        said: &Said,
         frame: Option<Arc<Frame>>,
         out: &mut Outlet<'_>,
         (heard, seen): (&str, &str),
     ) -> Result<(), Error> {
+        let Said { pair, number, at } = said;
         // what the camera saw is asked for where there are words to it, and may be damaged
         let worded = pair.text.is_some() || self.session.recognises();
         let frame = frame.filter(|_| worded);
@@ -175,16 +178,36 @@ impl Worker {
         }
         let observed = Observation {
             source: heard,
-            at: Some(Duration::from_secs_f64(now.max(0.0))),
+            at: Some(Duration::from_secs_f64(at.max(0.0))),
             utterance: pair.utterance.as_ref(),
             words: pair.text.as_deref(),
             scene: self.decoded.as_ref().map(|d| d.scene(seen)),
-            seen: &[],
+            ..Observation::default()
         };
-        let events = self.session.observe(&observed)?;
+        let mut events = self.session.observe(&observed)?;
         if let Some(calibrating) = &self.calibrating {
-            calibrating.heard(pair.utterance.as_ref(), &self.session.gated(), now);
+            calibrating.heard(pair.utterance.as_ref(), &self.session.gated(), *at);
             return Ok(());
+        }
+        events.iter_mut().for_each(|e| e.utterance = *number);
+        out.events(&events)
+    }
+
+    /// Answers about what somebody is saying; the answer to the whole replaces it.
+    fn saying(
+        &mut self,
+        saying: &Saying,
+        out: &mut Outlet<'_>,
+        heard: &str,
+    ) -> Result<(), Error> {
+        let observed = Observation {
+            is_partial: true,
+            ..Observation::of_utterance(heard, &saying.utterance)
+        };
+        let mut events = self.session.observe(&observed)?;
+        for event in &mut events {
+            event.utterance = Some(saying.number);
+            event.partial = true;
         }
         out.events(&events)
     }
@@ -266,8 +289,11 @@ impl Outlet<'_> {
             if self.shared.switch.epoch() != self.epoch {
                 return Ok(());
             }
-            self.answers += 1;
-            self.shared.metrics.observe(event);
+            // what is replaced is no answer to be counted
+            if !event.partial {
+                self.answers += 1;
+                self.shared.metrics.observe(event);
+            }
             self.write(|sink| sink.event(event))?;
         }
         Ok(())

@@ -16,8 +16,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Fields of an answer that tell nothing but the answer, and when and from what it was given.
-const OF_LABELS: [&str; 11] = [
-    "schema", "seq", "time", "device", "task", "source", "start", "end", "label", "modality",
+const OF_LABELS: [&str; 12] = [
+    "schema",
+    "seq",
+    "time",
+    "device",
+    "task",
+    "source",
+    "start",
+    "end",
+    "utterance",
+    "label",
+    "modality",
     "bundle",
 ];
 /// Time between two reports of health.
@@ -189,7 +199,8 @@ impl Report {
 
     fn take(&self, message: &Message<'_>) {
         match &message.content {
-            Content::Event(event) if self.config.tells_answers() => {
+            // a broker keeps answers, and not what replaces itself every second
+            Content::Event(event) if self.config.tells_answers() && !event.partial => {
                 self.answer(&event.task, message.to_json());
             }
             Content::Faces(faces) if self.config.tells(Part::Faces) => {
