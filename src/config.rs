@@ -57,6 +57,8 @@ pub struct Config {
     /// Numbers for node_exporter's text collector.
     #[serde(default)]
     pub metrics: Metrics,
+    /// Counts are told instead of answers; single answers when it is left out.
+    pub aggregate: Option<outputs::Aggregate>,
     /// What was measured of the place; nothing when it is left out.
     pub calibration: Option<calibration::Calibration>,
     /// Events for programs of this machine; none when it is left out.
@@ -542,6 +544,7 @@ impl Config {
                 PARTIAL.end()
             ));
         }
+        self.check_aggregate()?;
         self.http.as_ref().map_or(Ok(()), outputs::Http::check)?;
         self.mqtt.as_ref().map_or(Ok(()), mqtt::Mqtt::check)?;
         let calibration = self.calibration.as_ref();
@@ -551,6 +554,33 @@ impl Config {
                 Err("`decision.unsure_below` must lie in 0..=1".into())
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl Config {
+    /// Where counts are told, nothing may ask for what is told of single answers.
+    fn check_aggregate(&self) -> Result<(), String> {
+        let Some(aggregate) = &self.aggregate else {
+            return Ok(());
+        };
+        aggregate.check()?;
+        if self.decision.partial != 0.0 {
+            return Err(
+                "`decision.partial` tells single answers and `[aggregate]` none; leave out one \
+                 of them"
+                    .into(),
+            );
+        }
+        let single =
+            |mqtt: &mqtt::Mqtt| mqtt.tells(mqtt::Part::Scores) || mqtt.tells(mqtt::Part::Faces);
+        match self.mqtt.as_ref().is_some_and(single) {
+            true => Err(
+                "`mqtt.publish` names scores or faces, and `[aggregate]` tells neither; publish \
+                 \"labels\" for the counts"
+                    .into(),
+            ),
+            false => Ok(()),
         }
     }
 }
@@ -653,6 +683,25 @@ mod tests {
             assert!(said.starts_with("`decision.partial` is"), "{said}");
         }
         assert!(partial("true").is_err());
+    }
+
+    #[test]
+    fn counts_and_single_answers_exclude_each_other() {
+        let parse = |more: &str| Config::parse(&format!("{NOTICE}[aggregate]\n{more}"));
+        assert!(parse("").is_ok_and(|c| c.aggregate == Some(outputs::Aggregate::default())));
+        assert!(parse("[mqtt]\n").is_ok());
+        for (more, what) in [
+            ("at_least = 1\n", "`aggregate.at_least`"),
+            ("[decision]\npartial = 1.0\n", "`decision.partial`"),
+            ("[mqtt]\npublish = [\"scores\"]\n", "`mqtt.publish`"),
+            (
+                "[mqtt]\npublish = [\"labels\", \"faces\"]\n",
+                "`mqtt.publish`",
+            ),
+        ] {
+            let said = parse(more).unwrap_err();
+            assert!(said.starts_with(what), "{said}");
+        }
     }
 
     #[test]

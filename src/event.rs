@@ -4,7 +4,10 @@
 //! not know. Times are seconds of stream time (0 = first sample), latencies milliseconds
 //! of compute. An event carries scores, never sound, words of others or identity.
 
+mod aggregate;
+
 use crate::model::manifest::Trunk;
+pub use aggregate::Aggregate;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};

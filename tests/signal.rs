@@ -250,7 +250,11 @@ fn silence_has_no_peak_to_refer_to_and_still_is_finite() {
 /// Our own spoken sentence: 0.4 s of silence, "Hello there", 0.2 s, "How are you today?",
 /// 0.7 s of silence.
 fn hello() -> Vec<f32> {
-    let mut source = open_audio(&data("hello.opus"), Channel::Best).unwrap();
+    recording("hello.opus")
+}
+
+fn recording(name: &str) -> Vec<f32> {
+    let mut source = open_audio(&data(name), Channel::Best).unwrap();
     let mut samples = Vec::new();
     while let Some(chunk) = nb::block!(source.poll()).unwrap() {
         samples.extend(chunk.samples);
@@ -295,7 +299,7 @@ fn watched(samples: &[f32], chunk: usize) -> (Vec<Utterance>, Vec<(Duration, Utt
 #[test]
 fn the_utterance_under_way_is_shown_and_cut_as_if_nobody_had_looked() {
     // somebody who speaks on and on is cut in the middle
-    let mut stream = sample();
+    let mut stream = recording("sample.wav");
     let on_and_on = stream[..48_000].to_vec();
     (0..4).for_each(|_| stream.extend_from_slice(&on_and_on));
     let expected = segmented(&SegmentConfig::default(), &stream, 1600);

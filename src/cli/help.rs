@@ -132,6 +132,9 @@ The config (TOML):
   [metrics]                   # for node_exporter's text collector
   file = \"/run/demeanor/demeanor.prom\"
   every = 15.0
+  [aggregate]                 # counts of labels instead of answers; none without the section
+  minutes = 5
+  at_least = 5                # fewer answers are counted on into the next window
   [socket]                    # events for programs of this machine; none without the section
   path = \"/run/demeanor/events.sock\"
   mode = \"0660\"               # who may connect

@@ -5,7 +5,7 @@
 //! own oldest messages, which are counted, and holds up nobody else.
 
 use super::{Content, Message, Receiver, Sink};
-use crate::event::{self, Event, Faces, Stamp, StateChange};
+use crate::event::{self, Aggregate, Event, Faces, Stamp, StateChange};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
@@ -68,7 +68,7 @@ impl Fanout {
         self.seq += 1;
         let time = match &content {
             Content::State(change) => change.time,
-            Content::Event(_) | Content::Faces(_) => event::now(),
+            Content::Event(_) | Content::Faces(_) | Content::Aggregate(_) => event::now(),
         };
         let message = Message {
             stamp: Stamp {
@@ -93,6 +93,10 @@ impl Sink for Fanout {
 
     fn faces(&mut self, faces: &Faces) -> io::Result<()> {
         self.tell(Content::Faces(Cow::Borrowed(faces)))
+    }
+
+    fn aggregate(&mut self, aggregate: &Aggregate) -> io::Result<()> {
+        self.tell(Content::Aggregate(Cow::Borrowed(aggregate)))
     }
 
     fn state(&mut self, change: &StateChange) -> io::Result<()> {

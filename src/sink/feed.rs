@@ -28,6 +28,8 @@ pub struct Line {
     /// Its JSON.
     pub text: Arc<str>,
     told: Instant,
+    /// It holds until another one takes its place, however old it is.
+    is_standing: bool,
 }
 
 impl Line {
@@ -121,6 +123,7 @@ impl Feed {
             seq,
             text: format!("{json}\n").into(),
             told: Instant::now(),
+            is_standing: matches!(&message.content, Content::Aggregate(_)),
         };
         let mut inner = self.lock();
         inner.counts.lost += seq.saturating_sub(inner.newest + 1);
@@ -133,6 +136,9 @@ impl Feed {
             }
             Content::Faces(_) => {
                 inner.answers.insert("faces".into(), line.clone());
+            }
+            Content::Aggregate(told) => {
+                inner.answers.insert(told.of.clone(), line.clone());
             }
             Content::State(change) => {
                 let is_known = inner.states.contains_key(&*change.source);
@@ -153,10 +159,11 @@ impl Feed {
         sorted(self.lock().states.values())
     }
 
-    /// The last answer of every task, with the task, unless it is too old.
+    /// The last answer of every task, with the task, unless it is too old; or its last counts.
     pub fn answers(&self) -> Vec<(String, Line)> {
         let inner = self.lock();
-        let fresh = inner.answers.iter().filter(|(_, line)| line.is_fresh());
+        let is_shown = |line: &Line| line.is_standing || line.is_fresh();
+        let fresh = inner.answers.iter().filter(|(_, line)| is_shown(line));
         fresh
             .map(|(task, line)| (task.clone(), line.clone()))
             .collect()

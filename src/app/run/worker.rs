@@ -5,11 +5,12 @@ use super::{Calibrating, Shared, TELL_EVERY};
 use crate::Error;
 use crate::app::queue::Next;
 use crate::capture::camera::Frame;
-use crate::event::{Event, StateChange};
+use crate::config::outputs::Aggregate;
+use crate::event::{Event, Faces, StateChange};
 use crate::model::Bundle;
 use crate::service::progress::Stage;
 use crate::session::{self, Observation, Scene, Session};
-use crate::sink::Sink;
+use crate::sink::{Sink, Tally};
 use crate::vision::{Picture, PictureError};
 use std::io;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub struct Worker {
     damaged: Damaged,
     /// Answers are counted as background, and not told.
     calibrating: Option<Arc<Calibrating>>,
+    /// Answers are counted, and the counts are told.
+    tally: Option<Tally>,
 }
 
 /// Frames that cannot be decoded: a camera with a bad cable sends many.
@@ -81,12 +84,19 @@ impl Worker {
             decoded: None,
             damaged: Damaged::default(),
             calibrating: None,
+            tally: None,
         })
     }
 
     /// From now on answers are counted as background, and not told.
     pub fn calibrates(&mut self, calibrating: Arc<Calibrating>) {
         self.calibrating = Some(calibrating);
+    }
+
+    /// From now on answers are counted, and the counts are told; no answer is told by itself.
+    pub fn aggregates(&mut self, aggregate: &Aggregate) {
+        let (window, at_least) = (aggregate.window(), aggregate.at_least.into());
+        self.tally = Some(Tally::new(window, at_least, &self.labels(), Instant::now()));
     }
 
     /// `id@version` of every bundle that answers.
@@ -123,18 +133,23 @@ impl Worker {
         let mut out = Outlet {
             sink,
             shared,
+            tally: self.tally.take(),
             epoch: 0,
             answers: 0,
         };
         let mut forgets = shared.remote.forgets();
         loop {
             let next = shared.queue.pop(IDLE);
+            out.tell_counts(false)?;
             let wished = shared.remote.forgets();
             if std::mem::replace(&mut forgets, wished) != wished {
                 self.session.restart();
             }
             match next {
-                Next::Closed => return Ok(out.answers > 0),
+                Next::Closed => {
+                    out.tell_counts(true)?;
+                    return Ok(out.answers > 0);
+                }
                 Next::Idle => {}
                 Next::State(change) => out.state(&change)?,
                 Next::Work(work, epoch) => {
@@ -194,12 +209,7 @@ impl Worker {
     }
 
     /// Answers about what somebody is saying; the answer to the whole replaces it.
-    fn saying(
-        &mut self,
-        saying: &Saying,
-        out: &mut Outlet<'_>,
-        heard: &str,
-    ) -> Result<(), Error> {
+    fn saying(&mut self, saying: &Saying, out: &mut Outlet<'_>, heard: &str) -> Result<(), Error> {
         let observed = Observation {
             is_partial: true,
             ..Observation::of_utterance(heard, &saying.utterance)
@@ -236,7 +246,7 @@ impl Worker {
             return Ok(());
         }
         if let Some(faces) = self.session.faces_change() {
-            out.sink.faces(&faces).map_err(Error::Output)?;
+            out.faces(&faces)?;
         }
         out.events(&events)
     }
@@ -278,6 +288,8 @@ impl Decoded {
 struct Outlet<'a> {
     sink: &'a mut dyn Sink,
     shared: &'a Shared,
+    /// Counts answers, where none is told by itself.
+    tally: Option<Tally>,
     /// In which that was captured which is being answered.
     epoch: u64,
     answers: u64,
@@ -294,7 +306,29 @@ impl Outlet<'_> {
                 self.answers += 1;
                 self.shared.metrics.observe(event);
             }
-            self.write(|sink| sink.event(event))?;
+            match &mut self.tally {
+                Some(tally) => tally.count(event),
+                None => self.write(|sink| sink.event(event))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Who came and went is told of persons, and not where counts are.
+    fn faces(&mut self, faces: &Faces) -> Result<(), Error> {
+        match self.tally {
+            Some(_) => Ok(()),
+            None => self.write(|sink| sink.faces(faces)),
+        }
+    }
+
+    /// Tells counts, where it is time.
+    fn tell_counts(&mut self, is_over: bool) -> Result<(), Error> {
+        let tally = self.tally.as_mut();
+        let due = tally.map(|tally| tally.due(Instant::now(), is_over));
+        for aggregate in due.into_iter().flatten() {
+            self.shared.metrics.reveal(&aggregate.of);
+            self.write(|sink| sink.aggregate(&aggregate))?;
         }
         Ok(())
     }
