@@ -12,9 +12,11 @@ use crate::capture::child::{Command, Form};
 use crate::capture::{CaptureError, Channel, limits};
 use crate::session::Tasks;
 use crate::vision::yuv::Layout;
+use outputs::{Part, Publish};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -57,6 +59,8 @@ pub struct Config {
     /// Numbers for node_exporter's text collector.
     #[serde(default)]
     pub metrics: Metrics,
+    /// Counts are told instead of answers; single answers when it is left out.
+    pub aggregate: Option<outputs::Aggregate>,
     /// What was measured of the place; nothing when it is left out.
     pub calibration: Option<calibration::Calibration>,
     /// Events for programs of this machine; none when it is left out.
@@ -426,6 +430,9 @@ pub struct Decision {
     pub smooth: f64,
     /// Top scores below this are `unsure`; the bundle's own value when left out.
     pub unsure_below: Option<f32>,
+    /// Seconds of speech after which, and after each more of which, what was heard so far is
+    /// told; 0 is off.
+    pub partial: f64,
     /// Adds salient tokens and frames to every event.
     pub explain: bool,
     /// Which tasks; all whose input is there when left out.
@@ -437,11 +444,16 @@ impl Default for Decision {
         Decision {
             smooth: 3.0,
             unsure_below: None,
+            partial: 0.0,
             explain: false,
             tasks: None,
         }
     }
 }
+
+/// Seconds of speech between partial answers: less has no voice to judge, and after as much as the
+/// longest an utterance is cut.
+const PARTIAL: RangeInclusive<f64> = 0.25..=8.0;
 
 /// What a `run` without a notice is told.
 const NO_NOTICE: &str = "has no `[notice]`, and nothing is captured before people are told; add a \
@@ -527,6 +539,16 @@ impl Config {
                 return Err(format!("`{name}` must lie in 0..=3600 seconds"));
             }
         }
+        let partial = self.decision.partial;
+        if partial != 0.0 && !PARTIAL.contains(&partial) {
+            return Err(format!(
+                "`decision.partial` is {partial}; write {} to {} seconds of speech, or 0 for no \
+                 answers before somebody has finished",
+                PARTIAL.start(),
+                PARTIAL.end()
+            ));
+        }
+        self.check_aggregate()?;
         self.http.as_ref().map_or(Ok(()), outputs::Http::check)?;
         self.mqtt.as_ref().map_or(Ok(()), mqtt::Mqtt::check)?;
         self.ros.as_ref().map_or(Ok(()), ros::Ros::check)?;
@@ -537,6 +559,33 @@ impl Config {
                 Err("`decision.unsure_below` must lie in 0..=1".into())
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl Config {
+    /// Where counts are told, nothing may ask for what is told of single answers.
+    fn check_aggregate(&self) -> Result<(), String> {
+        let Some(aggregate) = &self.aggregate else {
+            return Ok(());
+        };
+        aggregate.check()?;
+        if self.decision.partial != 0.0 {
+            return Err(
+                "`decision.partial` tells single answers and `[aggregate]` none; leave out one \
+                 of them"
+                    .into(),
+            );
+        }
+        let single = |publish: &Publish| publish.tells(Part::Scores) || publish.tells(Part::Faces);
+        let mqtt = self.mqtt.as_ref().map(|mqtt| ("mqtt", &mqtt.publish));
+        let ros = self.ros.as_ref().map(|ros| ("ros", &ros.publish));
+        match mqtt.into_iter().chain(ros).find(|(_, told)| single(told)) {
+            Some((section, _)) => Err(format!(
+                "`{section}.publish` names scores or faces, and `[aggregate]` tells neither; publish \
+                 \"labels\" for the counts"
+            )),
+            None => Ok(()),
         }
     }
 }
@@ -623,6 +672,41 @@ mod tests {
             ..unsaid
         };
         assert_eq!(said.channel("array", &board), Channel::Mix);
+    }
+
+    #[test]
+    fn partial_answers_come_at_a_pace_that_makes_sense() {
+        let partial = |written: &str| {
+            let config = Config::parse(&format!("{NOTICE}[decision]\npartial = {written}\n"));
+            config.map(|c| c.decision.partial)
+        };
+        assert_eq!(Config::parse(NOTICE).map(|c| c.decision.partial), Ok(0.0));
+        assert_eq!(partial("1.0"), Ok(1.0));
+        assert_eq!(partial("0"), Ok(0.0));
+        for wrong in ["0.1", "9", "-1", "nan", "inf"] {
+            let said = partial(wrong).unwrap_err();
+            assert!(said.starts_with("`decision.partial` is"), "{said}");
+        }
+        assert!(partial("true").is_err());
+    }
+
+    #[test]
+    fn counts_and_single_answers_exclude_each_other() {
+        let parse = |more: &str| Config::parse(&format!("{NOTICE}[aggregate]\n{more}"));
+        assert!(parse("").is_ok_and(|c| c.aggregate == Some(outputs::Aggregate::default())));
+        assert!(parse("[mqtt]\n").is_ok());
+        for (more, what) in [
+            ("at_least = 1\n", "`aggregate.at_least`"),
+            ("[decision]\npartial = 1.0\n", "`decision.partial`"),
+            ("[mqtt]\npublish = [\"scores\"]\n", "`mqtt.publish`"),
+            (
+                "[mqtt]\npublish = [\"labels\", \"faces\"]\n",
+                "`mqtt.publish`",
+            ),
+        ] {
+            let said = parse(more).unwrap_err();
+            assert!(said.starts_with(what), "{said}");
+        }
     }
 
     #[test]

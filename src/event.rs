@@ -4,6 +4,7 @@
 //! not know. Times are seconds of stream time (0 = first sample), latencies milliseconds
 //! of compute. An event carries scores, never sound, words of others or identity.
 
+mod aggregate;
 mod evidence;
 mod parts;
 mod stamp;
@@ -12,6 +13,7 @@ mod state;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+pub use aggregate::Aggregate;
 pub use evidence::{Attention, Edge, Evidence, Explanation, Salient};
 pub use parts::{Entity, Face, Gap, Latency, Neighbour, Recognised, Word};
 pub use stamp::{Stamp, now};
@@ -77,6 +79,10 @@ pub struct Event {
     pub start: Option<f64>,
     /// Its end in seconds.
     pub end: Option<f64>,
+    /// Which utterance of the run it is about, from 1.
+    pub utterance: Option<u64>,
+    /// The utterance is not over: another answer with its number replaces this one.
+    pub partial: bool,
     /// The chosen class, or `unsure`; where names are looked for, the kinds that were found, or
     /// `none`.
     pub label: String,
@@ -120,6 +126,12 @@ impl Event {
         event.insert("source".into(), json!(self.source));
         event.insert("start".into(), json!(self.start.map(milli)));
         event.insert("end".into(), json!(self.end.map(milli)));
+        if let Some(utterance) = self.utterance {
+            event.insert("utterance".into(), json!(utterance));
+        }
+        if self.partial {
+            event.insert("partial".into(), json!(true));
+        }
         event.insert("label".into(), json!(self.label));
         event.insert("scores".into(), scores_json(&self.scores));
         if let Some(smoothed) = &self.smoothed {

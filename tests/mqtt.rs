@@ -72,6 +72,53 @@ fn a_broker_hears_labels_and_no_words_and_mutes_for_now_alone() {
 }
 
 #[test]
+fn where_answers_are_counted_a_broker_hears_counts_alone() {
+    let Some((_broker, port)) = mosquitto() else {
+        return;
+    };
+    for version in ["5", "3.1.1"] {
+        let (_watcher, heard) = subscribe(port, "#", &["-R"]);
+        let folder = Folder::new();
+        let section = format!(
+            "broker = \"mqtt://127.0.0.1:{port}\"\nversion = \"{version}\"\nwords = true\n\
+             [aggregate]\nat_least = 3\n"
+        );
+        let (mut child, mut words, _out) = run(&folder, &section);
+        let announced = payload(&heard.wait(&["homeassistant/device/demeanor_door/config"]));
+        let entities = &announced["cmps"];
+        let counts = &entities["emotion_answers"];
+        assert_eq!(counts["stat_t"], "demeanor/door/aggregate/emotion");
+        // those of a run that told answers are taken away
+        for (gone, platform) in [
+            ("emotion", "sensor"),
+            ("utterance", "event"),
+            ("faces", "sensor"),
+        ] {
+            assert_eq!(entities[gone], serde_json::json!({ "p": platform }));
+        }
+        for _ in 0..3 {
+            writeln!(words, "this makes me very happy").unwrap();
+        }
+        drop(words);
+        assert_eq!(child.exit_code(), Some(0));
+        let told = payload(&heard.wait(&["demeanor/door/aggregate/emotion"]));
+        assert_eq!(
+            (&told["answers"], &told["counts"]["happy"]),
+            (&3.into(), &3.into())
+        );
+        heard.wait(&["availability offline"]);
+        // it is kept for who comes later, and no answer was told
+        let (_late, kept) = subscribe(port, "demeanor/door/#", &[]);
+        kept.wait(&["demeanor/door/aggregate/emotion", "\"answers\":3"]);
+        thread::sleep(Duration::from_millis(200));
+        for line in heard.rest().iter().chain(&kept.rest()) {
+            assert!(!line.contains("\"label\""), "{line}");
+        }
+        publish(port, "demeanor/door/aggregate/emotion", "", &["-r"]);
+    }
+}
+
+#[test]
 fn a_run_that_is_killed_is_told_offline_by_the_broker() {
     let Some((_broker, port)) = mosquitto() else {
         return;

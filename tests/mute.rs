@@ -165,6 +165,29 @@ fn half_a_sentence_before_the_press_is_never_answered() {
 }
 
 #[test]
+fn what_was_told_so_far_before_the_press_is_replaced_by_nothing() {
+    let folder = Folder::new();
+    let config = format!("{NOTICE}[decision]\npartial = 0.5\n");
+    let mut run = Running::start(&folder.file("run.toml", config));
+    let (header, sound) = sample();
+    run.state("-", "capturing");
+    run.hear(&header);
+    run.hear(&sound[..64_000]);
+    let so_far = run.wait("partial answer", |e| is_answer(e) && e["partial"] == true);
+    assert_eq!(so_far["utterance"], 1);
+    run.press();
+    run.state("-", "muted");
+    run.press();
+    run.state("-", "capturing");
+    run.hear(&sound);
+    let is_whole = |e: &Value| is_answer(e) && e["partial"].is_null();
+    let whole = run.wait("answer after mute", is_whole);
+    assert_eq!(whole["utterance"], 2);
+    assert!(!run.seen.iter().any(|e| e["utterance"] == 1 && is_whole(e)));
+    run.end(0);
+}
+
+#[test]
 fn with_consent_nothing_is_opened_before_the_press() {
     let folder = Folder::new();
     let config = format!("{NOTICE}[button]\nmeans = \"consent\"\n");

@@ -62,6 +62,22 @@ impl Lines {
             .1
     }
 
+    /// All that comes until the end.
+    fn rest(&self) -> Vec<String> {
+        let end = Instant::now() + PATIENCE;
+        let mut rest = Vec::new();
+        loop {
+            match self
+                .lines
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
+                Ok((_, line)) => rest.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return rest,
+                Err(e) => panic!("{}: {e}", self.name),
+            }
+        }
+    }
+
     /// Nothing more comes.
     fn has_ended(&self) -> bool {
         let end = Instant::now() + PATIENCE;
@@ -223,6 +239,160 @@ fn the_same_is_told_everywhere_but_words_and_a_wish_from_afar_mutes() {
     assert!(log.contains("\"mute\",\"by\":\"remote\""), "{log}");
 }
 
+/// Lines that are answered, and a word of each.
+const SAID: [&str; 7] = [
+    "this makes me very happy",
+    "I am so angry with you",
+    "what a sad day",
+    "the train leaves at nine",
+    "I love it",
+    "leave me alone",
+    "my cactus is called Bartholomew",
+];
+
+/// Says so many lines where five answers are told together; all that left on any output, by name.
+fn counted(lines: usize) -> Vec<(&'static str, String)> {
+    let folder = Folder::new();
+    let (path, port) = (folder.path("events.sock"), port());
+    let (log, figures) = (folder.path("audit.jsonl"), folder.path("demeanor.prom"));
+    let config = format!(
+        "{CONFIG}[aggregate]\n[socket]\npath = {path:?}\nwords = true\n\
+         [http]\nlisten = \"127.0.0.1:{port}\"\nwords = true\n\
+         [audit]\nfile = {log:?}\n[metrics]\nfile = {figures:?}\nevery = 1.0\n"
+    );
+    let config = folder.file("run.toml", config);
+    let mut child = command(&["run", "--config", &config, "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut words = child.stdin.take().unwrap();
+    let out = Lines::of("standard output", child.stdout.take().unwrap());
+    let said = Lines::of("standard error", child.stderr.take().unwrap());
+    let socket = Lines::of("the socket", connect(&path));
+    socket.state("notice", "public");
+    let live = Lines::of("the page", ask(port, "GET /events", "\r\n"));
+    for line in &SAID[..lines] {
+        writeln!(words, "{line}").unwrap();
+    }
+    // long enough for them to be answered, and for a page of figures
+    thread::sleep(Duration::from_millis(1500));
+    let mut told = Vec::new();
+    for route in ["/metrics", "/api/last", "/api/state", "/"] {
+        let answer = answer(port, &format!("GET {route}"), "\r\n");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        // the page itself names what it shows
+        if route != "/" {
+            told.push((route, answer));
+        }
+    }
+    told.push(("figures on the way", fs::read_to_string(&figures).unwrap()));
+    drop(words);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    for lines in [&out, &said, &socket, &live] {
+        told.push((lines.name, lines.rest().join("\n")));
+    }
+    told.push(("figures", fs::read_to_string(&figures).unwrap()));
+    told.push(("log", fs::read_to_string(&log).unwrap()));
+    told
+}
+
+/// What is told on an output that tells events.
+fn events(text: &str) -> Vec<Value> {
+    let json = |line: &str| line.strip_prefix("data: ").unwrap_or(line).to_owned();
+    let lines = text.lines().map(json).filter(|line| line.starts_with('{'));
+    lines.map(|line| event(&line)).collect()
+}
+
+#[test]
+fn where_answers_are_counted_no_output_tells_a_single_one() {
+    // of answers, words, or figures of a task
+    let single = [
+        "scores",
+        "modality",
+        "latency_ms",
+        "explain",
+        "token",
+        "happy",
+        "angry",
+        "sad",
+        "unsure\"",
+        "Bartholomew",
+        "cactus",
+        "task=",
+        "emotion\",\"source",
+    ];
+    let few = counted(4);
+    for (output, text) in &few {
+        for word in single {
+            assert!(!text.contains(word), "{word} on {output}: {text}");
+        }
+        let is_event = ["standard output", "the socket", "the page"].contains(output);
+        if is_event {
+            assert!(events(text).iter().all(|e| e["task"] == "state"), "{text}");
+        }
+    }
+    let state = few
+        .iter()
+        .find(|(output, _)| *output == "/api/state")
+        .unwrap();
+    assert!(
+        state
+            .1
+            .contains("\"aggregate\":{\"minutes\":5,\"at_least\":5}"),
+        "{}",
+        state.1
+    );
+
+    let enough = counted(7);
+    let mut same = Vec::new();
+    for (output, text) in &enough {
+        if !["standard output", "the socket", "the page"].contains(output) {
+            // nothing was told of them before the end, and the last figures may be written before it
+            let is_last = *output == "figures";
+            let total = text.contains("demeanor_answers_total{");
+            let is_whole = text.contains("demeanor_answers_total{task=\"emotion\"} 7");
+            assert!(!total || is_last && is_whole, "{output}: {text}");
+            let mut hidden = single.iter().filter(|word| !is_last || **word != "task=");
+            assert!(hidden.all(|word| !text.contains(word)), "{output}: {text}");
+            continue;
+        }
+        let told = events(text);
+        let told: Vec<&Value> = told.iter().filter(|e| e["task"] != "state").collect();
+        let [told] = told[..] else {
+            panic!("{output}: {text}")
+        };
+        let fields: Vec<&String> = told.as_object().unwrap().keys().collect();
+        let allowed = [
+            "schema", "device", "time", "seq", "task", "of", "from", "until", "answers", "counts",
+        ];
+        assert!(
+            fields.iter().all(|f| allowed.contains(&f.as_str())),
+            "{told}"
+        );
+        assert_eq!(
+            (&told["of"], &told["answers"]),
+            (&"emotion".into(), &7.into())
+        );
+        let counts = told["counts"].as_object().unwrap();
+        let labels: Vec<&str> = counts.keys().map(String::as_str).collect();
+        assert_eq!(labels, ["angry", "happy", "sad", "neutral", "unsure"]);
+        assert_eq!(counts.values().filter_map(Value::as_u64).sum::<u64>(), 7);
+        assert!(told["from"].as_str() <= told["until"].as_str());
+        same.push(told.clone());
+    }
+    assert!(
+        same.len() == 3 && same.iter().all(|told| *told == same[0]),
+        "{same:#?}"
+    );
+    let log = &enough.last().unwrap().1;
+    assert!(
+        log.contains("\"aggregate\",\"minutes\":5,\"at_least\":5"),
+        "{log}"
+    );
+}
+
 #[test]
 fn what_is_in_the_way_of_an_output_is_told_before_anything_is_opened() {
     let folder = Folder::new();
@@ -247,6 +417,9 @@ fn what_is_in_the_way_of_an_output_is_told_before_anything_is_opened() {
     run(&every).is_error("http.hosts");
     run(&format!("{every}hosts = [\"door\"]\n")).is_error("chmod 600");
     run("[http]\nlisten = \"localhost\"\n").is_error("no address with a port");
+    run("[aggregate]\nminutes = 0\n").is_error("`aggregate.minutes` must lie in 1..=1440");
+    run("[aggregate]\nat_least = 1\n").is_error("one alone is somebody's");
+    run("[aggregate]\n[mqtt]\npublish = [\"faces\"]\n").is_error("`mqtt.publish`");
 }
 
 /// Makes the socket that systemd would make, and becomes the command with it as descriptor 3.

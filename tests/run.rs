@@ -229,3 +229,163 @@ fn a_log_or_a_page_that_is_no_file_of_ours_is_refused() {
     }
     assert_eq!(std::fs::read_to_string(target).unwrap(), "precious");
 }
+
+/// What a pipe that brings the sample as fast as partial answers come is answered with.
+fn live(config: &str) -> Vec<serde_json::Value> {
+    use std::io::{BufRead, BufReader, Write};
+    let mut child = command(&["run", "--config", config, "--audio", "-", "--json"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut sound = std::fs::read(sample_path()).unwrap();
+    // as a pipe has it: no length
+    sound[4..8].fill(0xff);
+    sound[40..44].fill(0xff);
+    let is_partial = |event: &serde_json::Value| event["partial"] == true;
+    let wants = std::fs::read_to_string(config).unwrap().contains("partial");
+    let mut seen = Vec::new();
+    // twice within the first sentence, then its end, and twice within the second
+    let ends = [
+        (1.6, true),
+        (2.4, true),
+        (4.8, false),
+        (5.6, true),
+        (6.8, true),
+    ];
+    let mut sent = 0;
+    for (end, partial) in ends {
+        let end = 44 + 2 * (end * 16_000.0) as usize;
+        stdin.write_all(&sound[sent..end]).unwrap();
+        sent = end;
+        while wants || !partial {
+            let next = event(&lines.next().unwrap().unwrap());
+            let is_it = next["task"] == "emotion" && is_partial(&next) == partial;
+            seen.push(next);
+            if is_it {
+                break;
+            }
+        }
+    }
+    stdin.write_all(&sound[sent..]).unwrap();
+    drop(stdin);
+    seen.extend(lines.map(|line| event(&line.unwrap())));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    seen
+}
+
+#[test]
+fn while_somebody_speaks_what_was_heard_so_far_is_told_and_replaced() {
+    let folder = Folder::new();
+    let figures = folder.path("demeanor.prom");
+    let metrics = format!("[metrics]\nfile = {figures:?}\n[decision]\n");
+    let without = folder.file("without.toml", format!("{NOTICE}{metrics}"));
+    let with = folder.file("with.toml", format!("{NOTICE}{metrics}partial = 0.75\n"));
+    let plain = live(&without);
+    let events = live(&with);
+    let (so_far, whole): (Vec<_>, Vec<_>) = answers(&events)
+        .into_iter()
+        .partition(|e| e["partial"] == true);
+    assert!(so_far.len() >= 4, "{so_far:#?}");
+    for n in [1, 2] {
+        let at = |part: bool| {
+            let of = |e: &&serde_json::Value| {
+                e["task"] == "emotion" && e["utterance"] == n && (e["partial"] == true) == part
+            };
+            events.iter().filter(of).collect::<Vec<_>>()
+        };
+        let (parts, finals) = (at(true), at(false));
+        let [last] = finals[..] else {
+            panic!("{events:#?}")
+        };
+        assert!(parts.len() >= 2, "{parts:#?}");
+        for part in &parts {
+            assert_eq!(part["start"], last["start"]);
+            assert!(part["end"].as_f64() < last["end"].as_f64());
+            assert!(part["seq"].as_u64() < last["seq"].as_u64());
+            assert_eq!(part["modality"], "speech");
+        }
+        assert!(parts.is_sorted_by(|a, b| a["end"].as_f64() < b["end"].as_f64()));
+    }
+    // the answers are those of a run that told nothing so far: averages over time, too
+    let judged = |e: &serde_json::Value| {
+        [
+            "start",
+            "end",
+            "utterance",
+            "label",
+            "scores",
+            "smoothed",
+            "notes",
+        ]
+        .map(|field| e[field].clone())
+    };
+    let judged_all =
+        |events: Vec<&serde_json::Value>| -> Vec<_> { events.into_iter().map(judged).collect() };
+    assert_eq!(judged_all(whole), judged_all(answers(&plain)));
+    // and what is replaced is no answer that was counted; the last one may come behind the figures
+    let figures = std::fs::read_to_string(figures).unwrap();
+    let counted = figures.lines().find_map(|line| {
+        let count = line.strip_prefix("demeanor_answers_total{task=\"emotion\"} ")?;
+        count.parse::<u64>().ok()
+    });
+    assert!(counted.is_none_or(|n| n <= 2), "{figures}");
+}
+
+#[test]
+fn a_pace_of_partial_answers_that_makes_no_sense_is_told() {
+    let folder = Folder::new();
+    let config = folder.file("run.toml", format!("{NOTICE}[decision]\npartial = 30\n"));
+    let ran = demeanor(&["run", "--config", &config, "--audio", &sample_path()]);
+    ran.is_error("`decision.partial` is 30; write 0.25 to 8 seconds of speech");
+}
+
+#[test]
+fn where_answers_are_counted_nobody_is_told_who_was_in_sight() {
+    let folder = Folder::new();
+    let pictures = folder.path("pictures");
+    std::fs::create_dir(&pictures).unwrap();
+    for n in 0..6 {
+        let face = repo("tests/data/pictures/face.jpg");
+        std::fs::copy(face, pictures.join(format!("{n}.jpg"))).unwrap();
+    }
+    let config = format!("{NOTICE}[camera]\nevery = 0.0\n[aggregate]\nat_least = 3\n");
+    let config = folder.file("run.toml", config);
+    let run = |config: &str| {
+        let pictures = pictures.to_str().unwrap();
+        let args = [
+            "run", "--config", config, "--audio", "none", "--camera", pictures,
+        ];
+        demeanor(&args)
+    };
+    let ran = run(&config);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let events = ran.events();
+    let told: Vec<_> = events.iter().filter(|e| e["task"] != "state").collect();
+    let [told] = told[..] else {
+        panic!("{}", ran.out)
+    };
+    assert_eq!(
+        (&told["task"], &told["of"]),
+        (&"aggregate".into(), &"expression".into())
+    );
+    assert!(told["answers"].as_u64() >= Some(3), "{told}");
+    for private in ["\"face\"", "\"ids\"", "\"box\"", "\"scores\""] {
+        assert!(!ran.out.contains(private), "{}", ran.out);
+    }
+    // those who look here are told of persons without the section
+    let plain = folder.file("plain.toml", format!("{NOTICE}[camera]\nevery = 0.0\n"));
+    let plain = run(&plain);
+    assert!(plain.out.contains("\"task\":\"faces\"") && plain.out.contains("\"face\""));
+}
+
+#[test]
+fn counts_and_partial_answers_exclude_each_other() {
+    let folder = Folder::new();
+    let config = format!("{NOTICE}[decision]\npartial = 1.0\n[aggregate]\n");
+    let config = folder.file("run.toml", config);
+    let ran = demeanor(&["run", "--config", &config, "--audio", &sample_path()]);
+    ran.is_error("`decision.partial` tells single answers and `[aggregate]` none");
+}

@@ -250,7 +250,11 @@ fn silence_has_no_peak_to_refer_to_and_still_is_finite() {
 /// Our own spoken sentence: 0.4 s of silence, "Hello there", 0.2 s, "How are you today?",
 /// 0.7 s of silence.
 fn hello() -> Vec<f32> {
-    let mut source = open_audio(&data("hello.opus"), Channel::Best).unwrap();
+    recording("hello.opus")
+}
+
+fn recording(name: &str) -> Vec<f32> {
+    let mut source = open_audio(&data(name), Channel::Best).unwrap();
     let mut samples = Vec::new();
     while let Some(chunk) = nb::block!(source.poll()).unwrap() {
         samples.extend(chunk.samples);
@@ -271,6 +275,51 @@ fn silence(length: f64) -> Vec<f32> {
             5e-4 * ((state >> 8) as f32 / 8_388_608.0 - 1.0)
         })
         .collect()
+}
+
+/// Feeds `samples` in chunks of `chunk`, and looks at the utterance under way after each.
+fn watched(samples: &[f32], chunk: usize) -> (Vec<Utterance>, Vec<(Duration, Utterance)>) {
+    let mut segmenter = Segmenter::new(&SegmentConfig::default()).unwrap();
+    let (mut utterances, mut parts) = (Vec::new(), Vec::new());
+    for (n, samples) in samples.chunks(chunk).enumerate() {
+        utterances.extend(segmenter.push(&AudioChunk {
+            start: duration_of((n * chunk) as u64),
+            samples: samples.to_vec(),
+            gap: None,
+        }));
+        if let Some(part) = segmenter.under_way() {
+            parts.push((segmenter.spoken(), part));
+        }
+    }
+    utterances.extend(segmenter.finish());
+    assert!(segmenter.under_way().is_none() && segmenter.spoken().is_zero());
+    (utterances, parts)
+}
+
+#[test]
+fn the_utterance_under_way_is_shown_and_cut_as_if_nobody_had_looked() {
+    // somebody who speaks on and on is cut in the middle
+    let mut stream = recording("sample.wav");
+    let on_and_on = stream[..48_000].to_vec();
+    (0..4).for_each(|_| stream.extend_from_slice(&on_and_on));
+    let expected = segmented(&SegmentConfig::default(), &stream, 1600);
+    let (utterances, parts) = watched(&stream, 1600);
+    assert_eq!(utterances, expected);
+    assert!(utterances.iter().any(|u| u.cut), "none was cut");
+    for utterance in &utterances {
+        let of = |p: &&(Duration, Utterance)| p.1.start == utterance.start;
+        let parts: Vec<_> = parts.iter().filter(of).collect();
+        assert!(parts.len() >= 10, "{}", parts.len());
+        assert!(parts.is_sorted_by(|a, b| a.0 <= b.0 && a.1.samples.len() <= b.1.samples.len()));
+        for (spoken, part) in parts {
+            let both = part.samples.len().min(utterance.samples.len());
+            assert_eq!(part.samples[..both], utterance.samples[..both]);
+            assert!(*spoken < part.duration() && !part.cut);
+        }
+    }
+    // silence is nobody's utterance
+    let (_, parts) = watched(&silence(3.0), 1600);
+    assert!(parts.is_empty());
 }
 
 /// Feeds `samples` in chunks of `chunk` and ends the stream.

@@ -1,7 +1,7 @@
 //! The hand-over from the threads that capture to the one that infers.
 //!
 //! Sound and words have room of their own, and looks at pictures have theirs: neither pushes
-//! the other out. What was captured carries the epoch in which it was; a press of the button
+//! the other out. What somebody is still saying is offered beside them, and pushes out nothing. What was captured carries the epoch in which it was; a press of the button
 //! ends an epoch, and then nothing of it is taken any more, not even from a thread that was
 //! waiting for room.
 
@@ -21,6 +21,8 @@ pub enum Lane {
     Speech,
     /// Pictures.
     Looks,
+    /// What is not over yet: one at most, and it gives way to speech.
+    Partial,
 }
 
 /// What the inferring thread takes.
@@ -154,9 +156,29 @@ impl<P> Queue<P> {
         if epoch < inner.epoch {
             return Ok(Pushed::Stale);
         }
+        if lane == Lane::Speech {
+            inner.drop_oldest(|job| job.is_in(Lane::Partial));
+        }
         inner.jobs.push_back(Job::Work { lane, epoch, work });
         self.changed.notify_all();
         Ok(pushed)
+    }
+
+    /// Offers work about what is not over yet. It takes the place of what was offered before, waits
+    /// for nobody, and is dropped where speech that is over waits for its answer.
+    pub fn offer(&self, work: P, epoch: u64) {
+        let mut inner = self.lock();
+        let gives_way = inner.jobs.iter().any(|job| job.is_in(Lane::Speech));
+        if inner.closed || epoch < inner.epoch || gives_way {
+            return;
+        }
+        let lane = Lane::Partial;
+        let job = Job::Work { lane, epoch, work };
+        match inner.jobs.iter_mut().find(|job| job.is_in(lane)) {
+            Some(older) => *older = job,
+            None => inner.jobs.push_back(job),
+        }
+        self.changed.notify_all();
     }
 
     /// The next job; waits `patience` for one. The one before is done.
@@ -269,6 +291,32 @@ mod tests {
         assert_eq!(hear(&queue, 2), Ok(Pushed::Queued));
         look(&queue, 20).unwrap();
         assert_eq!(left(&queue), [1, 19, 2, 20]);
+    }
+
+    #[test]
+    fn what_is_not_over_gives_way_to_speech_and_the_newest_wins() {
+        let queue = Queue::new(2);
+        queue.offer(1, 0);
+        look(&queue, 10).unwrap();
+        queue.offer(2, 0);
+        assert!(matches!(next(&queue), Next::Work(2, 0)));
+        queue.offer(3, 0);
+        assert_eq!(hear(&queue, 20), Ok(Pushed::Queued));
+        queue.offer(4, 0);
+        assert_eq!(hear(&queue, 21), Ok(Pushed::Queued));
+        // nothing that was offered has taken anybody's room
+        assert_eq!(left(&queue), [10, 20, 21]);
+        queue.offer(5, 0);
+        assert!(matches!(next(&queue), Next::Closed));
+    }
+
+    #[test]
+    fn what_was_offered_before_a_press_is_forgotten() {
+        let queue = Queue::new(2);
+        queue.offer(1, 0);
+        queue.forget_before(1);
+        queue.offer(2, 0);
+        assert!(left(&queue).is_empty());
     }
 
     #[test]

@@ -116,6 +116,7 @@ The config (TOML):
   [decision]
   smooth = 3.0                # half-life in seconds, 0 = off
   unsure_below = 0.4          # default: the bundle's
+  # partial = 1.0             # tells what was heard so far after each second of speech
   explain = false
   # tasks = [\"expression\"]
   [indicator]                 # lit before the first sample; what cannot be lit stops capture
@@ -131,6 +132,9 @@ The config (TOML):
   [metrics]                   # for node_exporter's text collector
   file = \"/run/demeanor/demeanor.prom\"
   every = 15.0
+  [aggregate]                 # counts of labels instead of answers; none without the section
+  minutes = 5
+  at_least = 5                # fewer answers are counted on into the next window
   [socket]                    # events for programs of this machine; none without the section
   path = \"/run/demeanor/events.sock\"
   mode = \"0660\"               # who may connect

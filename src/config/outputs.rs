@@ -1,9 +1,12 @@
-//! Where events go beside standard output. Without these sections no socket is opened.
+//! Where events go beside standard output, and whether as counts alone. Without the sections of
+//! listeners no socket is opened.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// JSON lines for programs of this machine, on a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -164,6 +167,54 @@ pub(super) fn place(text: &str, usual: u16) -> Option<(String, u16)> {
     is_host.then(|| (host.to_owned(), port))
 }
 
+/// Counts are told instead of answers, for those who may not look at persons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Aggregate {
+    /// Length of a window.
+    pub minutes: u32,
+    /// Counts of fewer answers are not told; they are carried into the next window.
+    pub at_least: u32,
+}
+
+impl Default for Aggregate {
+    fn default() -> Self {
+        Aggregate {
+            minutes: 5,
+            at_least: 5,
+        }
+    }
+}
+
+impl Aggregate {
+    /// Whether it makes sense.
+    ///
+    /// # Errors
+    /// In a sentence, a window or a count that would tell single answers, or nothing ever.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if !(1..=1440).contains(&self.minutes) {
+            return Err("`aggregate.minutes` must lie in 1..=1440".into());
+        }
+        if !(2..=1000).contains(&self.at_least) {
+            return Err(
+                "`aggregate.at_least` must lie in 2..=1000 answers, for one alone is somebody's"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Length of a window.
+    pub fn window(&self) -> Duration {
+        Duration::from_secs(60 * u64::from(self.minutes))
+    }
+
+    /// What pages and brokers are told of it.
+    pub fn to_json(self) -> Value {
+        json!({ "minutes": self.minutes, "at_least": self.at_least })
+    }
+}
+
 fn address<'de, D: Deserializer<'de>>(written: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(written)?;
     text.parse().map_err(|_| {
@@ -202,6 +253,28 @@ mod tests {
         assert!(http(&named).is_ok());
         let one = format!("listen = \"192.168.0.1:80\"\n{token}");
         assert!(http(&one).is_ok());
+    }
+
+    #[test]
+    fn counts_are_of_some_minutes_and_never_of_one_answer() {
+        let aggregate = |text: &str| {
+            let section: Aggregate = toml::from_str(text).map_err(|e| e.message().to_owned())?;
+            section.check().map(|()| section)
+        };
+        let usual = aggregate("").unwrap();
+        assert_eq!((usual.minutes, usual.at_least), (5, 5));
+        assert_eq!(usual.window(), Duration::from_secs(300));
+        for (text, what) in [
+            ("minutes = 0", "`aggregate.minutes` must lie"),
+            ("minutes = 1441", "`aggregate.minutes` must lie"),
+            ("minutes = 0.5", "invalid type"),
+            ("at_least = 1", "one alone is somebody's"),
+            ("at_least = 1001", "`aggregate.at_least` must lie"),
+            ("seconds = 5", "unknown field `seconds`"),
+        ] {
+            let said = aggregate(text).unwrap_err();
+            assert!(said.contains(what), "{said}");
+        }
     }
 
     #[test]

@@ -43,6 +43,13 @@ pub enum Record<'a> {
         /// The purpose, as in the configuration.
         purpose: &'a str,
     },
+    /// Counts are told, and no answer by itself.
+    Aggregate {
+        /// Length of a window.
+        minutes: u32,
+        /// Answers that are told together at least.
+        at_least: u32,
+    },
     /// A source is another than before.
     Source {
         /// The device, file or command, as in the configuration.

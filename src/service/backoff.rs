@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The first wait is at most this long.
 const FIRST: Duration = Duration::from_secs(1);
 /// No wait is longer.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(45);
 /// No wait is shorter.
 const SHORTEST: Duration = Duration::from_millis(100);
 

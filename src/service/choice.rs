@@ -5,8 +5,18 @@ use crate::sink::feed::hush;
 use serde_json::Value;
 
 /// Fields of an answer that tell nothing but the answer, and when and from what it was given.
-const OF_LABELS: [&str; 11] = [
-    "schema", "seq", "time", "device", "task", "source", "start", "end", "label", "modality",
+const OF_LABELS: [&str; 12] = [
+    "schema",
+    "seq",
+    "time",
+    "device",
+    "task",
+    "source",
+    "start",
+    "end",
+    "utterance",
+    "label",
+    "modality",
     "bundle",
 ];
 

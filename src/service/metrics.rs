@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// Something that is counted, from the start of the program.
@@ -121,8 +121,23 @@ impl Machine {
     }
 }
 
-/// Figures of the answers to one task.
+/// Figures of answers, by task.
 #[derive(Debug, Default)]
+struct Figures {
+    counted: BTreeMap<String, Answers>,
+    /// As they were when each task's counts were told; `None` where every answer is.
+    revealed: Option<BTreeMap<String, Answers>>,
+}
+
+impl Figures {
+    /// What is shown.
+    fn shown(&self) -> &BTreeMap<String, Answers> {
+        self.revealed.as_ref().unwrap_or(&self.counted)
+    }
+}
+
+/// Figures of the answers to one task.
+#[derive(Debug, Default, Clone)]
 struct Answers {
     count: u64,
     unsure: u64,
@@ -143,7 +158,7 @@ impl std::fmt::Debug for Published {
 #[derive(Debug)]
 pub struct Metrics {
     started: Instant,
-    answers: Mutex<BTreeMap<String, Answers>>,
+    answers: Mutex<Figures>,
     counters: [AtomicU64; COUNTERS.len()],
     muted: AtomicBool,
     /// Outputs with many readers, by the section that asks for them.
@@ -175,10 +190,28 @@ impl Metrics {
         let _ = self.links.set(links);
     }
 
+    fn figures(&self) -> MutexGuard<'_, Figures> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on a task's answers are shown when they are [revealed](Metrics::reveal): figures
+    /// that grow by one would tell when somebody spoke, and whether that was left open.
+    pub fn withhold(&self) {
+        self.figures().revealed.get_or_insert_default();
+    }
+
+    /// Shows what was counted of a task so far, where that is withheld.
+    pub fn reveal(&self, task: &str) {
+        let Figures { counted, revealed } = &mut *self.figures();
+        if let (Some(revealed), Some(answers)) = (revealed, counted.get(task)) {
+            revealed.insert(task.to_owned(), answers.clone());
+        }
+    }
+
     /// Counts an answer and how long its stages took.
     pub fn observe(&self, event: &Event) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let answers = answers.entry(event.task.clone()).or_default();
+        let mut figures = self.figures();
+        let answers = figures.counted.entry(event.task.clone()).or_default();
         answers.count += 1;
         answers.unsure += u64::from(event.label == "unsure");
         answers.total.observe(event.latency.total() / 1e3);
@@ -215,10 +248,10 @@ impl Metrics {
     }
 
     fn answers(&self, page: &mut String) {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let figures = self.figures();
         let mut each = |name, kind, help, write: &dyn Fn(&mut String, &str, &Answers)| {
             family(page, name, kind, help);
-            for (task, of) in answers.iter() {
+            for (task, of) in figures.shown() {
                 write(page, &format!("task=\"{task}\""), of);
             }
         };

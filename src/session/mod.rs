@@ -371,7 +371,7 @@ impl Session {
                 told.push((manifest.late.is_some(), answers.events));
             }
         }
-        if let Some(words) = observed.words {
+        if let Some(words) = observed.words.filter(|_| !observed.is_partial) {
             self.history.push(words, clock);
         }
         if observed.is_look() {
@@ -473,6 +473,10 @@ impl Session {
         let (Some(utterance), None) = (observed.utterance, observed.words) else {
             return Ok(None);
         };
+        // the whole will be heard: listening to each part of it as well costs too much
+        if observed.is_partial {
+            return Ok(None);
+        }
         let with_words = observed.with_words("");
         let reads = |slot: &Slot| {
             let manifest = slot.manifest();

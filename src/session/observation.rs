@@ -25,6 +25,9 @@ pub struct Observation<'a> {
     /// What somebody else saw in the image, a word each: tasks that name an image's content take
     /// these instead, and need no image.
     pub seen: &'a [String],
+    /// Somebody is still speaking: it is answered by the voice alone, and nothing of it is
+    /// remembered, as if it had never been observed.
+    pub is_partial: bool,
 }
 
 /// A decoded image with where it comes from.

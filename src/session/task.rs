@@ -158,7 +158,11 @@ impl Task {
             notes.push(LATE_NOTE.into());
         }
         notes.append(&mut encoded.notes);
-        let smoothed = self.smoother.push(observed.clock().as_secs_f64(), &scores);
+        let now = observed.clock().as_secs_f64();
+        let smoothed = match observed.is_partial {
+            true => self.smoother.clone().push(now, &scores),
+            false => self.smoother.push(now, &scores),
+        };
         let decisive = smoothed.as_deref().unwrap_or(&scores);
         let explain = match top(decisive).filter(|_| context.options.explain) {
             Some(class) => self.explain(class, observed, &encoded.by, reply.as_ref())?,

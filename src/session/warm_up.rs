@@ -107,6 +107,7 @@ impl Session {
             })
             .filter(|_| reads(Trunk::Image) || reads(Trunk::Face)),
             seen: &[],
+            is_partial: false,
         };
         let mut options = self.options.clone();
         options.all_sounds = true;

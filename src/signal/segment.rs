@@ -206,6 +206,30 @@ impl Segmenter {
         matches!(self.state, State::Speaking { .. })
     }
 
+    /// How long somebody has been speaking in the utterance under way; zero while nobody does.
+    #[must_use]
+    pub fn spoken(&self) -> Duration {
+        match self.state {
+            State::Idle => Duration::ZERO,
+            State::Speaking { end, .. } => {
+                duration_of(end.saturating_sub(self.sizes.pre_roll) as u64)
+            }
+        }
+    }
+
+    /// A copy of the utterance under way, as it would be if nothing more were said; `None` while
+    /// there is none worth it. What will be cut stays the same.
+    #[must_use]
+    pub fn under_way(&self) -> Option<Utterance> {
+        match self.state {
+            State::Speaking { voiced, end } if voiced >= self.sizes.min_voiced => {
+                let keep = self.held.len().min(end + self.sizes.post_roll);
+                Some(self.utterance(keep, false))
+            }
+            _ => None,
+        }
+    }
+
     /// Takes the next chunk and returns the utterances that it completed.
     pub fn push(&mut self, chunk: &AudioChunk) -> Vec<Utterance> {
         let mut out = Vec::new();

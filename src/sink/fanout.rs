@@ -5,7 +5,7 @@
 //! own oldest messages, which are counted, and holds up nobody else.
 
 use super::{Content, Message, Receiver, Sink};
-use crate::event::{self, Event, Faces, Stamp, StateChange};
+use crate::event::{self, Aggregate, Event, Faces, Stamp, StateChange};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
@@ -68,7 +68,7 @@ impl Fanout {
         self.seq += 1;
         let time = match &content {
             Content::State(change) => change.time,
-            Content::Event(_) | Content::Faces(_) => event::now(),
+            Content::Event(_) | Content::Faces(_) | Content::Aggregate(_) => event::now(),
         };
         let message = Message {
             stamp: Stamp {
@@ -93,6 +93,10 @@ impl Sink for Fanout {
 
     fn faces(&mut self, faces: &Faces) -> io::Result<()> {
         self.tell(Content::Faces(Cow::Borrowed(faces)))
+    }
+
+    fn aggregate(&mut self, aggregate: &Aggregate) -> io::Result<()> {
+        self.tell(Content::Aggregate(Cow::Borrowed(aggregate)))
     }
 
     fn state(&mut self, change: &StateChange) -> io::Result<()> {
@@ -133,7 +137,9 @@ impl Ring {
     fn push(&self, message: &Arc<Message<'static>>) {
         let mut inner = self.lock();
         if inner.messages.len() == RING {
-            inner.messages.pop_front();
+            // what is replaced anyway gives way first
+            let partial = inner.messages.iter().position(|m| m.is_partial());
+            inner.messages.remove(partial.unwrap_or(0));
             inner.lost += 1;
         }
         inner.messages.push_back(Arc::clone(message));
@@ -260,6 +266,34 @@ mod tests {
             ((told - RING as u64 + 1)..=told).collect::<Vec<_>>()
         );
         assert!(got.is_sorted());
+    }
+
+    #[test]
+    fn what_is_replaced_anyway_gives_way_first() {
+        let ring = Ring {
+            name: "slow".into(),
+            inner: Mutex::default(),
+            changed: Condvar::new(),
+        };
+        for seq in 1..=(RING as u64 + 10) {
+            let event = Event {
+                partial: seq % 20 == 0,
+                ..Event::default()
+            };
+            let stamp = Stamp {
+                seq,
+                ..Stamp::default()
+            };
+            let content = Content::Event(Cow::Owned(event));
+            ring.push(&Arc::new(Message { stamp, content }));
+        }
+        let inner = ring.lock();
+        let kept: Vec<u64> = inner.messages.iter().map(|m| m.stamp.seq).collect();
+        let gone: Vec<u64> = (1..=(RING as u64 + 10))
+            .filter(|seq| !kept.contains(seq))
+            .collect();
+        assert_eq!(inner.lost, 10);
+        assert_eq!(gone, (1..=10).map(|n| 20 * n).collect::<Vec<_>>());
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Line {
     /// Its JSON.
     pub text: Arc<str>,
     told: Instant,
+    /// It holds until another one takes its place, however old it is.
+    is_standing: bool,
 }
 
 impl Line {
@@ -121,16 +123,22 @@ impl Feed {
             seq,
             text: format!("{json}\n").into(),
             told: Instant::now(),
+            is_standing: matches!(&message.content, Content::Aggregate(_)),
         };
         let mut inner = self.lock();
         inner.counts.lost += seq.saturating_sub(inner.newest + 1);
         inner.newest = seq;
         match &message.content {
+            // it is replaced in a moment
+            Content::Event(event) if event.partial => {}
             Content::Event(event) => {
                 inner.answers.insert(event.task.clone(), line.clone());
             }
             Content::Faces(_) => {
                 inner.answers.insert("faces".into(), line.clone());
+            }
+            Content::Aggregate(told) => {
+                inner.answers.insert(told.of.clone(), line.clone());
             }
             Content::State(change) => {
                 let is_known = inner.states.contains_key(&*change.source);
@@ -151,10 +159,11 @@ impl Feed {
         sorted(self.lock().states.values())
     }
 
-    /// The last answer of every task, with the task, unless it is too old.
+    /// The last answer of every task, with the task, unless it is too old; or its last counts.
     pub fn answers(&self) -> Vec<(String, Line)> {
         let inner = self.lock();
-        let fresh = inner.answers.iter().filter(|(_, line)| line.is_fresh());
+        let is_shown = |line: &Line| line.is_standing || line.is_fresh();
+        let fresh = inner.answers.iter().filter(|(_, line)| is_shown(line));
         fresh
             .map(|(task, line)| (task.clone(), line.clone()))
             .collect()
@@ -444,6 +453,22 @@ mod tests {
             hushed.contains("\"end\":11") && hushed.contains("\"at\":1.5"),
             "{hushed}"
         );
+    }
+
+    #[test]
+    fn what_is_replaced_in_a_moment_is_no_last_answer() {
+        let (feed, mut writer) = Feed::new(false);
+        for (seq, partial) in [(1, false), (2, true)] {
+            let event = Event {
+                task: "emotion".into(),
+                partial,
+                ..Event::default()
+            };
+            let content = Content::Event(Cow::Owned(event));
+            let stamp = stamp(seq);
+            writer.take(&Message { stamp, content }).unwrap();
+        }
+        assert_eq!(feed.answers()[0].1.seq, 1);
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 mod fanout;
 pub mod feed;
+mod tally;
 
-use crate::event::{Event, Faces, Gap, Salient, Stamp, StateChange};
+use crate::event::{Aggregate, Event, Faces, Gap, Salient, Stamp, StateChange};
 pub use fanout::Fanout;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::io::{self, Write};
+pub use tally::Tally;
 
 /// How events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,12 @@ pub trait Sink: Send {
     /// # Errors
     /// The output's.
     fn faces(&mut self, faces: &Faces) -> io::Result<()>;
+
+    /// Takes counts of answers, which are told instead of them.
+    ///
+    /// # Errors
+    /// The output's.
+    fn aggregate(&mut self, aggregate: &Aggregate) -> io::Result<()>;
 
     /// Takes a change of a source (opened, lost, ended, skipped work).
     ///
@@ -57,16 +65,24 @@ pub enum Content<'a> {
     Event(Cow<'a, Event>),
     /// Who is in sight.
     Faces(Cow<'a, Faces>),
+    /// How often what was answered.
+    Aggregate(Cow<'a, Aggregate>),
     /// What a source is now.
     State(Cow<'a, StateChange>),
 }
 
 impl Message<'_> {
+    /// Whether another message replaces it in a moment.
+    pub fn is_partial(&self) -> bool {
+        matches!(&self.content, Content::Event(event) if event.partial)
+    }
+
     /// The message as one JSON object.
     pub fn to_json(&self) -> Value {
         self.stamp.on(match &self.content {
             Content::Event(event) => event.to_json(),
             Content::Faces(faces) => faces.to_json(),
+            Content::Aggregate(aggregate) => aggregate.to_json(),
             Content::State(change) => change.to_json(),
         })
     }
@@ -78,6 +94,7 @@ impl Message<'_> {
             content: match self.content {
                 Content::Event(event) => Content::Event(Cow::Owned(event.into_owned())),
                 Content::Faces(faces) => Content::Faces(Cow::Owned(faces.into_owned())),
+                Content::Aggregate(told) => Content::Aggregate(Cow::Owned(told.into_owned())),
                 Content::State(change) => Content::State(Cow::Owned(change.into_owned())),
             },
         }
@@ -109,6 +126,12 @@ impl<W: Write + Send> Receiver for Writer<W> {
                 let (came, left) = (faces.came.len(), faces.left.len());
                 let sight = format!("{count} in sight, {came} came, {left} left");
                 writeln!(self.out, "-- {}: faces, {sight}", faces.source)?;
+            }
+            (Format::Human, Content::Aggregate(told)) => {
+                let counts = told.counts.iter().filter(|(_, count)| *count > 0);
+                let counts: Vec<String> = counts.map(|(l, n)| format!("{l} {n}")).collect();
+                let (of, answers, counts) = (&told.of, told.answers(), counts.join("  "));
+                writeln!(self.out, "-- {of}: {answers} answers, {counts}")?;
             }
             (Format::Human, Content::State(change)) => {
                 let (state, detail) = (change.state.name(), &change.detail);
@@ -216,9 +239,10 @@ fn span(event: &Event) -> String {
 
 /// The answer; of other tasks than emotion with the task's name.
 fn answer(event: &Event) -> String {
+    let more = if event.partial { "…" } else { "" };
     match event.task.as_str() {
-        "emotion" => event.label.clone(),
-        task => format!("{task}: {} ", event.label),
+        "emotion" => format!("{}{more}", event.label),
+        task => format!("{task}: {}{more} ", event.label),
     }
 }
 

@@ -351,6 +351,7 @@ pub(super) fn observation<'a>(row: &'a Row, material: &'a Material) -> Observati
             decode: None,
         }),
         seen: &row.item.seen,
+        is_partial: false,
     }
 }
 

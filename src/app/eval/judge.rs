@@ -152,6 +152,7 @@ impl Judge {
                 decode: None,
             }),
             seen: &item.seen,
+            is_partial: false,
         };
         let events = self.session.observe(&observed).map_err(Unjudged::Model)?;
         // of several faces the most certain one is judged

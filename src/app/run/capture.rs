@@ -95,15 +95,20 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Nothing is opened before [`Capture::run`].
+    /// Nothing is opened before [`Capture::run`]. `partial`: seconds of speech after which it is
+    /// answered so far.
     ///
     /// # Errors
     /// Settings of the segmenter that contradict each other.
-    pub fn new(sources: Sources, shared: Arc<Shared>) -> Result<Capture, Error> {
+    pub fn new(
+        sources: Sources,
+        shared: Arc<Shared>,
+        partial: Option<f64>,
+    ) -> Result<Capture, Error> {
         let now = Instant::now();
         Ok(Capture {
             names: (sources.sound.name(), sources.camera_name()),
-            aligner: Aligner::new(sources.patience)?,
+            aligner: Aligner::new(sources.patience, partial)?,
             sources,
             shared,
             inputs: Inputs::default(),
@@ -385,10 +390,13 @@ impl Capture {
     }
 
     fn hand_over_with(&mut self, frame: Option<Arc<Frame>>, ended: bool) -> Result<(), Closed> {
-        while let Some(pair) = self.aligner.next(ended) {
-            let now = self.aligner.now();
-            let work = Work::Said(pair, now, frame.clone());
+        while let Some(said) = self.aligner.next(ended) {
+            let work = Work::Said(said, frame.clone());
             self.push(Lane::Speech, work, self.sources.is_sound_live())?;
+        }
+        // behind what is over, which it gives way to
+        if let Some(saying) = self.aligner.saying() {
+            self.shared.queue.offer(Work::Saying(saying), self.epoch);
         }
         Ok(())
     }

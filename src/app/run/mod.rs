@@ -23,7 +23,8 @@ use crate::board;
 use crate::board::thermal::Condition;
 use crate::capture::camera::CameraSpec;
 use crate::config::calibration::Calibration;
-use crate::config::{Config, Notice, Setting};
+use crate::config::outputs::Aggregate;
+use crate::config::{Config, Setting};
 use crate::event::State;
 use crate::service::audit::Record;
 use crate::service::health::Health;
@@ -159,7 +160,14 @@ fn run_for(
         let (calibrating, shared) = (Arc::clone(calibrating), Arc::clone(&shared));
         std::thread::spawn(move || calibrating.count(&shared));
     }
-    let capture = Capture::new(sources.clone(), Arc::clone(&shared))?;
+    let partial = Some(config.decision.partial);
+    // what is measured of a place is utterances
+    let partial = partial.filter(|every| *every > 0.0 && calibrating.is_none());
+    if let Some(aggregate) = &config.aggregate {
+        worker.aggregates(aggregate);
+        shared.metrics.withhold();
+    }
+    let capture = Capture::new(sources.clone(), Arc::clone(&shared), partial)?;
     let names = sources.names();
     let signals = Signals::catch();
     let supervisor = Supervisor::new(
@@ -182,8 +190,7 @@ fn run_for(
     let (microphone, eye) = sources.devices();
     let inferring = Arc::clone(&shared);
     let infer = move || worker.work(&inferring, &mut sink, (&heard, &seen));
-    let announce =
-        |gate: &mut CaptureGate| announce(&config.notice, &profile.name, &names, gate, &shared);
+    let announce = |gate: &mut CaptureGate| announce(&config, &profile.name, &names, gate, &shared);
     let thermal = profile.thermal_zone.clone();
     let machine = move || machine(thermal.as_deref());
     let mut ended = supervisor.watch(announce, machine, move || capture.run(), infer);
@@ -298,13 +305,13 @@ impl Writing {
 
 /// Has notice, log, lamp and announcement told; nothing is read before that is done.
 fn announce(
-    notice: &Notice,
+    config: &Config,
     board: &str,
     names: &[String],
     gate: &mut CaptureGate,
     shared: &Shared,
 ) -> Result<(), Error> {
-    let status = &shared.status;
+    let (notice, status) = (&config.notice, &shared.status);
     status.record(Record::Start {
         version: env!("CARGO_PKG_VERSION"),
         board,
@@ -313,6 +320,9 @@ fn announce(
         setting: notice.setting.name(),
         purpose: &notice.purpose,
     });
+    if let Some(Aggregate { minutes, at_least }) = config.aggregate {
+        status.record(Record::Aggregate { minutes, at_least });
+    }
     status.say("notice", state_of(notice.setting), &*notice.purpose);
     gate.light(Instant::now())?;
     let (lamp, state) = match gate.is_muted() {

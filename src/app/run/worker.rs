@@ -1,15 +1,16 @@
 //! The inferring side of `run`: answers until the queue is closed and empty.
 
+use super::align::{Said, Saying};
 use super::{Calibrating, Shared, TELL_EVERY};
 use crate::Error;
 use crate::app::queue::Next;
 use crate::capture::camera::Frame;
-use crate::event::{Event, StateChange};
+use crate::config::outputs::Aggregate;
+use crate::event::{Event, Faces, StateChange};
 use crate::model::Bundle;
 use crate::service::progress::Stage;
 use crate::session::{self, Observation, Scene, Session};
-use crate::sink::Sink;
-use crate::tasks::pair::Pair;
+use crate::sink::{Sink, Tally};
 use crate::vision::{Picture, PictureError};
 use std::io;
 use std::sync::Arc;
@@ -20,8 +21,10 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// An answer to be given.
 pub enum Work {
-    /// About sound and words, complete at this stream time, and what the camera saw then.
-    Said(Pair, f64, Option<Arc<Frame>>),
+    /// About sound and words, and what the camera saw when they were complete.
+    Said(Said, Option<Arc<Frame>>),
+    /// About what is not over yet.
+    Saying(Saying),
     /// About a frame; its stream time.
     Looked(Arc<Frame>, f64),
 }
@@ -34,6 +37,8 @@ pub struct Worker {
     damaged: Damaged,
     /// Answers are counted as background, and not told.
     calibrating: Option<Arc<Calibrating>>,
+    /// Answers are counted, and the counts are told.
+    tally: Option<Tally>,
 }
 
 /// Frames that cannot be decoded: a camera with a bad cable sends many.
@@ -79,12 +84,19 @@ impl Worker {
             decoded: None,
             damaged: Damaged::default(),
             calibrating: None,
+            tally: None,
         })
     }
 
     /// From now on answers are counted as background, and not told.
     pub fn calibrates(&mut self, calibrating: Arc<Calibrating>) {
         self.calibrating = Some(calibrating);
+    }
+
+    /// From now on answers are counted, and the counts are told; no answer is told by itself.
+    pub fn aggregates(&mut self, aggregate: &Aggregate) {
+        let (window, at_least) = (aggregate.window(), aggregate.at_least.into());
+        self.tally = Some(Tally::new(window, at_least, &self.labels(), Instant::now()));
     }
 
     /// `id@version` of every bundle that answers.
@@ -121,18 +133,23 @@ impl Worker {
         let mut out = Outlet {
             sink,
             shared,
+            tally: self.tally.take(),
             epoch: 0,
             answers: 0,
         };
         let mut forgets = shared.remote.forgets();
         loop {
             let next = shared.queue.pop(IDLE);
+            out.tell_counts(false)?;
             let wished = shared.remote.forgets();
             if std::mem::replace(&mut forgets, wished) != wished {
                 self.session.restart();
             }
             match next {
-                Next::Closed => return Ok(out.answers > 0),
+                Next::Closed => {
+                    out.tell_counts(true)?;
+                    return Ok(out.answers > 0);
+                }
                 Next::Idle => {}
                 Next::State(change) => out.state(&change)?,
                 Next::Work(work, epoch) => {
@@ -143,9 +160,10 @@ impl Worker {
                         out.epoch = epoch;
                     }
                     match work {
-                        Work::Said(pair, now, frame) => {
-                            self.said(&pair, now, frame, &mut out, names)?;
+                        Work::Said(said, frame) => {
+                            self.said(&said, frame, &mut out, names)?;
                         }
+                        Work::Saying(saying) => self.saying(&saying, &mut out, names.0)?,
                         Work::Looked(frame, at) => {
                             self.looked(frame, at, &mut out, names.1)?;
                         }
@@ -159,12 +177,12 @@ impl Worker {
     /// Answers about what somebody said, and what the camera saw then.
     fn said(
         &mut self,
-        pair: &Pair,
-        now: f64,
+        said: &Said,
         frame: Option<Arc<Frame>>,
         out: &mut Outlet<'_>,
         (heard, seen): (&str, &str),
     ) -> Result<(), Error> {
+        let Said { pair, number, at } = said;
         // what the camera saw is asked for where there are words to it, and may be damaged
         let worded = pair.text.is_some() || self.session.recognises();
         let frame = frame.filter(|_| worded);
@@ -175,16 +193,31 @@ impl Worker {
         }
         let observed = Observation {
             source: heard,
-            at: Some(Duration::from_secs_f64(now.max(0.0))),
+            at: Some(Duration::from_secs_f64(at.max(0.0))),
             utterance: pair.utterance.as_ref(),
             words: pair.text.as_deref(),
             scene: self.decoded.as_ref().map(|d| d.scene(seen)),
-            seen: &[],
+            ..Observation::default()
         };
-        let events = self.session.observe(&observed)?;
+        let mut events = self.session.observe(&observed)?;
         if let Some(calibrating) = &self.calibrating {
-            calibrating.heard(pair.utterance.as_ref(), &self.session.gated(), now);
+            calibrating.heard(pair.utterance.as_ref(), &self.session.gated(), *at);
             return Ok(());
+        }
+        events.iter_mut().for_each(|e| e.utterance = *number);
+        out.events(&events)
+    }
+
+    /// Answers about what somebody is saying; the answer to the whole replaces it.
+    fn saying(&mut self, saying: &Saying, out: &mut Outlet<'_>, heard: &str) -> Result<(), Error> {
+        let observed = Observation {
+            is_partial: true,
+            ..Observation::of_utterance(heard, &saying.utterance)
+        };
+        let mut events = self.session.observe(&observed)?;
+        for event in &mut events {
+            event.utterance = Some(saying.number);
+            event.partial = true;
         }
         out.events(&events)
     }
@@ -213,7 +246,7 @@ impl Worker {
             return Ok(());
         }
         if let Some(faces) = self.session.faces_change() {
-            out.sink.faces(&faces).map_err(Error::Output)?;
+            out.faces(&faces)?;
         }
         out.events(&events)
     }
@@ -255,6 +288,8 @@ impl Decoded {
 struct Outlet<'a> {
     sink: &'a mut dyn Sink,
     shared: &'a Shared,
+    /// Counts answers, where none is told by itself.
+    tally: Option<Tally>,
     /// In which that was captured which is being answered.
     epoch: u64,
     answers: u64,
@@ -266,9 +301,34 @@ impl Outlet<'_> {
             if self.shared.switch.epoch() != self.epoch {
                 return Ok(());
             }
-            self.answers += 1;
-            self.shared.metrics.observe(event);
-            self.write(|sink| sink.event(event))?;
+            // what is replaced is no answer to be counted
+            if !event.partial {
+                self.answers += 1;
+                self.shared.metrics.observe(event);
+            }
+            match &mut self.tally {
+                Some(tally) => tally.count(event),
+                None => self.write(|sink| sink.event(event))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Who came and went is told of persons, and not where counts are.
+    fn faces(&mut self, faces: &Faces) -> Result<(), Error> {
+        match self.tally {
+            Some(_) => Ok(()),
+            None => self.write(|sink| sink.faces(faces)),
+        }
+    }
+
+    /// Tells counts, where it is time.
+    fn tell_counts(&mut self, is_over: bool) -> Result<(), Error> {
+        let tally = self.tally.as_mut();
+        let due = tally.map(|tally| tally.due(Instant::now(), is_over));
+        for aggregate in due.into_iter().flatten() {
+            self.shared.metrics.reveal(&aggregate.of);
+            self.write(|sink| sink.aggregate(&aggregate))?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What is shown: how things are, and what was told last.
 
 use crate::config::Notice;
+use crate::config::outputs::Aggregate;
 use crate::service::latches::Remote;
 use crate::service::metrics::{self, Machine};
 use crate::sink::feed::{Feed, Line};
@@ -16,6 +17,8 @@ pub struct Site {
     pub device: String,
     /// `id@version` of every bundle that answers.
     pub bundles: Vec<String>,
+    /// Counts of answers are told instead of these.
+    pub aggregate: Option<Aggregate>,
     /// The remote latch may be turned here.
     pub can_mute: bool,
     /// The remote latch, and how the capture is.
@@ -56,13 +59,14 @@ impl Site {
             "problem": problem,
             "sources": sources,
             "bundles": self.bundles,
+            "aggregate": self.aggregate.map(Aggregate::to_json),
             "temperature": machine.temperature,
             "throttled": machine.throttled,
             "uptime": self.started.elapsed().as_secs(),
         })
     }
 
-    /// The last answer of each task, unless it is too old.
+    /// The last answer of each task, unless it is too old; or its last counts.
     pub(super) fn last(&self) -> Value {
         let answers = self.feed.answers().into_iter();
         let read = |(task, line): (String, Line)| Some((task, parse(&line)?));

@@ -2,6 +2,7 @@
 //! somebody who means no good sends.
 
 use super::*;
+use crate::config::outputs::Aggregate;
 use crate::config::{Notice, Setting};
 use crate::event::{Event, Stamp, State, StateChange};
 use crate::service::latches::{Remote, Shown};
@@ -49,6 +50,7 @@ fn serve(config: &Config) -> Served {
         },
         device: "door".into(),
         bundles: vec!["le-mer@1.2.0".into()],
+        aggregate: Some(Aggregate::default()),
         can_mute: config.mute,
         remote: Arc::clone(&remote),
         feed: Arc::clone(&feed),

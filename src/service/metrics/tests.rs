@@ -324,6 +324,33 @@ fn readers_of_outputs_are_counted_by_output() {
 }
 
 #[test]
+fn figures_of_answers_that_are_withheld_grow_when_they_are_revealed() {
+    let metrics = Metrics::new(Instant::now());
+    metrics.withhold();
+    let shown = || {
+        let (_, samples) = parse(&metrics.render(&Machine::default(), Instant::now()));
+        let of_tasks = samples
+            .into_iter()
+            .filter(|s| s.1.iter().any(|l| l.0 == "task"));
+        of_tasks.collect::<Vec<Sample>>()
+    };
+    for label in ["sad", "unsure"] {
+        metrics.observe(&event("emotion", label, 1.0));
+    }
+    assert_eq!(shown(), []);
+    metrics.reveal("sentiment");
+    assert_eq!(shown(), []);
+    metrics.reveal("emotion");
+    let told = shown();
+    let value = |name: &str| told.iter().find(|s| s.0 == name).unwrap().2;
+    assert_eq!(value("demeanor_answers_total"), 2.0);
+    assert_eq!(value("demeanor_unsure_total"), 1.0);
+    assert_eq!(value("demeanor_answer_seconds_count"), 2.0);
+    metrics.observe(&event("emotion", "unsure", 1.0));
+    assert_eq!(shown(), told);
+}
+
+#[test]
 fn open_metrics_name_a_counter_without_its_ending_and_mark_the_end() {
     let metrics = Metrics::new(Instant::now());
     metrics.observe(&Event {

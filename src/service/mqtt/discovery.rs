@@ -15,7 +15,20 @@ pub fn device(config: &Config, about: &About, topics: &Topics) -> Value {
         fields["unique_id"] = json!(format!("demeanor_{id}_{key}"));
         entities.insert(key.into(), fields);
     };
-    if config.publish.tells_answers() {
+    if about.aggregate.is_some() {
+        for (task, _) in about
+            .tasks
+            .iter()
+            .filter(|_| config.publish.tells_answers())
+        {
+            let counts = counts(&topics.counts(task));
+            add(
+                &format!("{task}_answers"),
+                &format!("{} answers", capitalised(task)),
+                counts,
+            );
+        }
+    } else if config.publish.tells_answers() {
         for (task, labels) in &about.tasks {
             add(
                 task,
@@ -35,7 +48,7 @@ pub fn device(config: &Config, about: &About, topics: &Topics) -> Value {
             add("utterance", "Utterance", heard);
         }
     }
-    if config.publish.tells(Part::Faces) {
+    if config.publish.tells(Part::Faces) && about.aggregate.is_none() {
         let faces = json!({
             "p": "sensor",
             "stat_cla": "measurement",
@@ -84,6 +97,16 @@ pub fn device(config: &Config, about: &About, topics: &Topics) -> Value {
         });
         add("temperature", "CPU temperature", temperature);
     }
+    if about.aggregate.is_some() {
+        // of an entity that an earlier run has announced, the platform alone takes it away
+        let tasks = about
+            .tasks
+            .iter()
+            .map(|(task, _)| (task.as_str(), "sensor"));
+        for (gone, platform) in tasks.chain([("utterance", "event"), ("faces", "sensor")]) {
+            entities.insert(gone.into(), json!({ "p": platform }));
+        }
+    }
     let version = env!("CARGO_PKG_VERSION");
     json!({
         "dev": {
@@ -122,6 +145,20 @@ fn answer(config: &Config, topics: &Topics, task: &str, labels: &[String]) -> Va
         );
     }
     sensor
+}
+
+/// A sensor that shows how many answers a task gave in the last window, and which.
+fn counts(topic: &str) -> Value {
+    json!({
+        "p": "sensor",
+        "stat_t": topic,
+        "val_tpl": "{{ value_json.answers }}",
+        "unit_of_meas": "answers",
+        "json_attr_t": topic,
+        "json_attr_tpl": "{{ dict(value_json.counts, **{'from': value_json.from, \
+                          'until': value_json.until}) | tojson }}",
+        "ic": "mdi:chart-bar",
+    })
 }
 
 fn with_unsure(labels: &[String]) -> Vec<&str> {

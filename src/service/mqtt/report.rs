@@ -3,7 +3,7 @@
 use super::discovery;
 use super::topics::Topics;
 use crate::config::mqtt::Mqtt as Config;
-use crate::config::outputs::Part;
+use crate::config::outputs::{Aggregate, Part};
 use crate::service::choice::chosen;
 use crate::service::latches::Remote;
 use crate::service::metrics::Machine;
@@ -30,6 +30,8 @@ pub struct About {
     pub bundles: Vec<String>,
     /// Tasks that may answer, with their labels.
     pub tasks: Vec<(String, Vec<String>)>,
+    /// Counts of answers are told instead of these.
+    pub aggregate: Option<Aggregate>,
     /// Of the notice.
     pub setting: &'static str,
     /// Likewise.
@@ -87,6 +89,7 @@ impl Report {
             "setting": about.setting,
             "purpose": about.purpose,
             "config_sha256": about.config_sha256,
+            "aggregate": about.aggregate.map(Aggregate::to_json),
         });
         self.retain("info", info.to_string());
         if let Some(topic) = &self.topics.discovery {
@@ -161,8 +164,14 @@ impl Report {
 
     fn take(&self, message: &Message<'_>) {
         match &message.content {
-            Content::Event(event) if self.config.publish.tells_answers() => {
+            // a broker keeps answers, and not what replaces itself every second
+            Content::Event(event) if self.config.publish.tells_answers() && !event.partial => {
                 self.answer(&event.task, message.to_json());
+            }
+            Content::Aggregate(told) if self.config.publish.tells_answers() => {
+                let topic = self.topics.counts(&told.of);
+                self.outbox
+                    .retain(&topic, message.to_json().to_string(), None);
             }
             Content::Faces(faces) if self.config.publish.tells(Part::Faces) => {
                 let seen = json!({ "count": faces.ids.len(), "ids": faces.ids });
@@ -172,7 +181,7 @@ impl Report {
                 self.sources.take(change);
                 self.look();
             }
-            Content::Event(_) | Content::Faces(_) => {}
+            Content::Event(_) | Content::Faces(_) | Content::Aggregate(_) => {}
         }
     }
 }
@@ -193,5 +202,59 @@ impl Drop for Reporter {
         self.0.retain("availability", "offline".into());
         self.0.outbox.close();
         self.0.outbox.wait_finished(GRACE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, Stamp};
+    use std::borrow::Cow;
+
+    #[test]
+    fn what_is_replaced_in_a_moment_is_not_published() {
+        let about = About {
+            device: "door".into(),
+            board: "host".into(),
+            bundles: Vec::new(),
+            tasks: vec![("emotion".into(), vec!["sad".into()])],
+            aggregate: None,
+            setting: "public",
+            purpose: "a test".into(),
+            config_sha256: String::new(),
+            resting: Box::new(Vec::new),
+            machine: Box::new(Machine::default),
+        };
+        let report = Report::new(&Config::default(), about, Arc::default()).expect("a pipe");
+        for (seq, partial) in [(1, true), (2, false)] {
+            let event = Event {
+                task: "emotion".into(),
+                utterance: Some(7),
+                partial,
+                ..Event::default()
+            };
+            let content = Content::Event(Cow::Owned(event));
+            let stamp = Stamp {
+                seq,
+                ..Stamp::default()
+            };
+            report.take(&Message { stamp, content });
+        }
+        let next = || report.outbox.next(Instant::now());
+        let letters: Vec<Letter> = std::iter::from_fn(next).collect();
+        let of = |topic: &str| {
+            let on = letters
+                .iter()
+                .filter(|l| l.topic == format!("demeanor/door/{topic}"));
+            on.map(|l| l.payload.clone()).collect::<Vec<_>>()
+        };
+        let [event] = &of("event/emotion")[..] else {
+            panic!("{letters:?}")
+        };
+        assert_eq!(of("emotion"), [event.clone()]);
+        assert!(
+            event.contains("\"seq\":2") && event.contains("\"utterance\":7"),
+            "{event}"
+        );
     }
 }

@@ -69,6 +69,11 @@ impl Topics {
         format!("{}/event/{}", self.root, plain(task))
     }
 
+    /// What the counts of a task are called.
+    pub fn counts(&self, task: &str) -> String {
+        format!("{}/aggregate/{}", self.root, plain(task))
+    }
+
     /// Topics on which others may ask for something.
     pub fn wishes(&self) -> Vec<String> {
         self.wishes

@@ -191,7 +191,8 @@ impl Report {
     fn take(&self, message: &sink::Message<'_>) {
         let header = Header::at(message.stamp.time);
         match &message.content {
-            Content::Event(event) => {
+            // what replaces itself every second is for those who look at it
+            Content::Event(event) if !event.partial => {
                 if self.tells(Part::Faces) {
                     self.face(event, header);
                 }
@@ -213,7 +214,10 @@ impl Report {
                     self.tell(&message.to_json());
                 }
             }
-            Content::Faces(_) => {}
+            Content::Aggregate(_) if self.config.publish.tells_answers() => {
+                self.tell(&message.to_json());
+            }
+            Content::Event(_) | Content::Faces(_) | Content::Aggregate(_) => {}
         }
     }
 }

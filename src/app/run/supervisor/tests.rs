@@ -1,5 +1,6 @@
 use super::*;
 use crate::app::queue::{Lane, Next, Pushed, Queue};
+use crate::app::run::align::Said;
 use crate::app::run::reporter::StatusReporter;
 use crate::app::run::switch::Switch;
 use crate::app::run::worker::Work;
@@ -169,7 +170,12 @@ fn sentence(ended: Result<Outcome, Error>) -> String {
 }
 
 fn work() -> Work {
-    Work::Said(Pair::default(), 0.0, None)
+    let said = Said {
+        pair: Pair::default(),
+        number: None,
+        at: 0.0,
+    };
+    Work::Said(said, None)
 }
 
 #[test]
