@@ -589,7 +589,7 @@ fn a_fleet_is_muted_by_one_wish_and_back_after_its_broker_nothing_twice() {
     let (mut real, words, out) = run(&folder, &hub.section("door", "shop-1"));
     out.wait(&["\"capturing\""]);
     let began = Instant::now();
-    let group = |i: usize| if i % 2 == 0 { "shop-1" } else { "shop-2" };
+    let group = |i: usize| ["shop-1", "shop-2"][i % 2];
     let (machine, boards) = (Machine::of_process(), names.iter().enumerate());
     let mut boards: Vec<Board> = boards
         .map(|(i, name)| Board::new(&hub, (name, group(i)), &answer, &labels, machine))
