@@ -64,8 +64,13 @@ fn face(id: u32, place: [f32; 4]) -> Event {
         .enumerate()
         .map(|(at, label)| (*label, if at == 1 { 0.762 } else { 0.034 }))
         .collect();
-    let score = 0.9;
-    event("expression", &scores, Some(Face { id, place, score }))
+    let face = Face {
+        id,
+        place,
+        picture: [640.0, 480.0],
+        score: 0.9,
+    };
+    event("expression", &scores, Some(face))
 }
 
 fn drawn(width: u32, height: u32) -> Picture {

@@ -3,7 +3,7 @@
 use super::message::{Header, Level, Message, Status};
 use crate::config::outputs::Part;
 use crate::config::ros::Ros as Config;
-use crate::event::{self, Event};
+use crate::event::{self, Event, State, StateChange};
 use crate::service::backoff::chance;
 use crate::service::choice::chosen;
 use crate::service::latches::Remote;
@@ -13,7 +13,7 @@ use crate::service::sources::Sources;
 use crate::sink::{self, Content, Receiver};
 use serde_json::Value;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Our events as JSON.
@@ -46,6 +46,14 @@ pub struct About {
     pub machine: Box<dyn Fn() -> Machine + Send + Sync>,
 }
 
+/// Faces in sight.
+#[derive(Debug, Default)]
+struct Tracked {
+    /// The camera that sees them.
+    source: String,
+    ids: Vec<u32>,
+}
+
 /// Puts what happens into the outbox, as messages.
 pub struct Report {
     config: Config,
@@ -53,8 +61,7 @@ pub struct Report {
     pub outbox: Arc<Outbox<Message>>,
     remote: Arc<Remote>,
     sources: Sources,
-    /// Faces in sight.
-    tracked: Mutex<Vec<u32>>,
+    tracked: Mutex<Tracked>,
     /// Behind the number of a face: another run's face is another one.
     run: String,
 }
@@ -95,10 +102,14 @@ impl Report {
         }
     }
 
+    fn tracked(&self) -> MutexGuard<'_, Tracked> {
+        self.tracked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn tell_tracked(&self) {
         if self.tells(Part::Faces) {
-            let tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
-            let ids = tracked.iter().map(|face| self.id(*face)).collect();
+            let tracked = self.tracked();
+            let ids = tracked.ids.iter().map(|face| self.id(*face)).collect();
             drop(tracked);
             self.retain(TRACKED, Message::ids(Header::at(event::now()), ids));
         }
@@ -168,11 +179,31 @@ impl Report {
         self.push(EVENTS.into(), Message::text(json.to_string()), EXPIRE);
     }
 
+    /// A camera that is closed or gone sees nobody.
+    fn look_away(&self, change: &StateChange) {
+        let is_blind = matches!(
+            change.state,
+            State::Muted | State::Lost | State::Ended | State::Failed
+        );
+        let mut tracked = self.tracked();
+        if is_blind && change.source == tracked.source {
+            tracked.ids.clear();
+            drop(tracked);
+            self.tell_tracked();
+        }
+    }
+
     /// Where a face is, and what it shows.
     fn face(&self, event: &Event, header: Header) {
         let Some(face) = event.face.filter(|_| event.task == EXPRESSION) else {
             return;
         };
+        let mut tracked = self.tracked();
+        // it was in sight before the camera was closed, and is so again
+        if !tracked.ids.contains(&face.id) {
+            tracked.ids.push(face.id);
+        }
+        drop(tracked);
         let topic = |of: &str| format!("{FACES}{}/{of}", self.id(face.id));
         if let Some(region) = Message::region(header.clone(), &face) {
             self.push(topic("roi"), region, FLEETING);
@@ -202,14 +233,16 @@ impl Report {
                 }
             }
             Content::Faces(faces) if self.tells(Part::Faces) => {
-                let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
-                tracked.clone_from(&faces.ids);
-                drop(tracked);
+                *self.tracked() = Tracked {
+                    source: faces.source.clone(),
+                    ids: faces.ids.clone(),
+                };
                 self.tell_tracked();
                 self.tell(&message.to_json());
             }
             Content::State(change) => {
                 self.sources.take(change);
+                self.look_away(change);
                 if self.tells(Part::State) {
                     self.tell(&message.to_json());
                 }
@@ -236,15 +269,149 @@ impl Drop for Reporter {
     /// Nobody is in sight any more. Gives the other side a moment for the last letters; one that
     /// hangs is left behind.
     fn drop(&mut self) {
-        let mut tracked = self
-            .0
-            .tracked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        tracked.clear();
-        drop(tracked);
+        self.0.tracked().ids.clear();
         self.0.tell_tracked();
         self.0.outbox.close();
         self.0.outbox.wait_finished(GRACE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Face, Faces, Stamp};
+    use crate::service::ros::message;
+    use serde_json::json;
+    use std::borrow::Cow;
+
+    fn report(publish: &str) -> Report {
+        let section = format!("bridge = \"ws://robot\"\npublish = {publish}");
+        let config: Config = toml::from_str(&section).unwrap();
+        let about = About {
+            device: "door".into(),
+            resting: Box::new(Vec::new),
+            machine: Box::new(Machine::default),
+        };
+        Report::new(&config, about, Arc::default()).unwrap()
+    }
+
+    fn tell(report: &Report, content: Content<'_>) {
+        let stamp = Stamp::default();
+        report.take(&sink::Message { stamp, content });
+    }
+
+    /// What waits to be told, as topics and messages.
+    fn told(report: &Report) -> Vec<(String, Value)> {
+        let next = || {
+            let letter = report.outbox.next(Instant::now())?;
+            let text = message::json(&letter.payload)
+                .unwrap()
+                .replace("NaN", "null");
+            Some((letter.topic, serde_json::from_str(&text).unwrap()))
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    fn seen(id: u32) -> Event {
+        Event {
+            task: "expression".into(),
+            label: "sadness".into(),
+            scores: vec![("sadness".into(), 0.75)],
+            face: Some(Face {
+                id,
+                place: [0.0, 0.0, 10.0, 10.0],
+                picture: [20.0, 40.0],
+                score: 0.5,
+            }),
+            ..Event::default()
+        }
+    }
+
+    fn came(ids: &[u32]) -> Content<'static> {
+        Content::Faces(Cow::Owned(Faces {
+            source: "camera".into(),
+            ids: ids.to_vec(),
+            ..Faces::default()
+        }))
+    }
+
+    fn state(source: &str, state: State) -> Content<'static> {
+        Content::State(Cow::Owned(StateChange::new(source, state, "")))
+    }
+
+    #[test]
+    fn a_camera_that_is_closed_sees_nobody_and_sees_them_again_when_it_is_open() {
+        let report = report("[\"faces\", \"scores\"]");
+        let ids = |report: &Report| {
+            let told = told(report);
+            let of = told.iter().rfind(|(topic, _)| topic == TRACKED);
+            of.map(|(_, message)| message["ids"].clone())
+        };
+        tell(&report, came(&[3]));
+        let id = report.id(3);
+        assert_eq!(ids(&report), Some(json!([id])));
+        // another source is closed
+        tell(&report, state("microphone", State::Muted));
+        assert_eq!(ids(&report), None);
+        tell(&report, state("camera", State::Skipped));
+        assert_eq!(ids(&report), None);
+        tell(&report, state("camera", State::Muted));
+        assert_eq!(ids(&report), Some(json!([])));
+        tell(&report, Content::Event(Cow::Owned(seen(3))));
+        report.look(&mut None, Instant::now());
+        assert_eq!(ids(&report), Some(json!([id])));
+    }
+
+    #[test]
+    fn nothing_is_told_but_what_is_published() {
+        let topics = |publish: &str| {
+            let report = report(publish);
+            tell(&report, came(&[3]));
+            tell(&report, state("camera", State::Lost));
+            tell(&report, Content::Event(Cow::Owned(seen(3))));
+            report.look(&mut None, Instant::now());
+            let id = format!("{FACES}{}", report.id(3));
+            let told = told(&report);
+            let topics = told.iter().map(|(topic, _)| topic.replace(&id, "FACE"));
+            let mut topics: Vec<String> = topics.collect();
+            topics.sort();
+            (topics, told)
+        };
+        assert!(topics("[]").0.is_empty());
+        assert_eq!(topics("[\"health\"]").0, [DIAGNOSTICS]);
+        assert_eq!(topics("[\"state\"]").0, [EVENTS, DIAGNOSTICS]);
+        let (labels, told) = topics("[\"labels\"]");
+        assert_eq!(labels, [EVENTS]);
+        let data = told[0].1["data"].as_str().unwrap();
+        assert!(
+            data.contains("sadness") && !data.contains("scores"),
+            "{data}"
+        );
+        assert!(!data.contains("face"), "{data}");
+        // a place, and no expression
+        let (faces, _) = topics("[\"faces\"]");
+        assert_eq!(faces, [EVENTS, TRACKED, "FACE/roi"]);
+        let (both, told) = topics("[\"faces\", \"labels\"]");
+        assert_eq!(
+            both,
+            [EVENTS, EVENTS, TRACKED, "FACE/expression", "FACE/roi"]
+        );
+        let of = told
+            .iter()
+            .find(|(t, _)| t.ends_with("/expression"))
+            .unwrap();
+        assert_eq!(
+            (&of.1["expression"], &of.1["confidence"]),
+            (&json!("sad"), &json!(null))
+        );
+        let (_, told) = topics("[\"faces\", \"scores\"]");
+        let of = told
+            .iter()
+            .find(|(t, _)| t.ends_with("/expression"))
+            .unwrap();
+        assert_eq!(
+            (&of.1["confidence"], &of.1["valence"]),
+            (&json!(0.75), &json!(null))
+        );
     }
 }
