@@ -260,7 +260,10 @@ fn live(config: &str) -> Vec<serde_json::Value> {
         let end = 44 + 2 * (end * 16_000.0) as usize;
         stdin.write_all(&sound[sent..end]).unwrap();
         sent = end;
-        while wants || !partial {
+        if partial && !wants {
+            continue;
+        }
+        loop {
             let next = event(&lines.next().unwrap().unwrap());
             let is_it = next["task"] == "emotion" && is_partial(&next) == partial;
             seen.push(next);
