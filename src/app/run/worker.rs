@@ -1,9 +1,11 @@
 //! The inferring side of `run`: answers until the queue is closed and empty.
 
+use super::drift::Drift;
 use super::{Calibrating, Shared, TELL_EVERY};
 use crate::Error;
 use crate::app::queue::Next;
 use crate::capture::camera::Frame;
+use crate::config::calibration::Usual;
 use crate::event::{Event, StateChange};
 use crate::model::Bundle;
 use crate::service::progress::Stage;
@@ -34,6 +36,7 @@ pub struct Worker {
     damaged: Damaged,
     /// Answers are counted as background, and not told.
     calibrating: Option<Arc<Calibrating>>,
+    drift: Drift,
 }
 
 /// Frames that cannot be decoded: a camera with a bad cable sends many.
@@ -79,7 +82,13 @@ impl Worker {
             decoded: None,
             damaged: Damaged::default(),
             calibrating: None,
+            drift: Drift::new(Vec::new()),
         })
+    }
+
+    /// What is usual here, for those who want to know when it is so no more.
+    pub fn watches(&mut self, usual: Vec<Usual>) {
+        self.drift = Drift::new(usual);
     }
 
     /// From now on answers are counted as background, and not told.
@@ -147,7 +156,7 @@ impl Worker {
                             self.said(&pair, now, frame, &mut out, names)?;
                         }
                         Work::Looked(frame, at) => {
-                            self.looked(frame, at, &mut out, names.1)?;
+                            self.looked(frame, at, &mut out, names)?;
                         }
                     }
                 }
@@ -183,10 +192,32 @@ impl Worker {
         };
         let events = self.session.observe(&observed)?;
         if let Some(calibrating) = &self.calibrating {
+            let distances = self.session.distances();
+            calibrating.answered(&events, &distances, now);
             calibrating.heard(pair.utterance.as_ref(), &self.session.gated(), now);
             return Ok(());
         }
-        out.events(&events)
+        out.events(&events)?;
+        self.watch(&events, now, out, (heard, seen))
+    }
+
+    /// Tells where answers are no longer like those before.
+    fn watch(
+        &mut self,
+        events: &[Event],
+        now: f64,
+        out: &mut Outlet<'_>,
+        names: (&str, &str),
+    ) -> Result<(), Error> {
+        let distances = self.session.distances();
+        let drift = &mut self.drift;
+        let told = drift.observe(events, &distances, now, &self.session, names);
+        out.shared.metrics.drift(self.drift.figures());
+        for change in told {
+            log::warn!("{}: {}: {}", change.source, change.state, change.detail);
+            out.state(&change)?;
+        }
+        Ok(())
     }
 
     /// Looks at a frame for faces.
@@ -195,7 +226,7 @@ impl Worker {
         frame: Arc<Frame>,
         at: f64,
         out: &mut Outlet<'_>,
-        source: &str,
+        (heard, source): (&str, &str),
     ) -> Result<(), Error> {
         self.decode(frame);
         let Some(decoded) = &self.decoded else {
@@ -209,13 +240,16 @@ impl Worker {
         };
         let events = self.session.observe(&observed)?;
         if let Some(calibrating) = &self.calibrating {
+            let distances = self.session.distances();
+            calibrating.answered(&events, &distances, at);
             calibrating.looked(&self.session.gated(), at);
             return Ok(());
         }
         if let Some(faces) = self.session.faces_change() {
             out.sink.faces(&faces).map_err(Error::Output)?;
         }
-        out.events(&events)
+        out.events(&events)?;
+        self.watch(&events, at, out, (heard, source))
     }
 
     /// Decodes a frame, unless it is the one decoded last; a damaged one is told and left.
