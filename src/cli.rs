@@ -210,6 +210,7 @@ fn parse_calibrate(mut parser: lexopt::Parser) -> Result<Command, Wrong> {
             Long("false-answers") => {
                 options.false_answers = within(&mut parser, "--false-answers", 0.0, 3600.0)?;
             }
+            Long("people") => options.people = true,
             Long("audio") => options.run.audio = Some(utf8(parser.value()?, "--audio")?),
             Long("camera") => options.run.camera = Some(utf8(parser.value()?, "--camera")?),
             Long("board") => options.run.board = Some(parser.value()?.string()?),

@@ -118,6 +118,10 @@ fn words_teach_classes_of_ones_own() {
         "{card}"
     );
 
+    // no trunk runs that only left-out heads read
+    let manifest = fs::read_to_string(out.join("manifest.toml")).expect("it");
+    assert!(!manifest.contains("[speech]"), "{manifest}");
+
     // it is a bundle like any other
     let models = ["--models", text(&out)];
     let ran = demeanor(&[&["models"][..], &models].concat());

@@ -569,7 +569,7 @@ fn a_profile_counts_the_bytes_that_are_moved() {
         .finish("y");
     let file = open(&onnx, Runner::Ours);
     let moved = |rows: usize| {
-        let x = Content::Floats(vec![rows, 3], noise(rows * 3, 7));
+        let x = Array::Floats(vec![rows, 3], noise(rows * 3, 7));
         let steps = file.profile(&[x]).expect("a profile");
         steps.iter().map(|step| step.bytes).sum::<u64>()
     };

@@ -4,7 +4,7 @@
 use super::run::{self, Calibrating};
 use crate::Error;
 use crate::config::Config;
-use crate::config::calibration::Calibration;
+use crate::config::calibration::{Calibration, Usual, Watched};
 use crate::sink::Fanout;
 use std::fs;
 use std::io::Write;
@@ -21,6 +21,8 @@ pub struct Options {
     pub minutes: f64,
     /// False answers an hour that are allowed.
     pub false_answers: f64,
+    /// People use the device meanwhile: what is usual of its answers is measured, and no background.
+    pub people: bool,
 }
 
 impl Default for Options {
@@ -29,6 +31,7 @@ impl Default for Options {
             run: run::Options::default(),
             minutes: 10.0,
             false_answers: 1.0,
+            people: false,
         }
     }
 }
@@ -40,7 +43,11 @@ impl Default for Options {
 /// As `run`; nothing that was listened to; a config that cannot be written.
 pub fn calibrate(options: &Options, sink: Fanout) -> Result<bool, Error> {
     let lasts = Duration::from_secs_f64(options.minutes * 60.0);
-    let calibrating = Arc::new(Calibrating::new(lasts, options.false_answers));
+    let calibrating = Arc::new(Calibrating::new(
+        lasts,
+        options.false_answers,
+        options.people,
+    ));
     run::calibrate(&options.run, sink, &calibrating)
 }
 
@@ -48,7 +55,7 @@ pub fn calibrate(options: &Options, sink: Fanout) -> Result<bool, Error> {
 ///
 /// # Errors
 /// A config that cannot be read or written.
-pub(super) fn write(config: &Path, made: &Calibration) -> Result<(), Error> {
+pub(super) fn write(config: &Path, made: &Calibration, people: bool) -> Result<(), Error> {
     let failed = |path: &Path, doing| {
         let path = path.to_path_buf();
         move |source| Error::File {
@@ -77,7 +84,11 @@ pub(super) fn write(config: &Path, made: &Calibration) -> Result<(), Error> {
         let _ = fs::remove_file(&aside);
     }
     written.map_err(failed(config, "written"))?;
-    for line in summary(made) {
+    let lines = match people {
+        true => made.usual.iter().map(told).collect(),
+        false => summary(made),
+    };
+    for line in lines {
         // standard output is for events; where nobody reads the other there is nobody to tell
         let _ = writeln!(std::io::stderr(), "{line}");
     }
@@ -87,6 +98,22 @@ pub(super) fn write(config: &Path, made: &Calibration) -> Result<(), Error> {
 fn aside(config: &Path) -> PathBuf {
     let name = config.file_name().unwrap_or_default().to_string_lossy();
     config.with_file_name(format!(".{name}.partial"))
+}
+
+/// What is usual, in a line.
+fn told(usual: &Usual) -> String {
+    let (task, answers) = (&usual.task, usual.answers);
+    match usual.of {
+        Watched::Unsure => {
+            let share = 100.0 * usual.mean;
+            format!("{task}: {share:.0}% of {answers} answers left open")
+        }
+        of => format!(
+            "{task}: distance of {} {:.2} in {answers} answers",
+            of.name(),
+            usual.mean
+        ),
+    }
 }
 
 fn summary(made: &Calibration) -> Vec<String> {

@@ -240,6 +240,8 @@ probabilities alone.
   --config FILE      needed: the config of `run`, which is completed
   --minutes M        time with open sources (default 10)
   --false-answers N  allowed an hour (default 1)
+  --people           afterwards, with people who use the device as they will: measures what is usual
+                     of its answers, 100 at least, so that `run` tells when they drift from it
   --audio SOURCE     as for `run`
   --camera SOURCE    as for `run`
   --board NAME       board profile; default: the one that the device tree names, else host

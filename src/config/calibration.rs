@@ -1,9 +1,12 @@
 //! What was measured of the place where a device stands: the table `[calibration]`, which
 //! `demeanor calibrate` writes and `run` obeys.
 
+use crate::decision::drift;
+use crate::model::manifest::Trunk;
 use crate::session::Background;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Name of the table.
 const TABLE: &str = "calibration";
@@ -34,9 +37,100 @@ pub struct Calibration {
     pub speech: Option<f32>,
     /// Least probability that a find is a face; the bundle's own when left out.
     pub face: Option<f32>,
+    /// What was usual while people used it; nothing where that was not measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usual: Vec<Usual>,
+}
+
+/// What was usual of the answers to a task. Means and spreads over a hundred answers at least.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usual {
+    /// The task.
+    pub task: String,
+    /// What is watched.
+    pub of: Watched,
+    /// Of all answers.
+    pub mean: f64,
+    /// Standard deviation of the answers about one person.
+    pub within: f64,
+    /// Standard deviation of what people average to, beyond that.
+    pub between: f64,
+    /// Answers that these come from.
+    pub answers: u64,
+}
+
+/// What is watched for drift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Watched {
+    /// How far voices are from those that the model learnt from.
+    Speech,
+    /// How far words are.
+    Text,
+    /// How far pictures are.
+    Image,
+    /// How many answers are left open.
+    Unsure,
+}
+
+impl Watched {
+    /// What the distance of a trunk's rows is; `None` of one whose rows nobody watches.
+    pub fn of(trunk: Trunk) -> Option<Watched> {
+        match trunk {
+            Trunk::Speech => Some(Watched::Speech),
+            Trunk::Text => Some(Watched::Text),
+            Trunk::Image => Some(Watched::Image),
+            Trunk::Seen | Trunk::Beside | Trunk::Face => None,
+        }
+    }
+
+    /// The word in the file and in the figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Watched::Speech => "speech",
+            Watched::Text => "text",
+            Watched::Image => "image",
+            Watched::Unsure => "unsure",
+        }
+    }
+}
+
+impl Usual {
+    /// The same as a range.
+    pub fn range(&self) -> drift::Usual {
+        drift::Usual {
+            mean: self.mean,
+            within: self.within,
+            between: self.between,
+            answers: self.answers,
+        }
+    }
 }
 
 impl Calibration {
+    /// A place of which nothing is known yet.
+    pub fn unknown(microphone: &str, camera: &str, date: Timestamp) -> Calibration {
+        Calibration {
+            date: date.to_string(),
+            microphone: microphone.into(),
+            camera: camera.into(),
+            minutes: 0.0,
+            false_answers: 0.0,
+            sounds: 0,
+            faces: 0,
+            level: None,
+            speech: None,
+            face: None,
+            usual: Vec::new(),
+        }
+    }
+
+    /// Whether it was made with these sources.
+    pub fn is_of(&self, microphone: &str, camera: &str) -> bool {
+        self.microphone == microphone && self.camera == camera
+    }
+
     /// What it says of a place, for sources of these names: what was made with another
     /// microphone or camera says nothing of this one.
     pub fn background(&self, microphone: &str, camera: &str) -> Background {
@@ -88,6 +182,13 @@ impl Calibration {
         {
             return Err("`calibration.level` must lie in -120..=0 dB of full scale".into());
         }
+        if let Some(usual) = self.usual.iter().find(|u| !u.range().is_sound()) {
+            return Err(format!(
+                "`calibration.usual` of task `{}` must have spreads of 0 or more and at least {} answers",
+                usual.task,
+                drift::ENOUGH
+            ));
+        }
         match self.date.parse::<Timestamp>() {
             Ok(_) => Ok(()),
             Err(_) => Err(format!(
@@ -105,7 +206,7 @@ impl Calibration {
         for line in config.lines() {
             let head = line.trim_start();
             if head.starts_with('[') {
-                let name = head.trim_start_matches('[').split([']', '#']).next();
+                let name = head.trim_start_matches('[').split([']', '#', '.']).next();
                 within = name.is_some_and(|name| name.trim() == TABLE);
             }
             if !within {
@@ -114,8 +215,8 @@ impl Calibration {
             }
         }
         // of numbers and strings there is none that TOML cannot hold
-        let table = toml::to_string(self).unwrap_or_default();
-        format!("{}\n\n[{TABLE}]\n{table}", kept.trim_end())
+        let table = toml::to_string(&BTreeMap::from([(TABLE, self)])).unwrap_or_default();
+        format!("{}\n\n{table}", kept.trim_end())
     }
 }
 
@@ -135,6 +236,14 @@ mod tests {
             level: None,
             speech: Some(0.75),
             face: Some(0.5),
+            usual: vec![Usual {
+                task: "emotion".into(),
+                of: Watched::Speech,
+                mean: 0.25,
+                within: 0.5,
+                between: 0.125,
+                answers: 300,
+            }],
         }
     }
 
@@ -149,6 +258,10 @@ mod tests {
         newer.sounds = 4;
         let twice = newer.place(&once);
         assert_eq!(twice.matches("[calibration]").count(), 1, "{twice}");
+        assert_eq!(twice.matches("[[calibration.usual]]").count(), 1, "{twice}");
+        let few = twice.replace("answers = 300", "answers = 9");
+        let refused = crate::config::Config::parse(&few).err().unwrap_or_default();
+        assert!(refused.contains("at least 100 answers"), "{refused}");
         let read = crate::config::Config::parse(&twice);
         assert_eq!(read.map(|c| c.calibration), Ok(Some(newer)));
     }

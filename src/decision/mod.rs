@@ -1,6 +1,7 @@
 //! From logits to a decision: calibrated probabilities, smoothing over time, `unsure`.
 
 mod calibrate;
+pub mod drift;
 mod smooth;
 pub mod spans;
 

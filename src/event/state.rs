@@ -50,11 +50,15 @@ pub enum State {
     Recovered,
     /// A stage makes no progress; the service manager is not fed.
     Resting,
+    /// Answers are no longer like those before, by more than chance.
+    Drifted,
+    /// They are again.
+    Back,
 }
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 20] = [
+    pub const ALL: [State; 22] = [
         State::Public,
         State::Research,
         State::Medical,
@@ -75,6 +79,8 @@ impl State {
         State::Failing,
         State::Recovered,
         State::Resting,
+        State::Drifted,
+        State::Back,
     ];
 
     /// The word used in events and in the audit log.
@@ -100,6 +106,8 @@ impl State {
             State::Failing => "failing",
             State::Recovered => "recovered",
             State::Resting => "resting",
+            State::Drifted => "drifted",
+            State::Back => "back",
         }
     }
 }

@@ -154,6 +154,21 @@ impl std::fmt::Debug for Published {
     }
 }
 
+/// What answers are like of late.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drifting {
+    /// The task.
+    pub task: String,
+    /// Of its answers what: how far `speech` is from what the model learnt, how much is `unsure`.
+    pub of: &'static str,
+    /// The average of late.
+    pub mean: f64,
+    /// What it was before, where that is known.
+    pub usual: Option<f64>,
+    /// How far it is off, in parts of what is more than chance.
+    pub off: Option<f64>,
+}
+
 /// All figures; shared between the threads.
 #[derive(Debug)]
 pub struct Metrics {
@@ -161,6 +176,7 @@ pub struct Metrics {
     answers: Mutex<Figures>,
     counters: [AtomicU64; COUNTERS.len()],
     muted: AtomicBool,
+    drifting: Mutex<Vec<Drifting>>,
     /// Outputs with many readers, by the section that asks for them.
     feeds: OnceLock<Vec<(&'static str, Arc<Feed>)>>,
     /// Brokers and bridges that are told, by the section that asks for them.
@@ -175,6 +191,7 @@ impl Metrics {
             answers: Mutex::default(),
             counters: Default::default(),
             muted: AtomicBool::new(false),
+            drifting: Mutex::default(),
             feeds: OnceLock::new(),
             links: OnceLock::new(),
         }
@@ -221,6 +238,11 @@ impl Metrics {
         }
     }
 
+    /// Takes over what answers are like of late.
+    pub fn drift(&self, figures: Vec<Drifting>) {
+        *self.drifting.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+
     /// Counts `n` more.
     pub fn add(&self, counter: Counter, n: u64) {
         self.counters[counter as usize].fetch_add(n, Ordering::Relaxed);
@@ -240,6 +262,7 @@ impl Metrics {
     pub fn render(&self, machine: &Machine, now: Instant) -> String {
         let mut page = String::new();
         self.answers(&mut page);
+        self.drifting(&mut page);
         self.counters(&mut page);
         self.readers(&mut page);
         self.links(&mut page);
@@ -274,6 +297,28 @@ impl Metrics {
                 histogram.render(page, "stage_seconds", &labels);
             }
         });
+    }
+
+    /// Averages of late, where there are any.
+    fn drifting(&self, page: &mut String) {
+        let figures = self.drifting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut each = |name, help, value: &dyn Fn(&Drifting) -> Option<f64>| {
+            let told = figures.iter().filter_map(|f| Some((f, value(f)?)));
+            let told: Vec<(&Drifting, f64)> = told.collect();
+            if !told.is_empty() {
+                family(page, name, "gauge", help);
+            }
+            for (figure, value) in told {
+                let labels = format!("task=\"{}\",of=\"{}\"", figure.task, figure.of);
+                sample(page, name, &labels, value);
+            }
+        };
+        let help = "Average of late: distance from what the model learnt, share left open.";
+        each("drift_mean", help, &|f| Some(f.mean));
+        let help = "The same at calibration, or with people whom the model was tried on.";
+        each("drift_usual", help, &|f| f.usual);
+        let help = "How far they are apart; beyond -1 and 1 by more than chance.";
+        each("drift", help, &|f| f.off);
     }
 
     fn counters(&self, page: &mut String) {

@@ -31,7 +31,7 @@ pub use warm_up::Trial;
 
 use crate::Error;
 use crate::event::{Event, Face, Faces, Latency};
-use crate::model::manifest::{Manifest, Trunk};
+use crate::model::manifest::{Head, Manifest, Range, Trunk};
 use crate::model::{Bundle, ModelError, bundles};
 use crate::text::{History, HistoryLimits};
 use serde::Deserialize;
@@ -110,6 +110,17 @@ pub(crate) struct Gated {
     pub trunk: Trunk,
     /// Probability of the class that it lets through.
     pub first: f32,
+}
+
+/// How far an observation lies from what a trunk learnt from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Distance {
+    /// The task whose bundle measures it.
+    pub task: String,
+    /// Whose rows.
+    pub trunk: Trunk,
+    /// By the bundle's own measure.
+    pub distance: f32,
 }
 
 /// What a session answers, and how.
@@ -418,6 +429,18 @@ impl Session {
     /// What the gates said of the last observation.
     pub(crate) fn gated(&mut self) -> Vec<Gated> {
         std::mem::take(&mut self.trunks.gated)
+    }
+
+    /// How far the last observation lay from what trunks learnt from, where a bundle can tell.
+    pub(crate) fn distances(&mut self) -> Vec<Distance> {
+        std::mem::take(&mut self.trunks.distances)
+    }
+
+    /// What a bundle says of such distances of people whom its trunk did not learn from.
+    pub(crate) fn range(&self, task: &str, trunk: Trunk) -> Option<Range> {
+        let heads = &self.bundle(task)?.manifest.heads;
+        let measures = |h: &&Head| h.kind == "distance" && h.reads.iter().any(|r| r.trunk == trunk);
+        heads.iter().find(measures)?.range
     }
 
     /// What each head of a task that adapting can replace makes of an observation, and the rows

@@ -6,7 +6,7 @@ mod seen;
 
 pub(super) use seen::SeenTrunk;
 
-use super::Gated;
+use super::{Distance, Gated};
 use crate::event::{Latency, Word};
 use crate::kernels::{self, Rows};
 use crate::model::manifest::{self, Manifest};
@@ -101,6 +101,8 @@ pub(super) struct Trunks {
     threads: usize,
     /// What the gates said of this observation.
     pub gated: Vec<Gated>,
+    /// How far it lies from what the trunks learnt from.
+    pub distances: Vec<Distance>,
     speech: Vec<SpeechTrunk>,
     text: Vec<TextTrunk>,
     image: Vec<ImageTrunk>,
@@ -114,6 +116,7 @@ impl Trunks {
         Trunks {
             threads,
             gated: Vec::new(),
+            distances: Vec::new(),
             speech: Vec::new(),
             text: Vec::new(),
             image: Vec::new(),
@@ -125,6 +128,7 @@ impl Trunks {
     /// Another observation: what was encoded of the last one is forgotten.
     pub fn next(&mut self) {
         self.gated.clear();
+        self.distances.clear();
         self.speech.iter_mut().for_each(|t| t.last = None);
         self.image.iter_mut().for_each(|t| t.last = None);
         self.seen.iter_mut().for_each(SeenTrunk::forget);

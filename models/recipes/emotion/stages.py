@@ -7,7 +7,7 @@ Stages:
   distil    both students with the teachers' soft labels
   export    quantise and write int8 and fp32 encoders of every fold and the final bundle
   fuse      train and write the fusion heads of every fold and the final bundle
-  gate      from the shipped encoder's rows: does anybody speak, and what a voice alone says
+  gate      from the shipped encoder's rows: does anybody speak, what a voice alone says, how far it is from training
   evaluate  `demeanor eval` of every fold and of MELD's dev part
   card      the shipped bundle's manifest and card, from what `evaluate` measured
 """
@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 
 from common.stages import Places
-from emotion import bundle, card, fusion, gate as gates, plain, speech, text
+from emotion import bundle, card, distance, fusion, gate as gates, plain, speech, text
 
 DATA = "folder with ravdess/, tess/, emodb/, nonspeech/, text.tar.xz"
 EVERYONE = [None, *bundle.FOLDS]
@@ -80,6 +80,9 @@ def gate(at: Places) -> None:
     gates.export(at.data, work, at.out)
     plain.measure(at.data, work)
     plain.export(at.data, work, encoder, at.out)
+    distance.rows(at.data, work, encoder)
+    distance.measure(at.data, work)
+    distance.export(at.data, work, at.out)
 
 
 def evaluate(at: Places) -> None:

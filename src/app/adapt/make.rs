@@ -11,6 +11,7 @@ use crate::app::eval::metrics::round4;
 use crate::model::adapted::{self, Linear, Prior, Rows};
 use crate::model::manifest::{Data, File, Manifest, Metric, Precision, Trunk};
 use crate::model::{Bundle, Origin, bundles, sha256};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -178,6 +179,12 @@ fn about(
     manifest
         .heads
         .retain(|h| h.of.iter().all(|name| left.contains(name)));
+    // a gate before nothing would have its trunk run for nothing
+    let answering = manifest.heads.iter().filter(|h| h.answers());
+    let read: BTreeSet<Trunk> = answering.flat_map(|h| manifest.trunks(h)).collect();
+    manifest
+        .heads
+        .retain(|h| h.answers() || h.reads.iter().all(|r| read.contains(&r.trunk)));
     // what a shipped head explains are its own classes
     if !same {
         manifest.heads.iter_mut().for_each(|h| h.explain.clear());

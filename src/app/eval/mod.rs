@@ -256,7 +256,7 @@ fn form(options: &Options, manifest: &Manifest) -> Result<ReportLayout, Error> {
     if figures.is_empty() {
         figures = vec![Figure::Accuracy, Figure::Ua, Figure::MacroF1];
     }
-    let heads = manifest.heads.iter().filter(|h| h.labels.is_empty());
+    let heads = manifest.heads.iter().filter(|h| h.judges());
     let mut systems: Vec<String> = heads.map(|h| h.name.clone()).collect();
     let mut shipped = "every modality offered";
     if systems.len() == 1 {

@@ -2,10 +2,12 @@
 //! for. Numbers alone, for as long as it runs.
 
 use super::Shared;
+use super::drift::Tallies;
 use super::switch::Position;
 use crate::config::calibration::Calibration;
+use crate::event::Event;
 use crate::model::manifest::Trunk;
-use crate::session::Gated;
+use crate::session::{Distance, Gated};
 use crate::signal::segment::Utterance;
 use jiff::Timestamp;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -41,6 +43,8 @@ struct Tally {
     open: Duration,
     /// Stream time of the last observation: recordings go by faster than that.
     streamed: Duration,
+    /// Of the answers, while people use it.
+    usual: Tallies,
 }
 
 /// What is counted, and for how long.
@@ -50,20 +54,30 @@ pub(crate) struct Calibrating {
     pub lasts: Duration,
     /// False answers an hour that are allowed.
     pub false_answers: f64,
+    /// People use it as they will: what is usual is measured, and no background.
+    pub people: bool,
     tally: Mutex<Tally>,
 }
 
 impl Calibrating {
-    pub fn new(lasts: Duration, false_answers: f64) -> Calibrating {
+    pub fn new(lasts: Duration, false_answers: f64, people: bool) -> Calibrating {
         Calibrating {
             lasts,
             false_answers,
+            people,
             tally: Mutex::default(),
         }
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers were given, and would have been told.
+    pub fn answered(&self, events: &[Event], distances: &[Distance], now: f64) {
+        if self.people {
+            self.tally().usual.count(events, distances, now);
+        }
     }
 
     /// An utterance was cut, and gates were asked about it.
@@ -116,9 +130,13 @@ impl Calibrating {
         }
     }
 
-    /// What was measured, for sources of these names; `None` if nothing was.
-    pub fn outcome(&self, microphone: &str, camera: &str, date: Timestamp) -> Option<Calibration> {
+    /// What was known of the place with what was measured now; `None` if nothing was.
+    pub fn outcome(&self, before: Calibration, date: Timestamp) -> Option<Calibration> {
         let tally = self.tally();
+        if self.people {
+            let usual = tally.usual.usual();
+            return (!usual.is_empty()).then_some(Calibration { usual, ..before });
+        }
         let time = tally.open.max(tally.streamed);
         if time < Duration::from_secs(1) {
             return None;
@@ -128,8 +146,6 @@ impl Calibrating {
         let speech = threshold(&heard, allowed);
         Some(Calibration {
             date: date.to_string(),
-            microphone: microphone.into(),
-            camera: camera.into(),
             minutes: (time.as_secs_f64() / 6.0).round() / 10.0,
             false_answers: self.false_answers,
             sounds: tally.sounds.len(),
@@ -137,6 +153,7 @@ impl Calibrating {
             level: floor(&tally.sounds, speech, allowed),
             speech,
             face: threshold(&tally.faces, allowed),
+            ..before
         })
     }
 }
@@ -191,11 +208,12 @@ mod tests {
 
     #[test]
     fn no_time_is_no_calibration() {
-        let calibrating = Calibrating::new(Duration::from_secs(60), 1.0);
+        let calibrating = Calibrating::new(Duration::from_secs(60), 1.0, false);
         let now = Timestamp::UNIX_EPOCH;
-        assert_eq!(calibrating.outcome("a", "none", now), None);
+        let before = Calibration::unknown("a", "none", now);
+        assert_eq!(calibrating.outcome(before.clone(), now), None);
         calibrating.looked(&[], 600.0);
-        let made = calibrating.outcome("a", "none", now);
+        let made = calibrating.outcome(before, now);
         assert!(made.is_some_and(|c| c.minutes == 10.0 && c.speech.is_none() && c.face.is_none()));
     }
 }

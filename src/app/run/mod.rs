@@ -7,6 +7,7 @@ mod align;
 mod audio;
 mod calibrating;
 mod capture;
+mod drift;
 mod gate;
 mod outputs;
 mod reporter;
@@ -22,7 +23,7 @@ use crate::Error;
 use crate::board;
 use crate::board::thermal::Condition;
 use crate::capture::camera::CameraSpec;
-use crate::config::calibration::Calibration;
+use crate::config::calibration::{Calibration, Usual};
 use crate::config::outputs::Aggregate;
 use crate::config::{Config, Setting};
 use crate::event::State;
@@ -146,13 +147,14 @@ fn run_for(
             threads: options.threads.unwrap_or(1),
             background: match calibrating {
                 // what is measured is what the bundles' own gates let through
-                Some(_) => Background::default(),
-                None => background(&config, &sources),
+                Some(calibrating) if !calibrating.people => Background::default(),
+                _ => background(&config, &sources),
             },
             ..session::Options::default()
         },
         camera,
     )?;
+    worker.watches(usual(&config, &sources));
     let ledger = Ledger::open(&config, Instant::now())?;
     let shared = Arc::new(Shared::of(&sources, ledger, remote));
     if let Some(calibrating) = calibrating {
@@ -195,8 +197,15 @@ fn run_for(
     let machine = move || machine(thermal.as_deref());
     let mut ended = supervisor.watch(announce, machine, move || capture.run(), infer);
     if let (Some(calibrating), Ok(Outcome::Done(_))) = (calibrating, &ended) {
-        let made = calibrating.outcome(&microphone, &eye, jiff::Timestamp::now());
-        ended = conclude(&options.config, made);
+        let now = jiff::Timestamp::now();
+        let known = config.calibration.as_ref();
+        let before = known.filter(|c| c.is_of(&microphone, &eye)).cloned();
+        let before = before.unwrap_or_else(|| Calibration::unknown(&microphone, &eye, now));
+        ended = conclude(
+            &options.config,
+            calibrating.outcome(before, now),
+            calibrating,
+        );
     }
     let code = match &ended {
         Ok(Outcome::Done(recognised)) => i32::from(!recognised),
@@ -224,12 +233,23 @@ fn sha256(path: &Path) -> String {
 }
 
 /// Writes what a calibration measured.
-fn conclude(config: &Path, made: Option<Calibration>) -> Result<Outcome, Error> {
+fn conclude(
+    config: &Path,
+    made: Option<Calibration>,
+    calibrating: &Calibrating,
+) -> Result<Outcome, Error> {
     let Some(made) = made else {
-        let what = "nothing was listened to or looked at for as long as a second; the config stays as it is";
+        let what = match calibrating.people {
+            true => {
+                "fewer than 100 answers were given, which tell no range; let people use it for longer, the config stays as it is"
+            }
+            false => {
+                "nothing was listened to or looked at for as long as a second; the config stays as it is"
+            }
+        };
         return Err(Error::Unfit(what.into()));
     };
-    super::calibrate::write(config, &made)?;
+    super::calibrate::write(config, &made, calibrating.people)?;
     Ok(Outcome::Done(true))
 }
 
@@ -243,6 +263,14 @@ fn background(config: &Config, sources: &Sources) -> Background {
         log::warn!("{fault}");
     }
     calibration.background(&microphone, &camera)
+}
+
+/// What was usual here, as far as it was measured with these sources.
+fn usual(config: &Config, sources: &Sources) -> Vec<Usual> {
+    let (microphone, camera) = sources.devices();
+    let made = config.calibration.as_ref();
+    let made = made.filter(|c| c.is_of(&microphone, &camera));
+    made.map_or(Vec::new(), |c| c.usual.clone())
 }
 
 /// What the threads have in common.

@@ -1,10 +1,12 @@
 //! The inferring side of `run`: answers until the queue is closed and empty.
 
 use super::align::{Said, Saying};
+use super::drift::Drift;
 use super::{Calibrating, Shared, TELL_EVERY};
 use crate::Error;
 use crate::app::queue::Next;
 use crate::capture::camera::Frame;
+use crate::config::calibration::Usual;
 use crate::config::outputs::Aggregate;
 use crate::event::{Event, Faces, StateChange};
 use crate::model::Bundle;
@@ -39,6 +41,7 @@ pub struct Worker {
     calibrating: Option<Arc<Calibrating>>,
     /// Answers are counted, and the counts are told.
     tally: Option<Tally>,
+    drift: Drift,
 }
 
 /// Frames that cannot be decoded: a camera with a bad cable sends many.
@@ -85,7 +88,13 @@ impl Worker {
             damaged: Damaged::default(),
             calibrating: None,
             tally: None,
+            drift: Drift::new(Vec::new()),
         })
+    }
+
+    /// What is usual here, for those who want to know when it is so no more.
+    pub fn watches(&mut self, usual: Vec<Usual>) {
+        self.drift = Drift::new(usual);
     }
 
     /// From now on answers are counted as background, and not told.
@@ -165,7 +174,7 @@ impl Worker {
                         }
                         Work::Saying(saying) => self.saying(&saying, &mut out, names.0)?,
                         Work::Looked(frame, at) => {
-                            self.looked(frame, at, &mut out, names.1)?;
+                            self.looked(frame, at, &mut out, names)?;
                         }
                     }
                 }
@@ -201,11 +210,14 @@ impl Worker {
         };
         let mut events = self.session.observe(&observed)?;
         if let Some(calibrating) = &self.calibrating {
+            let distances = self.session.distances();
+            calibrating.answered(&events, &distances, *at);
             calibrating.heard(pair.utterance.as_ref(), &self.session.gated(), *at);
             return Ok(());
         }
         events.iter_mut().for_each(|e| e.utterance = *number);
-        out.events(&events)
+        out.events(&events)?;
+        self.watch(&events, *at, out, (heard, seen))
     }
 
     /// Answers about what somebody is saying; the answer to the whole replaces it.
@@ -222,13 +234,35 @@ impl Worker {
         out.events(&events)
     }
 
+    /// Tells where answers are no longer like those before.
+    fn watch(
+        &mut self,
+        events: &[Event],
+        now: f64,
+        out: &mut Outlet<'_>,
+        names: (&str, &str),
+    ) -> Result<(), Error> {
+        let distances = self.session.distances();
+        let drift = &mut self.drift;
+        let told = drift.observe(events, &distances, now, &self.session, names);
+        // what moves with every answer tells of single ones
+        if self.tally.is_none() {
+            out.shared.metrics.drift(self.drift.figures());
+        }
+        for change in told {
+            log::warn!("{}: {}: {}", change.source, change.state, change.detail);
+            out.state(&change)?;
+        }
+        Ok(())
+    }
+
     /// Looks at a frame for faces.
     fn looked(
         &mut self,
         frame: Arc<Frame>,
         at: f64,
         out: &mut Outlet<'_>,
-        source: &str,
+        (heard, source): (&str, &str),
     ) -> Result<(), Error> {
         self.decode(frame);
         let Some(decoded) = &self.decoded else {
@@ -242,13 +276,16 @@ impl Worker {
         };
         let events = self.session.observe(&observed)?;
         if let Some(calibrating) = &self.calibrating {
+            let distances = self.session.distances();
+            calibrating.answered(&events, &distances, at);
             calibrating.looked(&self.session.gated(), at);
             return Ok(());
         }
         if let Some(faces) = self.session.faces_change() {
             out.faces(&faces)?;
         }
-        out.events(&events)
+        out.events(&events)?;
+        self.watch(&events, at, out, (heard, source))
     }
 
     /// Decodes a frame, unless it is the one decoded last; a damaged one is told and left.

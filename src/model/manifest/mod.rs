@@ -103,12 +103,33 @@ pub struct Head {
     /// Runs in `eval` alone, to show what the shipped head is worth.
     #[serde(default, skip_serializing_if = "is_false")]
     pub ablation: bool,
+    /// Of kind `distance`: what it says of people that the trunk did not learn from.
+    pub range: Option<Range>,
+}
+
+/// What a number was like over many answers.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// Of all.
+    pub mean: f64,
+    /// Standard deviation of the answers about one person.
+    pub within: f64,
+    /// Standard deviation of what people average to, beyond that.
+    pub between: f64,
+    /// Answers that these come from.
+    pub answers: u64,
 }
 
 impl Head {
     /// Whether it gives the task's answer: it is no ablation, and its classes are the task's.
     pub fn answers(&self) -> bool {
-        !self.ablation && self.labels.is_empty()
+        !self.ablation && self.judges()
+    }
+
+    /// Whether its classes are the task's.
+    pub fn judges(&self) -> bool {
+        self.labels.is_empty() && self.kind != "distance"
     }
 }
 

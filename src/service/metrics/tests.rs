@@ -197,6 +197,29 @@ fn nothing_about_people_is_in_a_page() {
 }
 
 #[test]
+fn what_drifts_is_told_by_task_and_as_far_as_it_is_known() {
+    let metrics = Metrics::new(Instant::now());
+    let figure = |of, usual, off| Drifting {
+        task: "emotion".into(),
+        of,
+        mean: 0.5,
+        usual,
+        off,
+    };
+    metrics.drift(vec![
+        figure("speech", Some(0.25), Some(-1.5)),
+        figure("unsure", None, None),
+    ]);
+    let (kinds, samples) = parse(&metrics.render(&Machine::default(), Instant::now()));
+    assert_eq!(kinds["demeanor_drift"], "gauge");
+    assert_eq!(find(&samples, "drift", "speech"), -1.5);
+    assert_eq!(find(&samples, "drift_usual", "speech"), 0.25);
+    assert_eq!(find(&samples, "drift_mean", "unsure"), 0.5);
+    let told = samples.iter().filter(|s| s.0.starts_with("demeanor_drift"));
+    assert_eq!(told.count(), 4);
+}
+
+#[test]
 fn an_empty_page_and_a_bare_machine_are_pages_too() {
     let now = Instant::now();
     let page = Metrics::new(now).render(&Machine::default(), now);

@@ -5,6 +5,7 @@
 
 pub(crate) mod boxes;
 mod classes;
+pub(super) mod distance;
 mod mean;
 mod neighbours;
 pub(super) mod spans;
@@ -105,6 +106,10 @@ pub(super) static KINDS: &[Kind] = &[
     Kind {
         name: "boxes",
         load: boxes::load,
+    },
+    Kind {
+        name: "distance",
+        load: distance::load,
     },
     // what it decides is the session's to act on; what it says are classes
     Kind {

@@ -3,6 +3,8 @@
 use super::{Context, Encoded, Observation, Task, Verdict, passes, top};
 use crate::model::ModelError;
 use crate::model::manifest::{self, Trunk};
+use crate::session::Distance;
+use crate::session::heads::distance::DISTANCE;
 use crate::session::trunks::MIN_SAMPLES;
 use std::collections::BTreeSet;
 
@@ -32,7 +34,29 @@ impl Task {
         }
         self.see(observed, context, &mut encoded)?;
         self.read(observed, context, &mut encoded)?;
+        self.measure(&encoded, context)?;
         Ok(encoded)
+    }
+
+    /// Notes how far what is judged lies from what the trunks learnt from.
+    fn measure(&self, encoded: &Encoded, context: &mut Context<'_>) -> Result<(), ModelError> {
+        for (at, head) in self.manifest.heads.iter().enumerate() {
+            let read = head.reads.first().filter(|_| head.kind == "distance");
+            let Some(trunk) = read.map(|r| r.trunk).filter(|t| encoded.by.contains_key(t)) else {
+                continue;
+            };
+            let reply = self.ask(at, &encoded.by, None)?;
+            let measured = reply.output(DISTANCE).and_then(|o| o.values.first());
+            context
+                .trunks
+                .distances
+                .extend(measured.map(|distance| Distance {
+                    task: self.manifest.task.clone(),
+                    trunk,
+                    distance: *distance,
+                }));
+        }
+        Ok(())
     }
 
     /// Runs the text trunk: on words beside those for what the image shows where a head wants

@@ -103,7 +103,7 @@ impl Task {
         }
         for (at, head) in self.manifest.heads.iter().enumerate() {
             let trunks = self.manifest.trunks(head);
-            let able = head.labels.is_empty() && trunks.iter().all(|t| by.contains_key(t));
+            let able = head.judges() && trunks.iter().all(|t| by.contains_key(t));
             if able && self.heads[at].is_some() {
                 let reply = self.ask(at, by, None)?;
                 if let Some(found) = self.entities(at, &reply, observed, by, options.entity_words) {

@@ -52,6 +52,10 @@ impl Task {
             if !trunks.iter().all(|t| encoded.by.contains_key(t)) {
                 continue;
             }
+            // what would never be judged teaches nothing about what is
+            if self.sees_print_alone(at, context) {
+                continue;
+            }
             let mut parts = Vec::new();
             for trunk in trunks {
                 let output = self.rows(trunk, &encoded);
