@@ -251,7 +251,7 @@ mod tests {
         let [event] = &of("event/emotion")[..] else {
             panic!("{letters:?}")
         };
-        assert_eq!(of("emotion"), [event.clone()]);
+        assert_eq!(of("emotion"), std::slice::from_ref(event));
         assert!(
             event.contains("\"seq\":2") && event.contains("\"utterance\":7"),
             "{event}"
