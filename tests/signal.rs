@@ -283,6 +283,7 @@ fn segmented(config: &SegmentConfig, samples: &[f32], chunk: usize) -> Vec<Utter
             start,
             samples: piece.to_vec(),
             gap: None,
+            own: false,
         }));
     }
     utterances.extend(segmenter.finish());
@@ -395,11 +396,13 @@ fn a_short_gap_is_silence_and_recorded() {
         start: Duration::ZERO,
         samples: stream[..at].to_vec(),
         gap: None,
+        own: false,
     });
     out.extend(segmenter.push(&AudioChunk {
         start: duration_of((at + lost) as u64),
         samples: stream[at + lost..].to_vec(),
         gap: Some(duration_of(lost as u64)),
+        own: false,
     }));
     out.extend(segmenter.finish());
     assert_eq!(out.len(), 1, "{:?}", times(&out));
@@ -427,6 +430,7 @@ fn a_long_gap_ends_the_utterance_and_time_goes_on_behind_it() {
         start: Duration::ZERO,
         samples: hello[..25_000].to_vec(),
         gap: None,
+        own: false,
     });
     assert!(begun.is_empty() && segmenter.is_speaking());
     let lost = seconds(30.0);
@@ -434,6 +438,7 @@ fn a_long_gap_ends_the_utterance_and_time_goes_on_behind_it() {
         start: duration_of(25_000) + lost,
         samples: hello.clone(),
         gap: Some(lost),
+        own: false,
     });
     out.extend(segmenter.finish());
     assert_eq!(out.len(), 2, "{:?}", times(&out));
@@ -459,6 +464,7 @@ fn a_gap_of_unknown_length_is_recorded_without_samples() {
             start,
             samples: piece.to_vec(),
             gap,
+            own: false,
         }));
     }
     out.extend(segmenter.finish());
@@ -577,7 +583,12 @@ proptest! {
             let gap = gap.map(Duration::from_millis);
             let start = now + gap.unwrap_or_default();
             now = start + duration_of(length as u64);
-            out.extend(segmenter.push(&AudioChunk { start, samples, gap }));
+            out.extend(segmenter.push(&AudioChunk {
+                start,
+                samples,
+                gap,
+                own: false,
+            }));
         }
         out.extend(segmenter.finish());
         let mut last = Duration::ZERO;

@@ -13,9 +13,8 @@
 use std::io::{self, Read};
 use std::time::Duration;
 
-use super::channel::Channel;
 use super::convert::{Clock, Converter, silence_not_finite, time_of};
-use super::{AudioChunk, AudioReport, AudioSource, CaptureError, Source, limits};
+use super::{AudioChunk, AudioReport, AudioSource, CaptureError, Hearing, Source, limits};
 
 /// Frames read at a time: 64 ms at 16 kHz.
 const BLOCK: usize = 1024;
@@ -269,14 +268,14 @@ impl WavSource {
         reader: Box<dyn Read + Send>,
         name: String,
         limit: Option<Duration>,
-        channel: Channel,
+        hearing: Hearing,
         size: Option<u64>,
     ) -> Result<Self, CaptureError> {
         let mut chunks = Chunks::new(reader, &name);
         let Header { format, left, note } = Header::read(&mut chunks)?;
         let (begins, reader) = (chunks.read, Box::new(chunks.into_reader()));
         let full_scale = format.coding.full_scale();
-        let converter = Converter::new(format.rate, format.channels, full_scale, channel)
+        let converter = Converter::new(format.rate, format.channels, full_scale, hearing)
             .map_err(|unfit| unfit.of(&name))?;
         let most_frames = limit.map(|limit| (limit.as_secs() * u64::from(format.rate), limit));
         let source = Self {
@@ -329,6 +328,7 @@ impl WavSource {
             start: self.clock.advance(out.len()),
             samples: out,
             gap: None,
+            own: self.converter.own_voice(),
         }))
     }
 

@@ -102,6 +102,8 @@ The config (TOML):
   [audio]
   source = \"default\"
   channel = \"best\"            # or mix, or a number from 0; default: the board's
+  # ignore_while = \"/run/demeanor/speaking.sock\"   # not judged while a program is connected: the
+  #                           # device's own voice; or { channel = 5 }: while its loudspeaker's sounds
   [camera]
   source = \"/dev/video0\"      # or board, none, a file or folder, -
   # command = [\"rpicam-vid\", \"-n\", \"-t\", \"0\", \"--codec\", \"mjpeg\", \"-o\", \"-\"]

@@ -19,6 +19,7 @@ mod regular;
 mod scratch;
 pub mod secret;
 pub mod socket;
+pub mod speaking;
 
 use crate::event::State;
 use notify::Manager;

@@ -62,6 +62,15 @@ impl Aligner {
         }
     }
 
+    /// Sound that is not to be heard: time goes on, and the utterance under way ends before it.
+    pub fn pass(&mut self, chunk: &AudioChunk) {
+        let end = chunk.start + duration_of(chunk.samples.len() as u64);
+        self.heard = Some(end.as_secs_f64());
+        if let Some(utterance) = self.segmenter.interrupt() {
+            self.pairing.utterance(utterance);
+        }
+    }
+
     /// Takes words that were said now, or when they say.
     pub fn read(&mut self, line: TextLine) {
         self.pairing.line(line, self.now());

@@ -9,6 +9,7 @@ mod calibrating;
 mod capture;
 mod gate;
 mod outputs;
+mod own;
 mod reporter;
 mod signals;
 mod sources;
@@ -38,6 +39,7 @@ use capture::Capture;
 use gate::CaptureGate;
 pub(crate) use gate::line;
 use outputs::{About, Outputs};
+use own::OwnVoice;
 use reporter::StatusReporter;
 use sha2::{Digest, Sha256};
 use signals::Signals;
@@ -121,6 +123,8 @@ fn run_for(
     let pressed = signals::press_flag();
     let gate = CaptureGate::open(&config, &profile, pressed, Arc::clone(&remote))?;
     let outputs = Outputs::open(&config)?;
+    let ignored = config.audio.ignore_while.as_ref();
+    let own = OwnVoice::open(ignored.filter(|_| sources.sound != Sound::None))?;
     let camera = sources.camera != CameraSpec::None;
     let mut worker = Worker::load(
         session::Options {
@@ -159,7 +163,7 @@ fn run_for(
         let (calibrating, shared) = (Arc::clone(calibrating), Arc::clone(&shared));
         std::thread::spawn(move || calibrating.count(&shared));
     }
-    let capture = Capture::new(sources.clone(), Arc::clone(&shared))?;
+    let capture = Capture::new(sources.clone(), own, Arc::clone(&shared))?;
     let names = sources.names();
     let signals = Signals::catch();
     let supervisor = Supervisor::new(
