@@ -2,7 +2,7 @@
 
 use super::bundle::Bundle;
 use super::manifest::Precision;
-use super::plan::{self, Given, Made, Placement, Plan, PlanError, StepTiming};
+use super::plan::{self, Given, Held, Made, Placement, Plan, PlanError, StepTiming};
 use super::scales;
 use super::tract::{Whole, sentence};
 use super::{Audit, ModelError};
@@ -86,11 +86,12 @@ impl Engine {
     fn run<T>(
         &self,
         inputs: &[Input<'_>],
+        held: Option<&Held>,
         threads: usize,
         of: impl Fn(&[usize], Made<'_>) -> Result<T, String>,
     ) -> Result<Vec<T>, String> {
         match self {
-            Engine::Plan(plan) => plan.run(inputs, threads, |outputs| {
+            Engine::Plan(plan) => plan.run(inputs, held, threads, |outputs| {
                 outputs.iter().map(|(dims, made)| of(dims, *made)).collect()
             })?,
             Engine::Tract(whole) => {
@@ -344,7 +345,24 @@ impl Model {
 
     /// Runs; infinite or undefined numbers never leave.
     pub(crate) fn run(&self, inputs: &[Input<'_>]) -> Result<Vec<Output>, ModelError> {
-        let outputs = self.run_as(inputs, Output::of_made)?;
+        self.run_with(inputs, None)
+    }
+
+    /// The same, where some inputs are given again as they were.
+    pub(crate) fn run_held(
+        &self,
+        inputs: &[Input<'_>],
+        held: &Held,
+    ) -> Result<Vec<Output>, ModelError> {
+        self.run_with(inputs, Some(held))
+    }
+
+    fn run_with(
+        &self,
+        inputs: &[Input<'_>],
+        held: Option<&Held>,
+    ) -> Result<Vec<Output>, ModelError> {
+        let outputs = self.run_as(inputs, held, Output::of_made)?;
         if outputs.iter().any(|o| !all_finite(&o.values)) {
             return Err(self.failed("returned NaN or infinity"));
         }
@@ -355,10 +373,11 @@ impl Model {
     fn run_as<T>(
         &self,
         inputs: &[Input<'_>],
+        held: Option<&Held>,
         of: impl Fn(&[usize], Made<'_>) -> Result<T, String>,
     ) -> Result<Vec<T>, ModelError> {
         self.check(inputs)?;
-        let run = || self.engine.run(inputs, self.threads, of);
+        let run = || self.engine.run(inputs, held, self.threads, of);
         catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err("the engine broke on it".into()))
             .map_err(|e| self.failed(e))
@@ -564,7 +583,7 @@ impl OnnxFile {
     /// The engine's.
     pub fn answer(&self, inputs: &[Content]) -> Result<Vec<Content>, ModelError> {
         let given: Vec<Input<'_>> = inputs.iter().map(Content::given).collect();
-        self.0.run_as(&given, Content::of_made)
+        self.0.run_as(&given, None, Content::of_made)
     }
 
     /// Runs and throws the answer away: what a measurement wants.
@@ -575,7 +594,7 @@ impl OnnxFile {
         // on the stack: a warm run allocates nothing
         let given: TVec<Input<'_>> = inputs.iter().map(Content::given).collect();
         let ran = match &*self.0.engine {
-            Engine::Plan(plan) => plan.run(&given, self.0.threads, |_| ()),
+            Engine::Plan(plan) => plan.run(&given, None, self.0.threads, |_| ()),
             Engine::Tract(whole) => whole.run(&given).map(|_| ()).map_err(|e| sentence(&e)),
         };
         ran.map_err(|e| self.0.failed(e))

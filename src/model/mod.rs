@@ -20,7 +20,7 @@ pub(crate) use bundle::sha256;
 pub use bundle::{Bundle, Origin, bundles};
 pub use load::{Content, Dim, Element, OnnxFile, Output, Runner, Wanted};
 pub(crate) use load::{Input, Model};
-pub(crate) use plan::Given;
+pub(crate) use plan::{Given, Held};
 pub use plan::{Placement, StepTiming};
 
 use std::path::{Path, PathBuf};
