@@ -3,13 +3,14 @@
 pub mod calibration;
 pub mod mqtt;
 pub mod outputs;
+pub mod own;
 pub mod ros;
 
 use crate::Error;
 use crate::board::profile::{self, Format, Line, Profile};
 use crate::capture::camera::CameraSpec;
 use crate::capture::child::{Command, Form};
-use crate::capture::{CaptureError, Channel, limits};
+use crate::capture::{CaptureError, Channel, OwnChannel, limits};
 use crate::session::Tasks;
 use crate::vision::yuv::Layout;
 use outputs::{Part, Publish};
@@ -159,7 +160,7 @@ pub struct Sarcasm {
 }
 
 /// Where sound comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Audio {
     /// A device's name, a WAV or Ogg/Opus file, `-` for a WAV on standard input, or `none`.
@@ -168,6 +169,8 @@ pub struct Audio {
     /// Which channel of several is heard: `"best"`, `"mix"`, or a number from 0. When it is
     /// left out, the board's for the board's own device, and the best one of other sources.
     pub channel: Option<Channel>,
+    /// What tells that the device itself speaks, which is not judged; nothing when it is left out.
+    pub ignore_while: Option<own::IgnoreWhile>,
 }
 
 impl Audio {
@@ -178,6 +181,14 @@ impl Audio {
             false => Channel::default(),
         };
         self.channel.unwrap_or(boards)
+    }
+
+    /// The channel that tells what the device itself says, if one does.
+    pub fn own(&self) -> Option<OwnChannel> {
+        match &self.ignore_while {
+            Some(own::IgnoreWhile::Sounds(channel)) => Some(*channel),
+            Some(own::IgnoreWhile::Connected(_)) | None => None,
+        }
     }
 }
 

@@ -272,6 +272,7 @@ impl Board {
             tasks: vec![(answer.task.clone(), labels.to_vec())],
             setting: "public",
             purpose: "a load".into(),
+            aggregate: None,
             config_sha256: "0".repeat(64),
             resting: Box::new(Vec::new),
             // a process with thousands of files takes long to count them

@@ -392,3 +392,143 @@ fn counts_and_partial_answers_exclude_each_other() {
     let ran = demeanor(&["run", "--config", &config, "--audio", &sample_path()]);
     ran.is_error("`decision.partial` tells single answers and `[aggregate]` none");
 }
+
+fn skipped(events: &[serde_json::Value]) -> Vec<&str> {
+    let of = events.iter().filter(|e| e["state"] == "skipped");
+    of.filter_map(|e| e["detail"].as_str()).collect()
+}
+
+/// The sample, and beside it a loudspeaker that sounds in these seconds.
+fn beside_a_loudspeaker(folder: &Folder, spoken: &[std::ops::Range<f32>]) -> String {
+    let frames = sample().into_iter().enumerate().flat_map(|(i, x)| {
+        let at = i as f32 / 16_000.0;
+        let sounds = spoken.iter().any(|range| range.contains(&at));
+        let tone = 0.1 * (at * 440.0 * std::f32::consts::TAU).sin();
+        [x, if sounds { tone } else { 0.0001 * tone }]
+    });
+    let frames: Vec<f32> = frames.collect();
+    folder.file("both.wav", wav_i16(16_000, 2, &frames))
+}
+
+#[test]
+fn what_the_device_says_itself_is_not_judged() {
+    let folder = Folder::new();
+    let run = |ignore: &str, recording: &str| {
+        let config = folder.file("run.toml", format!("{NOTICE}[audio]\n{ignore}\n"));
+        let ran = demeanor(&["run", "--config", &config, "--audio", recording]);
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        ran.events()
+    };
+    let spans = |events: &[serde_json::Value]| -> Vec<(f64, f64)> {
+        let answers = answers(events).into_iter();
+        let span = |e: &serde_json::Value| (e["start"].as_f64(), e["end"].as_f64());
+        let spans = answers.filter_map(|e| match span(e) {
+            (Some(start), Some(end)) => Some((start, end)),
+            _ => None,
+        });
+        spans.collect()
+    };
+    // the first of two sentences is the device's own
+    let recording = beside_a_loudspeaker(&folder, std::slice::from_ref(&(0.0..3.5)));
+    assert_eq!(spans(&run("channel = 0", &recording)).len(), 2);
+    let events = run("ignore_while = { channel = 1 }", &recording);
+    let [(start, _)] = spans(&events)[..] else {
+        panic!("{events:#?}")
+    };
+    assert!(start >= 3.8, "{start}");
+    let told = skipped(&events);
+    assert!(
+        told[0].starts_with("the device itself spoke: 3.8 s"),
+        "{told:?}"
+    );
+    // it falls into the second: what was said before is judged, and what comes behind its echo
+    let recording = beside_a_loudspeaker(&folder, std::slice::from_ref(&(5.5..6.0)));
+    let events = run("ignore_while = { channel = 1, after = 0.2 }", &recording);
+    let spans = spans(&events);
+    assert_eq!(spans.len(), 3, "{spans:?}");
+    assert!(
+        (5.3..=5.5).contains(&spans[1].1) && spans[2].0 >= 6.2,
+        "{spans:?}"
+    );
+    let cut = answers(&events)[1]["notes"].to_string();
+    assert!(cut.contains("cut before its speaker paused"), "{cut}");
+    // a channel that is not there, and one that leaves nothing to hear
+    for (ignore, said) in [
+        (
+            "ignore_while = { channel = 2 }",
+            "has 2 channels and no channel 2",
+        ),
+        (
+            "channel = 1\nignore_while = { channel = 1 }",
+            "nothing is left to hear",
+        ),
+    ] {
+        let config = folder.file("run.toml", format!("{NOTICE}[audio]\n{ignore}\n"));
+        demeanor(&["run", "--config", &config, "--audio", &recording]).is_error(said);
+    }
+}
+
+#[test]
+fn the_devices_voice_holds_a_socket_while_it_speaks() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+    let folder = Folder::new();
+    let (socket, page) = (folder.path("speaking.sock"), folder.path("page.prom"));
+    let config = format!(
+        "{NOTICE}[audio]\nignore_while = {socket:?}\n[text]\nwait = 0.0\n\
+         [metrics]\nfile = {page:?}\nevery = 0.1\n"
+    );
+    let config = folder.file("run.toml", config);
+    let mut child = command(&["run", "--config", &config, "--audio", "-", "--json"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut sound = std::fs::read(sample_path()).unwrap();
+    // as a pipe has it: no length
+    sound[4..8].fill(0xff);
+    sound[40..44].fill(0xff);
+    let (first, second) = sound.split_at(44 + 4 * 32_000);
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut events = lines.map_while(Result::ok).map(|line| event(&line));
+    stdin.write_all(first).unwrap();
+    let heard = events.find(|e| e["task"] == "emotion").expect("an answer");
+    assert!(heard["start"].as_f64() < Some(1.0), "{heard}");
+    // the same sentence once more, and now it is the device's own
+    let voice = UnixStream::connect(&socket).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    stdin.write_all(&first[44..]).unwrap();
+    let begun = Instant::now();
+    let ignored = || {
+        let page = std::fs::read_to_string(&page).unwrap_or_default();
+        let line = page
+            .lines()
+            .find_map(|l| l.strip_prefix("demeanor_ignored_seconds_total "));
+        line.and_then(|seconds| seconds.parse::<f64>().ok())
+    };
+    while ignored() < Some(3.0) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "it is not ignored"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(voice);
+    std::thread::sleep(Duration::from_millis(1000));
+    stdin.write_all(second).unwrap();
+    drop(stdin);
+    let rest: Vec<_> = events.collect();
+    let starts: Vec<_> = answers(&rest).iter().map(|e| e["start"].as_f64()).collect();
+    assert!(
+        matches!(starts[..], [Some(start)] if start >= 8.0),
+        "{rest:#?}"
+    );
+    let told = skipped(&rest);
+    assert!(
+        told.iter().any(|t| t.contains("the device itself spoke")),
+        "{told:?}"
+    );
+    assert!(child.wait().unwrap().success() && !socket.exists());
+}

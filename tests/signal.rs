@@ -286,6 +286,7 @@ fn watched(samples: &[f32], chunk: usize) -> (Vec<Utterance>, Vec<(Duration, Utt
             start: duration_of((n * chunk) as u64),
             samples: samples.to_vec(),
             gap: None,
+            own: false,
         }));
         if let Some(part) = segmenter.under_way() {
             parts.push((segmenter.spoken(), part));
@@ -332,6 +333,7 @@ fn segmented(config: &SegmentConfig, samples: &[f32], chunk: usize) -> Vec<Utter
             start,
             samples: piece.to_vec(),
             gap: None,
+            own: false,
         }));
     }
     utterances.extend(segmenter.finish());
@@ -444,11 +446,13 @@ fn a_short_gap_is_silence_and_recorded() {
         start: Duration::ZERO,
         samples: stream[..at].to_vec(),
         gap: None,
+        own: false,
     });
     out.extend(segmenter.push(&AudioChunk {
         start: duration_of((at + lost) as u64),
         samples: stream[at + lost..].to_vec(),
         gap: Some(duration_of(lost as u64)),
+        own: false,
     }));
     out.extend(segmenter.finish());
     assert_eq!(out.len(), 1, "{:?}", times(&out));
@@ -476,6 +480,7 @@ fn a_long_gap_ends_the_utterance_and_time_goes_on_behind_it() {
         start: Duration::ZERO,
         samples: hello[..25_000].to_vec(),
         gap: None,
+        own: false,
     });
     assert!(begun.is_empty() && segmenter.is_speaking());
     let lost = seconds(30.0);
@@ -483,6 +488,7 @@ fn a_long_gap_ends_the_utterance_and_time_goes_on_behind_it() {
         start: duration_of(25_000) + lost,
         samples: hello.clone(),
         gap: Some(lost),
+        own: false,
     });
     out.extend(segmenter.finish());
     assert_eq!(out.len(), 2, "{:?}", times(&out));
@@ -508,6 +514,7 @@ fn a_gap_of_unknown_length_is_recorded_without_samples() {
             start,
             samples: piece.to_vec(),
             gap,
+            own: false,
         }));
     }
     out.extend(segmenter.finish());
@@ -626,7 +633,12 @@ proptest! {
             let gap = gap.map(Duration::from_millis);
             let start = now + gap.unwrap_or_default();
             now = start + duration_of(length as u64);
-            out.extend(segmenter.push(&AudioChunk { start, samples, gap }));
+            out.extend(segmenter.push(&AudioChunk {
+                start,
+                samples,
+                gap,
+                own: false,
+            }));
         }
         out.extend(segmenter.finish());
         let mut last = Duration::ZERO;

@@ -136,5 +136,7 @@ fn to_json(source: &str, bundle: &str, utterance: &Utterance, heard: &Transcript
         "tokens": heard.tokens,
         "bundle": bundle,
         "ms": rounded(heard.spent, 1e3),
+        "encoder_ms": rounded(heard.encoder, 1e3),
+        "steps": heard.steps,
     })
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::{
-    AudioChunk, AudioReport, AudioSource, CaptureError, Channel, Source, limits, open_reader,
+    AudioChunk, AudioReport, AudioSource, CaptureError, Hearing, Source, limits, open_reader,
 };
 
 type Sent<T> = Result<T, CaptureError>;
@@ -86,7 +86,7 @@ pub(super) struct Piped {
 
 impl Piped {
     /// Opens and reads in a new thread, for opening a pipe may wait as well.
-    pub(super) fn spawn<F>(name: String, channel: Channel, open: F) -> Self
+    pub(super) fn spawn<F>(name: String, hearing: Hearing, open: F) -> Self
     where
         F: FnOnce() -> io::Result<Box<dyn Read + Send>> + Send + 'static,
     {
@@ -98,7 +98,7 @@ impl Piped {
                     name: name.clone(),
                     source,
                 })
-                .and_then(|reader| open_reader(reader, name, None, channel));
+                .and_then(|reader| open_reader(reader, name, None, hearing));
             match opened {
                 Ok(mut source) => forward(&mut source, sender, |source| {
                     *shared.lock().unwrap_or_else(PoisonError::into_inner) = source.report();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::CaptureError;
 use super::channel::Channel;
+use super::hearing::Hearing;
 use super::mix::Mixer;
 use crate::signal::duration_of;
 use crate::signal::resample::{Resampler, UnsupportedRate};
@@ -30,6 +31,8 @@ pub(super) enum Unfit {
     Rate(#[from] UnsupportedRate),
     #[error("it has {has} channels and no channel {asked}; name one of 0 to {}", .has - 1)]
     Channel { asked: u16, has: u16 },
+    #[error("its only channel is the device's own voice, so nothing is left to hear")]
+    Alone,
 }
 
 impl Unfit {
@@ -39,28 +42,39 @@ impl Unfit {
         match self {
             Unfit::Rate(source) => CaptureError::Rate { name, source },
             Unfit::Channel { asked, has } => CaptureError::NoChannel { name, asked, has },
+            Unfit::Alone => CaptureError::NothingToHear { name },
         }
     }
 }
 
 impl Converter {
-    /// Hears `channel` of `channels`, which are not 0. `full_scale`: the least magnitude that
-    /// the source cannot exceed.
+    /// Hears what `hearing` says of `channels`, which are not 0. `full_scale`: the least
+    /// magnitude that the source cannot exceed.
     pub(super) fn new(
         rate: u32,
         channels: u16,
         full_scale: f32,
-        channel: Channel,
+        hearing: Hearing,
     ) -> Result<Self, Unfit> {
-        if let Channel::Number(asked) = channel
-            && asked >= channels
+        let heard = match hearing.channel {
+            Channel::Number(number) => Some(number),
+            Channel::Best | Channel::Mix => None,
+        };
+        let own = hearing.own.map(|own| own.number);
+        if let Some(asked) = heard
+            .into_iter()
+            .chain(own)
+            .find(|asked| *asked >= channels)
         {
             let has = channels;
             return Err(Unfit::Channel { asked, has });
         }
+        if own.is_some() && (own == heard || channels == 1) {
+            return Err(Unfit::Alone);
+        }
         Ok(Self {
             rate,
-            mixer: Mixer::new(channel, usize::from(channels), rate),
+            mixer: Mixer::new(hearing, usize::from(channels), rate),
             clipping: Clipping::new(usize::from(channels), full_scale),
             resampler: Resampler::new(rate)?,
             mono: Vec::new(),
@@ -86,6 +100,11 @@ impl Converter {
 
     pub(super) fn clipped_fraction(&self) -> f64 {
         self.clipping.fraction()
+    }
+
+    /// Whether the device's own voice was in what was pushed since the last call.
+    pub(super) fn own_voice(&mut self) -> bool {
+        self.mixer.own_voice()
     }
 
     /// What is to be said of the mix, once; `name` is for the message.

@@ -86,6 +86,15 @@ pub enum CaptureError {
         /// How many there are; not 0.
         has: u16,
     },
+    /// The channel to hear is the one of the device's own voice.
+    #[error(
+        "{name}: `ignore_while` names the channel that is heard as the loudspeaker's own, so nothing \
+         is left to hear; name another one in the config's [audio]"
+    )]
+    NothingToHear {
+        /// The file, pipe or device.
+        name: String,
+    },
     /// A file beyond the length limit.
     #[error(
         "{name}: it is longer than {hours:.1} hours; split it, or stream it through standard input",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::channel::Channel;
 use super::convert::time_of;
+use super::hearing::{Hearing, OwnChannel};
 
 /// Zeros after which a channel counts as dead.
 const DEAD_AFTER: Duration = Duration::from_secs(1);
@@ -51,17 +52,26 @@ pub(super) struct Mixer {
     ramp: usize,
     dead_after: u64,
     cancelling: Cancelling,
+    own: Option<Own>,
 }
 
 impl Mixer {
-    /// `channels` must not be 0, and the channel's number is below it.
-    pub(super) fn new(channel: Channel, channels: usize, rate: u32) -> Self {
+    /// `channels` must not be 0, the numbers of channels are below it, and one that is not the
+    /// device's own voice is left to hear.
+    pub(super) fn new(hearing: Hearing, channels: usize, rate: u32) -> Self {
         let frames = |time: Duration| (time.as_secs_f64() * f64::from(rate)) as usize;
+        let own = hearing.own.map(|own| Own::new(own, rate));
+        let heard = channels - usize::from(own.is_some());
+        let weight = |c| match &own {
+            Some(own) if own.number == c => 0.0,
+            _ => 1.0 / heard as f32,
+        };
+        let weights: Vec<f32> = (0..channels).map(weight).collect();
         Self {
-            channel,
+            channel: hearing.channel,
             levels: vec![Level::default(); channels],
-            weights: vec![1.0 / channels as f32; channels],
-            before: vec![1.0 / channels as f32; channels],
+            before: weights.clone(),
+            weights,
             changed: 0,
             best: 0,
             settled: false,
@@ -69,7 +79,14 @@ impl Mixer {
             ramp: frames(RAMP),
             dead_after: frames(DEAD_AFTER) as u64,
             cancelling: Cancelling::new(frames(WINDOW) as u64, rate),
+            own,
         }
+    }
+
+    /// Whether the device's own voice was in what was mixed since the last call.
+    pub(super) fn own_voice(&mut self) -> bool {
+        let own = self.own.as_mut();
+        own.is_some_and(|own| std::mem::take(&mut own.spoke))
     }
 
     pub(super) fn channels(&self) -> usize {
@@ -94,6 +111,10 @@ impl Mixer {
 
     fn mix_step(&mut self, interleaved: &[f32], mono: &mut Vec<f32>) {
         self.listen(interleaved);
+        let own_speaks = self.own.as_mut().is_some_and(|own| {
+            let frames = interleaved.len() / self.levels.len();
+            own.listen(self.levels[own.number].last, frames as u64)
+        });
         let target = self.target();
         if target != self.weights {
             self.before = match self.settled {
@@ -115,7 +136,8 @@ impl Mixer {
             mono.push(sum.sum());
             self.changed = self.changed.saturating_add(1);
         }
-        if self.channel == Channel::Mix {
+        // the microphones have little to do with a voice that they are not there for
+        if self.channel == Channel::Mix && !own_speaks {
             let alive = self.alive().count();
             self.cancelling.listen(interleaved, &mono[from..], alive);
         }
@@ -130,6 +152,12 @@ impl Mixer {
         let part = self.part();
         let weights = self.before.iter().zip(&self.weights);
         weights.map(|(old, new)| old + (new - old) * part).collect()
+    }
+
+    /// Channels that hear what is around.
+    fn microphones(&self) -> impl DoubleEndedIterator<Item = usize> + use<> {
+        let own = self.own.as_ref().map(|own| own.number);
+        (0..self.levels.len()).filter(move |c| Some(*c) != own)
     }
 
     fn listen(&mut self, interleaved: &[f32]) {
@@ -172,10 +200,7 @@ impl Mixer {
 
     fn alive(&self) -> impl Iterator<Item = usize> {
         let alive = |level: &Level| level.quiet.is_some_and(|frames| frames < self.dead_after);
-        let levels = self.levels.iter().enumerate();
-        levels
-            .filter(move |(_, level)| alive(level))
-            .map(|(c, _)| c)
+        self.microphones().filter(move |c| alive(&self.levels[*c]))
     }
 
     /// The channel to hear from now on.
@@ -184,10 +209,10 @@ impl Mixer {
         let louder = |a: &usize, b: &usize| power(a).total_cmp(&power(b));
         if !self.settled {
             // The first of several that are equal.
-            return (0..self.levels.len()).rev().max_by(louder).unwrap_or(0);
+            return self.microphones().rev().max_by(louder).unwrap_or(0);
         }
         let held = self.best;
-        let sounding = (0..self.levels.len()).filter(|c| self.levels[*c].sounds());
+        let sounding = self.microphones().filter(|c| self.levels[*c].sounds());
         let Some(loudest) = sounding.max_by(louder) else {
             return held;
         };
@@ -212,7 +237,9 @@ impl Mixer {
 struct Level {
     /// Frames of zeros at the end of what was heard; `None`: never alive.
     quiet: Option<u64>,
-    /// Smoothed mean square, without the offset that cheap converters add.
+    /// Mean square of the last step, without the offset that cheap converters add.
+    last: f64,
+    /// The same, smoothed.
     power: f64,
     /// Least power of late: its noise. `None` before the first step.
     floor: Option<f64>,
@@ -241,6 +268,7 @@ impl Level {
         }
         let count = count.max(1) as f64;
         let power = (squares / count - (sum / count).powi(2)).max(0.0);
+        self.last = power;
         let Some(floor) = self.floor else {
             self.power = power;
             self.floor = Some(power);
@@ -260,6 +288,42 @@ impl Level {
 
     fn sounds(&self) -> bool {
         self.power > SOUNDS * self.floor.unwrap_or(0.0).max(INAUDIBLE)
+    }
+}
+
+/// Watches the channel of the device's own voice.
+struct Own {
+    number: usize,
+    /// Power from which it sounds.
+    power: f64,
+    /// Frames for which the room rings behind it.
+    after: u64,
+    /// Frames left of that.
+    rings: u64,
+    spoke: bool,
+}
+
+impl Own {
+    fn new(own: OwnChannel, rate: u32) -> Self {
+        Self {
+            number: usize::from(own.number),
+            power: 10.0_f64.powf(f64::from(own.above) / 10.0),
+            after: (own.after.as_secs_f64() * f64::from(rate)) as u64,
+            rings: 0,
+            spoke: false,
+        }
+    }
+
+    /// Takes the power of so many frames; whether they hold its voice.
+    fn listen(&mut self, power: f64, frames: u64) -> bool {
+        let sounds = power > self.power;
+        let speaks = sounds || self.rings > 0;
+        self.rings = match sounds {
+            true => self.after,
+            false => self.rings.saturating_sub(frames),
+        };
+        self.spoke |= speaks;
+        speaks
     }
 }
 
@@ -319,7 +383,7 @@ mod tests {
         frames: usize,
         sample: impl Fn(usize, usize) -> f32,
     ) -> (Vec<f32>, Duration) {
-        let mut mixer = Mixer::new(channel, channels, RATE as u32);
+        let mut mixer = Mixer::new(channel.into(), channels, RATE as u32);
         let all: Vec<f32> = (0..frames)
             .flat_map(|i| (0..channels).map(move |c| (i, c)))
             .map(|(i, c)| sample(i, c))
@@ -385,6 +449,49 @@ mod tests {
             if c == 2 { voice(i) } else { 0.9 }
         });
         assert!((0..3000).all(|i| mono[i] == voice(i)));
+    }
+
+    #[test]
+    fn the_loudspeakers_channel_is_watched_and_never_heard() {
+        // it speaks in the second second, louder than anybody
+        let sample = |i: usize, c: usize| match (c, i / RATE) {
+            (2, 1) => 3.0 * voice(i),
+            (2, _) => 0.0005 * noise(i, 2),
+            _ => 0.1 * voice(i) + 0.001 * noise(i, c as u64),
+        };
+        let own = OwnChannel {
+            number: 2,
+            above: -50.0,
+            after: Duration::from_millis(200),
+        };
+        for channel in [Channel::Best, Channel::Mix] {
+            let hearing = Hearing {
+                channel,
+                own: Some(own),
+            };
+            let mut mixer = Mixer::new(hearing, 3, RATE as u32);
+            let mut own = Vec::new();
+            for step in 0..3 * RATE / 320 {
+                let frames =
+                    (step * 320..(step + 1) * 320).flat_map(|i| [0, 1, 2].map(|c| sample(i, c)));
+                let mut mono = Vec::new();
+                mixer.mix(&frames.collect::<Vec<_>>(), &mut mono);
+                assert!(
+                    mono.iter().all(|x| x.abs() < 0.05),
+                    "{channel}: step {step}"
+                );
+                own.push(mixer.own_voice());
+            }
+            // from its first step to 200 ms behind its last syllable
+            let (first, last) = (own.iter().position(|o| *o), own.iter().rposition(|o| *o));
+            assert_eq!(first, Some(50), "{channel}");
+            assert!(
+                last.is_some_and(|last| (108..=111).contains(&last)),
+                "{channel}: {last:?}"
+            );
+            assert!(own[50..108].iter().all(|o| *o), "{channel}");
+            assert!(mixer.cancelled().is_zero(), "{channel}");
+        }
     }
 
     #[test]

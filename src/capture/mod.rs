@@ -14,6 +14,7 @@ pub mod child;
 mod convert;
 pub mod either;
 mod error;
+mod hearing;
 pub mod images;
 pub mod limits;
 pub mod mic;
@@ -34,6 +35,7 @@ use std::time::Duration;
 
 pub use channel::Channel;
 pub use error::CaptureError;
+pub use hearing::{Hearing, OwnChannel};
 
 use background::Piped;
 
@@ -89,8 +91,8 @@ impl<S: AudioSource + ?Sized> AudioSource for Box<S> {
     }
 }
 
-/// Opens a WAV or Ogg/Opus recording by its content; `-` reads standard input. Of several
-/// channels, `channel` is heard.
+/// Opens a WAV or Ogg/Opus recording by its content; `-` reads standard input. `hearing` says
+/// what of several channels is heard; a [`Channel`] alone will do.
 ///
 /// Standard input, named pipes and devices are read by a thread of their own, so that
 /// polling never waits, and may go on for ever; a file may last [`limits::MAX_AUDIO`].
@@ -98,11 +100,15 @@ impl<S: AudioSource + ?Sized> AudioSource for Box<S> {
 /// # Errors
 /// A [`CaptureError`] when the file cannot be read, is of another kind, contradicts itself,
 /// or lacks the channel. Pipes report it when polled.
-pub fn open_audio(path: &Path, channel: Channel) -> Result<Box<dyn AudioSource>, CaptureError> {
+pub fn open_audio(
+    path: &Path,
+    hearing: impl Into<Hearing>,
+) -> Result<Box<dyn AudioSource>, CaptureError> {
+    let hearing = hearing.into();
     if path == Path::new("-") {
         let name = "standard input".to_owned();
         let open = || Ok(Box::new(io::stdin()) as Box<dyn Read + Send>);
-        return Ok(Box::new(Piped::spawn(name, channel, open)));
+        return Ok(Box::new(Piped::spawn(name, hearing, open)));
     }
     let name = path.display().to_string();
     let failed = |source| CaptureError::Open {
@@ -116,12 +122,12 @@ pub fn open_audio(path: &Path, channel: Channel) -> Result<Box<dyn AudioSource>,
     if metadata.is_file() {
         let file = Box::new(File::open(path).map_err(failed)?);
         let (limit, size) = (Some(limits::MAX_AUDIO), Some(metadata.len()));
-        return open_sized(file, name, limit, channel, size);
+        return open_sized(file, name, limit, hearing, size);
     }
     // Opening a named pipe waits for its writer: the thread's business too.
     let path = path.to_owned();
     let open = move || File::open(path).map(|file| Box::new(file) as Box<dyn Read + Send>);
-    Ok(Box::new(Piped::spawn(name, channel, open)))
+    Ok(Box::new(Piped::spawn(name, hearing, open)))
 }
 
 /// Opens what `reader` holds; `name` is what error messages call it. Without a `limit` it is
@@ -133,9 +139,9 @@ pub fn open_reader(
     reader: Box<dyn Read + Send>,
     name: String,
     limit: Option<Duration>,
-    channel: Channel,
+    hearing: impl Into<Hearing>,
 ) -> Result<Box<dyn AudioSource>, CaptureError> {
-    open_sized(reader, name, limit, channel, None)
+    open_sized(reader, name, limit, hearing.into(), None)
 }
 
 /// As [`open_reader`], of a file with `size` bytes.
@@ -143,18 +149,18 @@ fn open_sized(
     mut reader: Box<dyn Read + Send>,
     name: String,
     limit: Option<Duration>,
-    channel: Channel,
+    hearing: Hearing,
     size: Option<u64>,
 ) -> Result<Box<dyn AudioSource>, CaptureError> {
     let (form, head) = sniff::sniff(&mut reader, &name)?;
     let whole = Box::new(io::Cursor::new(head).chain(reader));
     match form {
         sniff::Container::Wav => {
-            let source = wav::WavSource::new(whole, name, limit, channel, size)?;
+            let source = wav::WavSource::new(whole, name, limit, hearing, size)?;
             Ok(Box::new(source))
         }
         sniff::Container::Ogg => {
-            let source = opus::OpusSource::new(whole, name, limit, channel)?;
+            let source = opus::OpusSource::new(whole, name, limit, hearing)?;
             Ok(Box::new(source))
         }
     }

@@ -22,10 +22,9 @@ use std::time::Duration;
 
 use ropus::{Channels, DecodeMode, Decoder};
 
-use super::channel::Channel;
 use super::convert::{Clock, Converter};
 use super::ogg::{Found, Page, Pages};
-use super::{AudioChunk, AudioReport, AudioSource, CaptureError, Source, limits};
+use super::{AudioChunk, AudioReport, AudioSource, CaptureError, Channel, Hearing, Source, limits};
 use crate::signal::{SAMPLE_RATE, duration_of, samples_in};
 
 /// Granule positions count samples at 48 kHz whatever the sound's rate.
@@ -287,7 +286,7 @@ pub struct OpusSource {
     stream: Stream,
     /// What the first pages of the present chain have given.
     begin: Begin,
-    channel: Channel,
+    hearing: Hearing,
     converter: Converter,
     clock: Clock,
     limit: Option<Duration>,
@@ -308,11 +307,11 @@ impl OpusSource {
         reader: Box<dyn Read + Send>,
         name: String,
         limit: Option<Duration>,
-        channel: Channel,
+        hearing: Hearing,
     ) -> Result<Self, CaptureError> {
         let mut pages = Pages::new(reader, limits::MAX_BROKEN_PAGES);
         let stream = first_stream(&mut pages, &name)?;
-        let converter = converter(&stream.head, channel, &name)?;
+        let converter = converter(&stream.head, hearing, &name)?;
         if limit.is_none() {
             pages.never_give_up();
         }
@@ -321,7 +320,7 @@ impl OpusSource {
             name,
             stream,
             begin: Begin::Found,
-            channel,
+            hearing,
             converter,
             clock: Clock::default(),
             limit,
@@ -396,6 +395,7 @@ impl OpusSource {
             start,
             samples,
             gap: self.gap.take(),
+            own: self.converter.own_voice(),
         })
     }
 
@@ -437,8 +437,8 @@ impl OpusSource {
         let (decoded, damaged) = (self.stream.decoded, self.stream.damaged);
         if next.head.channels != self.stream.head.channels {
             // A stream that has not the channel asked for is heard all the same.
-            let made = converter(&next.head, self.channel, &self.name)
-                .or_else(|_| converter(&next.head, Channel::Best, &self.name));
+            let made = converter(&next.head, self.hearing, &self.name)
+                .or_else(|_| converter(&next.head, Channel::Best.into(), &self.name));
             let Ok(made) = made else {
                 return false;
             };
@@ -496,9 +496,9 @@ impl OpusSource {
     }
 }
 
-fn converter(head: &Head, channel: Channel, name: &str) -> Result<Converter, CaptureError> {
+fn converter(head: &Head, hearing: Hearing, name: &str) -> Result<Converter, CaptureError> {
     // Decoded sound of a lossy codec hardly ever repeats full scale exactly.
-    Converter::new(SAMPLE_RATE, head.channels, 0.999, channel).map_err(|unfit| unfit.of(name))
+    Converter::new(SAMPLE_RATE, head.channels, 0.999, hearing).map_err(|unfit| unfit.of(name))
 }
 
 /// The first Opus stream among those that begin the file.

@@ -11,9 +11,8 @@ mod coding;
 use std::io::Read;
 use std::time::Duration;
 
-use super::channel::Channel;
 use super::convert::{Clock, Converter, silence_not_finite, time_of};
-use super::{AudioChunk, AudioReport, AudioSource, CaptureError, Source};
+use super::{AudioChunk, AudioReport, AudioSource, CaptureError, Hearing, Source};
 use chunks::{Chunks, Header};
 use coding::{Coding, Format, stands_low};
 
@@ -55,14 +54,14 @@ impl WavSource {
         reader: Box<dyn Read + Send>,
         name: String,
         limit: Option<Duration>,
-        channel: Channel,
+        hearing: Hearing,
         size: Option<u64>,
     ) -> Result<Self, CaptureError> {
         let mut chunks = Chunks::new(reader, &name);
         let Header { format, left, note } = Header::read(&mut chunks)?;
         let (begins, reader) = (chunks.read, Box::new(chunks.into_reader()));
         let full_scale = format.coding.full_scale();
-        let converter = Converter::new(format.rate, format.channels, full_scale, channel)
+        let converter = Converter::new(format.rate, format.channels, full_scale, hearing)
             .map_err(|unfit| unfit.of(&name))?;
         let most_frames = limit.map(|limit| (limit.as_secs() * u64::from(format.rate), limit));
         let source = Self {
@@ -115,6 +114,7 @@ impl WavSource {
             start: self.clock.advance(out.len()),
             samples: out,
             gap: None,
+            own: self.converter.own_voice(),
         }))
     }
 

@@ -68,7 +68,8 @@ models/recipes/run.py recognition makes it.
                      `best` for the one with the voice (the default)
   --threads N        cores that share the large kernels, 1 to 8 (default 1)
   --json             a JSON line an utterance, with words or without: verdict (words, doubtful,
-                     no words), confidence, probability of no speech, what a guard cut, ms
+                     no words), confidence, probability of no speech, what a guard cut, ms, those
+                     of the encoder, and the steps of the decoder
 
 Exit status: 0 done, 1 no words, 2 error.";
 
@@ -102,6 +103,8 @@ The config (TOML):
   [audio]
   source = \"default\"
   channel = \"best\"            # or mix, or a number from 0; default: the board's
+  # ignore_while = \"/run/demeanor/speaking.sock\"   # not judged while a program is connected: the
+  #                           # device's own voice; or { channel = 5 }: while its loudspeaker's sounds
   [camera]
   source = \"/dev/video0\"      # or board, none, a file or folder, -
   # command = [\"rpicam-vid\", \"-n\", \"-t\", \"0\", \"--codec\", \"mjpeg\", \"-o\", \"-\"]

@@ -5,7 +5,7 @@ mod onnx_file;
 
 use super::bundle::Bundle;
 use super::manifest::Precision;
-use super::plan::{self, InputValues, OutputValues, Placement, Plan, PlanError};
+use super::plan::{self, Held, InputValues, OutputValues, Placement, Plan, PlanError};
 use super::scales;
 use super::tract::{Whole, sentence};
 use super::{Audit, ModelError};
@@ -88,11 +88,12 @@ impl Engine {
     fn run<T>(
         &self,
         inputs: &[Input<'_>],
+        held: Option<&Held>,
         threads: usize,
         of: impl Fn(&[usize], OutputValues<'_>) -> Result<T, String>,
     ) -> Result<Vec<T>, String> {
         match self {
-            Engine::Plan(plan) => plan.run(inputs, threads, |outputs| {
+            Engine::Plan(plan) => plan.run(inputs, held, threads, |outputs| {
                 outputs.iter().map(|(dims, made)| of(dims, *made)).collect()
             })?,
             Engine::Tract(whole) => {
@@ -321,7 +322,24 @@ impl Model {
 
     /// Runs; infinite or undefined numbers never leave.
     pub(crate) fn run(&self, inputs: &[Input<'_>]) -> Result<Vec<Output>, ModelError> {
-        let outputs = self.run_as(inputs, Output::of_made)?;
+        self.run_with(inputs, None)
+    }
+
+    /// The same, where some inputs are given again as they were.
+    pub(crate) fn run_held(
+        &self,
+        inputs: &[Input<'_>],
+        held: &Held,
+    ) -> Result<Vec<Output>, ModelError> {
+        self.run_with(inputs, Some(held))
+    }
+
+    fn run_with(
+        &self,
+        inputs: &[Input<'_>],
+        held: Option<&Held>,
+    ) -> Result<Vec<Output>, ModelError> {
+        let outputs = self.run_as(inputs, held, Output::of_made)?;
         if outputs.iter().any(|o| !all_finite(&o.values)) {
             return Err(self.failed("returned NaN or infinity"));
         }
@@ -332,10 +350,11 @@ impl Model {
     fn run_as<T>(
         &self,
         inputs: &[Input<'_>],
+        held: Option<&Held>,
         of: impl Fn(&[usize], OutputValues<'_>) -> Result<T, String>,
     ) -> Result<Vec<T>, ModelError> {
         self.check(inputs)?;
-        let run = || self.engine.run(inputs, self.threads, of);
+        let run = || self.engine.run(inputs, held, self.threads, of);
         catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err("the engine broke on it".into()))
             .map_err(|e| self.failed(e))

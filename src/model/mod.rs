@@ -20,7 +20,7 @@ pub(crate) use bundle::sha256;
 pub use bundle::{Bundle, Origin, bundles};
 pub use load::{Array, Dim, Element, InputInfo, OnnxFile, Output, Runner};
 pub(crate) use load::{Input, Model};
-pub(crate) use plan::InputValues;
+pub(crate) use plan::{Held, InputValues};
 pub use plan::{Placement, StepTiming};
 
 use std::path::{Path, PathBuf};

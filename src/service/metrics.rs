@@ -29,6 +29,8 @@ pub enum Counter {
     SkippedUtterances,
     /// Looks at the camera that were left out, since answers came too slowly.
     SkippedLooks,
+    /// Seconds of sound in which the device itself spoke.
+    OwnVoice,
     /// Overruns that the microphone reported.
     Overruns,
     /// Audio frames that were polled too late and dropped.
@@ -46,7 +48,7 @@ pub enum Counter {
 }
 
 /// Name, labels and help of every counter; those of one name stand together.
-const COUNTERS: [(Counter, &str, &str, &str); 9] = {
+const COUNTERS: [(Counter, &str, &str, &str); 10] = {
     use Counter::*;
     let skipped = "Work that was left out because answers came too slowly.";
     let restarts = "Times that a lost source was opened again.";
@@ -72,6 +74,12 @@ const COUNTERS: [(Counter, &str, &str, &str); 9] = {
             "source_restarts",
             "source=\"camera\"",
             restarts,
+        ),
+        (
+            OwnVoice,
+            "ignored_seconds",
+            "",
+            "Sound that was not judged, for the device itself spoke.",
         ),
         (
             Overruns,

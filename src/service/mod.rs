@@ -25,6 +25,7 @@ mod scratch;
 pub mod secret;
 pub mod socket;
 mod sources;
+pub mod speaking;
 mod tcp;
 mod visits;
 

@@ -4,7 +4,7 @@
 //! does not read is cut; it costs nobody else anything.
 
 use crate::Error;
-use crate::config::outputs::Socket as Config;
+use crate::config::outputs::{Mode, Socket as Config};
 use crate::sink::feed::{Feed, Next, Reader};
 use listenfd::ListenFd;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -37,7 +37,7 @@ pub struct Socket {
 
 /// Our file, removed at the end unless somebody replaced it.
 #[derive(Debug)]
-struct Bound {
+pub(super) struct Bound {
     path: PathBuf,
     inode: u64,
 }
@@ -59,23 +59,13 @@ impl Socket {
     /// A path where something else lies, or another program listens; a folder that is not
     /// there or may not be written; a group that is not there.
     pub fn open(config: &Config) -> Result<Socket, Error> {
-        let failed = |what: String| {
-            let path = config.path.display();
-            Error::Listen(format!("[socket] path {path}: {what}"))
-        };
-        if let Some(listener) = passed(&config.path).map_err(&failed)? {
+        const FIELD: &str = "[socket] path";
+        let passed = passed(&config.path).map_err(|what| refused(FIELD, &config.path, &what))?;
+        if let Some(listener) = passed {
             let _file = None;
             return Ok(Socket { listener, _file });
         }
-        check(&config.path).map_err(&failed)?;
-        let group = config.group.as_deref().map(group).transpose();
-        let group = group.map_err(&failed)?;
-        let bound = bind(&config.path, config.mode.0, group);
-        let (listener, file) = bound.map_err(|e| {
-            failed(format!(
-                "{e}; check that its folder exists and may be written"
-            ))
-        })?;
+        let (listener, file) = listen(FIELD, &config.path, config.mode, config.group.as_deref())?;
         Ok(Socket {
             listener,
             _file: Some(file),
@@ -103,6 +93,30 @@ impl Socket {
         })?;
         Ok(_file)
     }
+}
+
+fn refused(field: &str, path: &Path, what: &str) -> Error {
+    Error::Listen(format!("{field} {}: {what}", path.display()))
+}
+
+/// Makes a socket at the path that this field of the config names.
+///
+/// # Errors
+/// As [`Socket::open`].
+pub(super) fn listen(
+    field: &str,
+    path: &Path,
+    mode: Mode,
+    group: Option<&str>,
+) -> Result<(UnixListener, Bound), Error> {
+    let failed = |what: String| refused(field, path, &what);
+    check(path).map_err(failed)?;
+    let group = group.map(self::group).transpose().map_err(failed)?;
+    bind(path, mode.0, group).map_err(|e| {
+        failed(format!(
+            "{e}; check that its folder exists and may be written"
+        ))
+    })
 }
 
 /// Gives a reader a thread, if there is room.
@@ -246,7 +260,6 @@ fn bind(path: &Path, mode: u32, group: Option<u32>) -> io::Result<(UnixListener,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::outputs::Mode;
     use crate::event::{Stamp, State, StateChange};
     use crate::service::scratch::Folder;
     use crate::sink::feed::FeedWriter;

@@ -11,4 +11,6 @@ pub struct AudioChunk {
     pub samples: Vec<f32>,
     /// Sound lost right before `start`; zero when it is unknown how much.
     pub gap: Option<Duration>,
+    /// While it sounded, or just before, the device itself spoke: a channel of the source tells.
+    pub own: bool,
 }

@@ -107,7 +107,8 @@ pub struct Utterance {
     pub samples: Vec<f32>,
     /// Lost sound, in order; short gaps are silence inside `samples`.
     pub gaps: Vec<Gap>,
-    /// Ended by the length limit or by a gap, not by a silence: the speaker went on.
+    /// Ended by the length limit, by a gap or by an interruption, not by a silence: the speaker
+    /// went on.
     pub cut: bool,
 }
 
@@ -245,8 +246,18 @@ impl Segmenter {
 
     /// Ends the stream: the utterance under way, if there is one worth it.
     pub fn finish(&mut self) -> Option<Utterance> {
+        self.end(false)
+    }
+
+    /// What comes next is not for it: cuts the utterance under way, if there is one worth it, and
+    /// begins anew with the next chunk.
+    pub fn interrupt(&mut self) -> Option<Utterance> {
+        self.end(true)
+    }
+
+    fn end(&mut self, cut: bool) -> Option<Utterance> {
         self.held.append(&mut self.pending);
-        let last = self.close(false);
+        let last = self.close(cut);
         self.restart(Duration::ZERO);
         self.started = false;
         last

@@ -98,6 +98,15 @@ impl Aligner {
         self.pairing.utterance(utterance);
     }
 
+    /// Sound that is not to be heard: time goes on, and the utterance under way ends before it.
+    pub fn pass(&mut self, chunk: &AudioChunk) {
+        let end = chunk.start + duration_of(chunk.samples.len() as u64);
+        self.heard = Some(end.as_secs_f64());
+        if let Some(utterance) = self.segmenter.interrupt() {
+            self.utterance(utterance);
+        }
+    }
+
     /// Takes words that were said now, or when they say.
     pub fn read(&mut self, line: TextLine) {
         self.pairing.line(line, self.now());
@@ -182,6 +191,7 @@ mod tests {
                 start: Duration::from_secs_f64(from + 0.1 * n as f64),
                 samples: piece.to_vec(),
                 gap: None,
+                own: false,
             });
             told.extend(std::iter::from_fn(|| aligner.next(false)));
             so_far.extend(aligner.saying());

@@ -5,7 +5,7 @@ use super::switch::{Permit, Switch};
 use crate::capture::mic::{Mic, MicCounters, MicState};
 use crate::capture::notices::{Notice, Notices};
 use crate::capture::{
-    AudioChunk, AudioReport, AudioSource, CaptureError, Channel, Source, open_audio,
+    AudioChunk, AudioReport, AudioSource, CaptureError, Hearing, Source, open_audio,
 };
 use crate::event::State;
 use crate::signal::duration_of;
@@ -40,20 +40,20 @@ struct Microphone {
 }
 
 impl AudioInput {
-    /// Opens a source, to hear `channel` of it. `None` without sound.
+    /// Opens a source, to hear of it what `hearing` says. `None` without sound.
     ///
     /// # Errors
     /// As [`Mic::open`] and [`open_audio`].
     pub fn open(
         sound: &Sound,
-        channel: Channel,
+        hearing: Hearing,
         permit: Permit,
     ) -> Result<Option<AudioInput>, CaptureError> {
         let audio = match sound {
             Sound::None => return Ok(None),
             Sound::Device(name) => {
                 // `default` is the host's choice, no device of that name
-                let mic = Mic::open(Some(name.as_str()).filter(|n| *n != "default"), channel)?;
+                let mic = Mic::open(Some(name.as_str()).filter(|n| *n != "default"), hearing)?;
                 Audio::Live(Microphone {
                     said: mic.state().clone(),
                     mic: Box::new(mic),
@@ -61,9 +61,9 @@ impl AudioInput {
                 })
             }
             Sound::File(path) if path == Path::new("-") || !path.is_file() => {
-                Audio::Pipe(open_audio(path, channel)?)
+                Audio::Pipe(open_audio(path, hearing)?)
             }
-            Sound::File(path) => Audio::File(open_audio(path, channel)?),
+            Sound::File(path) => Audio::File(open_audio(path, hearing)?),
         };
         Ok(Some(AudioInput {
             audio,
@@ -204,7 +204,7 @@ mod tests {
     fn open(switch: &Arc<Switch>) -> AudioInput {
         switch.turn(Position::On);
         let permit = switch.permit().expect("it is on");
-        let opened = AudioInput::open(&Sound::File(sample()), Channel::Best, permit);
+        let opened = AudioInput::open(&Sound::File(sample()), Hearing::default(), permit);
         opened.ok().flatten().expect("the sample opens")
     }
 

@@ -3,6 +3,7 @@
 
 use super::align::Aligner;
 use super::audio::AudioInput;
+use super::own::OwnVoice;
 use super::sources::Sources;
 use super::switch::{Permit, Position, Switch};
 use super::video::VideoInput;
@@ -83,6 +84,7 @@ pub struct Capture {
     names: (String, String),
     inputs: Inputs,
     aligner: Aligner,
+    own: OwnVoice,
     /// The sources were opened; they are not before consent is given.
     has_begun: bool,
     /// In which all that is half heard was heard.
@@ -102,6 +104,7 @@ impl Capture {
     /// Settings of the segmenter that contradict each other.
     pub fn new(
         sources: Sources,
+        own: OwnVoice,
         shared: Arc<Shared>,
         partial: Option<f64>,
     ) -> Result<Capture, Error> {
@@ -109,6 +112,7 @@ impl Capture {
         Ok(Capture {
             names: (sources.sound.name(), sources.camera_name()),
             aligner: Aligner::new(sources.patience, partial)?,
+            own,
             sources,
             shared,
             inputs: Inputs::default(),
@@ -130,6 +134,8 @@ impl Capture {
         // a closed queue is noticed where the answers go
         let _: Result<(), Closed> = self.read_all();
         self.count();
+        let spoke = self.own.last_news();
+        self.tell_own(State::Skipped, spoke);
         self.failure.map_or(Ok(()), Err)
     }
 
@@ -173,7 +179,7 @@ impl Capture {
 
     fn open(&mut self, permit: Permit) -> Result<(), CaptureError> {
         let (sources, switch) = (&self.sources, &self.shared.switch);
-        self.inputs.audio = AudioInput::open(&sources.sound, sources.channel, permit)?;
+        self.inputs.audio = AudioInput::open(&sources.sound, sources.hearing, permit)?;
         self.inputs.video = VideoInput::open(&sources.camera, sources.every, switch)?;
         let script = self.open_text()?;
         self.aligner.begin(script, self.inputs.audio.is_some());
@@ -214,6 +220,13 @@ impl Capture {
                 News::Skipped => State::Skipped,
             };
             self.shared.status.say(source, state, detail);
+        }
+    }
+
+    /// News of the device's own voice goes to who reads the events.
+    fn tell_own(&self, state: State, detail: Option<String>) {
+        if let Some(detail) = detail {
+            self.shared.status.say(&self.names.0, state, detail);
         }
     }
 
@@ -297,6 +310,7 @@ impl Capture {
 
     fn count(&self) {
         let metrics = &self.shared.metrics;
+        metrics.set(Counter::OwnVoice, self.own.total().as_secs());
         if let Some(audio) = &self.inputs.audio {
             let lost = audio.counters();
             metrics.set(Counter::Overruns, lost.xruns);
@@ -323,6 +337,10 @@ impl Capture {
     }
 
     fn poll_audio(&mut self) -> Result<bool, CaptureError> {
+        let now = Instant::now();
+        self.own.look(now);
+        let warning = self.own.warning();
+        self.tell_own(State::Warning, warning);
         let Some(audio) = &mut self.inputs.audio else {
             return Ok(false);
         };
@@ -330,11 +348,16 @@ impl Capture {
         if let Some((state, detail)) = audio.change() {
             self.shared.status.source(&self.names.0, state, detail);
         }
-        let notice = audio.notice(Instant::now());
+        let notice = audio.notice(now);
         self.tell(&self.names.0, notice);
         match Polled::of(polled)? {
             Polled::Nothing => return Ok(false),
-            Polled::Item(chunk) => self.aligner.hear(&chunk),
+            Polled::Item(chunk) if self.own.covers(&chunk, now) => self.aligner.pass(&chunk),
+            Polled::Item(chunk) => {
+                self.aligner.hear(&chunk);
+                let spoke = self.own.news(now);
+                self.tell_own(State::Skipped, spoke);
+            }
             Polled::Ended => {
                 self.inputs.audio = None;
                 self.aligner.end_sound();

@@ -10,6 +10,7 @@ mod capture;
 mod drift;
 mod gate;
 mod outputs;
+mod own;
 mod reporter;
 mod signals;
 mod sources;
@@ -40,6 +41,7 @@ use capture::Capture;
 use gate::CaptureGate;
 pub(crate) use gate::line;
 use outputs::{About, Outputs};
+use own::OwnVoice;
 use reporter::StatusReporter;
 use sha2::{Digest, Sha256};
 use signals::Signals;
@@ -123,6 +125,8 @@ fn run_for(
     let pressed = signals::press_flag();
     let gate = CaptureGate::open(&config, &profile, pressed, Arc::clone(&remote))?;
     let outputs = Outputs::open(&config)?;
+    let ignored = config.audio.ignore_while.as_ref();
+    let own = OwnVoice::open(ignored.filter(|_| sources.sound != Sound::None))?;
     let camera = sources.camera != CameraSpec::None;
     let mut worker = Worker::load(
         session::Options {
@@ -169,7 +173,7 @@ fn run_for(
         worker.aggregates(aggregate);
         shared.metrics.withhold();
     }
-    let capture = Capture::new(sources.clone(), Arc::clone(&shared), partial)?;
+    let capture = Capture::new(sources.clone(), own, Arc::clone(&shared), partial)?;
     let names = sources.names();
     let signals = Signals::catch();
     let supervisor = Supervisor::new(

@@ -3,7 +3,7 @@
 use super::Options;
 use crate::Error;
 use crate::board::profile::Profile;
-use crate::capture::Channel;
+use crate::capture::Hearing;
 use crate::capture::camera::CameraSpec;
 use crate::config::{Camera, Config, TextSource};
 use std::path::{Path, PathBuf};
@@ -32,8 +32,8 @@ impl Sound {
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
     pub sound: Sound,
-    /// Which channel of the sound is heard.
-    pub channel: Channel,
+    /// What of the sound's channels is heard.
+    pub hearing: Hearing,
     pub camera: CameraSpec,
     /// Least time between two looks at the camera.
     pub every: Duration,
@@ -101,7 +101,10 @@ pub(crate) fn sources(
         from = sound(options, config, profile);
     }
     let sources = Sources {
-        channel: config.audio.channel(&from.name(), profile),
+        hearing: Hearing {
+            channel: config.audio.channel(&from.name(), profile),
+            own: config.audio.own(),
+        },
         sound: from,
         camera,
         every: config.camera.every(profile),

@@ -13,7 +13,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::{DeviceInfo, FIRST_RETRY, LAST_RETRY, MicCounters, MicState, Presence, STALL};
 use crate::capture::convert::{Clock, Converter, Unfit, silence_not_finite, time_of};
-use crate::capture::{AudioChunk, AudioReport, AudioSource, CaptureError, Channel, Source, limits};
+use crate::capture::{AudioChunk, AudioReport, AudioSource, CaptureError, Hearing, Source, limits};
 use crate::signal::{duration_of, samples_in};
 
 /// Frames per callback to ask for: the default buffer of some boards overruns.
@@ -127,7 +127,7 @@ struct Link {
 /// A live microphone.
 pub struct Mic {
     device: Option<String>,
-    channel: Channel,
+    hearing: Hearing,
     link: Option<Link>,
     state: MicState,
     backoff: Duration,
@@ -144,16 +144,17 @@ pub struct Mic {
 
 impl Mic {
     /// Opens the device with this id (`plughw:1,0`), or whose id or name contains these
-    /// words, or the default one; of its channels, `channel` is heard. A device that is busy
-    /// is waited for.
+    /// words, or the default one. `hearing` says what of its channels is heard; a channel alone
+    /// will do. A device that is busy is waited for.
     ///
     /// # Errors
     /// [`CaptureError::Device`] when there is no such device, or it may not or cannot be
     /// read, or has no such channel.
-    pub fn open(device: Option<&str>, channel: Channel) -> Result<Self, CaptureError> {
+    pub fn open(device: Option<&str>, hearing: impl Into<Hearing>) -> Result<Self, CaptureError> {
+        let hearing = hearing.into();
         let mut mic = Self {
             device: device.map(str::to_owned),
-            channel,
+            hearing,
             link: None,
             state: MicState::Paused,
             backoff: FIRST_RETRY,
@@ -166,7 +167,7 @@ impl Mic {
             closed: MicCounters::default(),
             report: AudioReport::default(),
         };
-        match connect(mic.device.as_deref(), channel) {
+        match connect(mic.device.as_deref(), hearing) {
             Ok(link) => mic.listen(link),
             Err(error) if error.kind() == ErrorKind::DeviceBusy => mic.lose(&error.to_string()),
             Err(error) => return Err(mic.failure(&error)),
@@ -245,7 +246,7 @@ impl Mic {
     }
 
     fn reopen(&mut self) -> Result<(), CaptureError> {
-        match connect(self.device.as_deref(), self.channel) {
+        match connect(self.device.as_deref(), self.hearing) {
             Ok(link) => {
                 self.closed.reopened += 1;
                 self.listen(link);
@@ -322,11 +323,14 @@ impl Mic {
         self.backoff = FIRST_RETRY;
         self.failures = 0;
         let gap = self.gap.take();
+        let link = self.link.as_mut();
+        let own = link.is_some_and(|link| link.converter.own_voice());
         self.clock.advance(samples_in(gap.unwrap_or_default()));
         AudioChunk {
             start: self.clock.advance(samples.len()),
             samples,
             gap,
+            own,
         }
     }
 }
@@ -420,14 +424,14 @@ impl AudioSource for Mic {
     }
 }
 
-fn connect(wanted: Option<&str>, channel: Channel) -> Result<Link, cpal::Error> {
+fn connect(wanted: Option<&str>, hearing: Hearing) -> Result<Link, cpal::Error> {
     let device = find(wanted)?;
     let supported = device.default_input_config()?;
     let fixed = BufferSize::Fixed(PERIOD);
-    match build(&device, &supported, fixed, channel) {
+    match build(&device, &supported, fixed, hearing) {
         // A device may insist on a period of its own.
         Err(error) if error.kind() == ErrorKind::UnsupportedConfig => {
-            build(&device, &supported, BufferSize::Default, channel)
+            build(&device, &supported, BufferSize::Default, hearing)
         }
         other => other,
     }
@@ -523,25 +527,25 @@ fn build(
     device: &cpal::Device,
     supported: &SupportedStreamConfig,
     buffer_size: BufferSize,
-    channel: Channel,
+    hearing: Hearing,
 ) -> Result<Link, cpal::Error> {
     let config = StreamConfig {
         buffer_size,
         ..supported.config()
     };
     match supported.sample_format() {
-        SampleFormat::I8 => start::<i8>(device, config, channel),
-        SampleFormat::I16 => start::<i16>(device, config, channel),
-        SampleFormat::I24 => start::<cpal::I24>(device, config, channel),
-        SampleFormat::I32 => start::<i32>(device, config, channel),
-        SampleFormat::I64 => start::<i64>(device, config, channel),
-        SampleFormat::U8 => start::<u8>(device, config, channel),
-        SampleFormat::U16 => start::<u16>(device, config, channel),
-        SampleFormat::U24 => start::<cpal::U24>(device, config, channel),
-        SampleFormat::U32 => start::<u32>(device, config, channel),
-        SampleFormat::U64 => start::<u64>(device, config, channel),
-        SampleFormat::F32 => start::<f32>(device, config, channel),
-        SampleFormat::F64 => start::<f64>(device, config, channel),
+        SampleFormat::I8 => start::<i8>(device, config, hearing),
+        SampleFormat::I16 => start::<i16>(device, config, hearing),
+        SampleFormat::I24 => start::<cpal::I24>(device, config, hearing),
+        SampleFormat::I32 => start::<i32>(device, config, hearing),
+        SampleFormat::I64 => start::<i64>(device, config, hearing),
+        SampleFormat::U8 => start::<u8>(device, config, hearing),
+        SampleFormat::U16 => start::<u16>(device, config, hearing),
+        SampleFormat::U24 => start::<cpal::U24>(device, config, hearing),
+        SampleFormat::U32 => start::<u32>(device, config, hearing),
+        SampleFormat::U64 => start::<u64>(device, config, hearing),
+        SampleFormat::F32 => start::<f32>(device, config, hearing),
+        SampleFormat::F64 => start::<f64>(device, config, hearing),
         other => Err(cpal::Error::with_message(
             ErrorKind::UnsupportedConfig,
             format!("it delivers samples of the kind {other}, which are not read"),
@@ -552,7 +556,7 @@ fn build(
 fn start<T>(
     device: &cpal::Device,
     config: StreamConfig,
-    channel: Channel,
+    hearing: Hearing,
 ) -> Result<Link, cpal::Error>
 where
     T: SizedSample,
@@ -563,14 +567,14 @@ where
     let unfit = |unfit: Unfit| {
         let kind = match unfit {
             Unfit::Rate(_) => ErrorKind::UnsupportedConfig,
-            Unfit::Channel { .. } => ErrorKind::InvalidInput,
+            Unfit::Channel { .. } | Unfit::Alone => ErrorKind::InvalidInput,
         };
         cpal::Error::with_message(kind, unfit.to_string())
     };
     if channels == 0 || channels > limits::MAX_CHANNELS {
         return Err(refused(format!("it has {channels} channels")));
     }
-    let converter = Converter::new(rate, channels, FULL_SCALE, channel).map_err(unfit)?;
+    let converter = Converter::new(rate, channels, FULL_SCALE, hearing).map_err(unfit)?;
     let room = (RING.as_secs_f64() * f64::from(rate)) as usize * usize::from(channels);
     let (producer, samples) = RingBuffer::new(room);
     let (mark_producer, marks) = RingBuffer::new(NOTES);

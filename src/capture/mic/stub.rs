@@ -1,7 +1,7 @@
 //! What stands in for the microphone in a build without the feature `mic`.
 
 use super::{DeviceInfo, MicCounters, MicState, Presence};
-use crate::capture::{AudioChunk, AudioReport, AudioSource, CaptureError, Channel, Source};
+use crate::capture::{AudioChunk, AudioReport, AudioSource, CaptureError, Hearing, Source};
 
 /// A microphone, of which this build can have none: no value of this type exists.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ impl Mic {
     ///
     /// # Errors
     /// [`CaptureError::MicNotBuilt`].
-    pub fn open(_device: Option<&str>, _channel: Channel) -> Result<Self, CaptureError> {
+    pub fn open(_device: Option<&str>, _hearing: impl Into<Hearing>) -> Result<Self, CaptureError> {
         Err(CaptureError::MicNotBuilt)
     }
 

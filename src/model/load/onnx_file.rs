@@ -149,7 +149,7 @@ impl OnnxFile {
     /// Inference fails.
     pub fn answer(&self, inputs: &[Array]) -> Result<Vec<Array>, ModelError> {
         let given: Vec<Input<'_>> = inputs.iter().map(Array::given).collect();
-        self.0.run_as(&given, Array::of_made)
+        self.0.run_as(&given, None, Array::of_made)
     }
 
     /// Runs and throws the answer away: what a measurement wants.
@@ -160,7 +160,7 @@ impl OnnxFile {
         // on the stack: a warm run allocates nothing
         let given: TVec<Input<'_>> = inputs.iter().map(Array::given).collect();
         let ran = match &*self.0.engine {
-            Engine::Plan(plan) => plan.run(&given, self.0.threads, |_| ()),
+            Engine::Plan(plan) => plan.run(&given, None, self.0.threads, |_| ()),
             Engine::Tract(whole) => whole.run(&given).map(|_| ()).map_err(|e| sentence(&e)),
         };
         ran.map_err(|e| self.0.failed(e))

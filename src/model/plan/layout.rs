@@ -4,11 +4,17 @@ use super::step::{Buffer, Fact, Kind};
 use super::steps::codes_len;
 use super::{Plan, Planned};
 use crate::model::{MOST_BYTES, too_large};
+use std::ops::Range;
 
 /// Facts and slots of every value that is no constant.
 #[derive(Debug)]
 pub(super) struct Layout {
     inputs: Vec<Vec<usize>>,
+    /// Inputs that stay as they are over several runs.
+    held_inputs: Range<usize>,
+    /// Which values are made of those alone. Their slots are the first ones, the same for all
+    /// layouts with such inputs, and nobody else's.
+    held: Vec<bool>,
     facts: Vec<Option<Fact>>,
     slots: Vec<Option<usize>>,
     /// Kind and length of each slot.
@@ -62,13 +68,14 @@ pub(super) fn count(dims: &[usize]) -> Option<usize> {
 }
 
 impl Layout {
-    /// The memory for inputs of these shapes.
+    /// The memory for inputs of these shapes, of which `held_inputs` stay over several runs.
     ///
     /// # Errors
     /// Shapes that do not fit the plan, as a sentence.
     pub(super) fn new<'a>(
         plan: &Plan,
         inputs: impl ExactSizeIterator<Item = &'a [usize]>,
+        held_inputs: Range<usize>,
     ) -> Result<Layout, Misfit> {
         if inputs.len() != plan.inputs.len() {
             return Err(format!(
@@ -80,6 +87,8 @@ impl Layout {
         }
         let mut layout = Layout {
             inputs: inputs.map(<[usize]>::to_vec).collect(),
+            held_inputs,
+            held: vec![false; plan.values],
             facts: vec![None; plan.values],
             slots: vec![None; plan.values],
             sizes: Vec::new(),
@@ -105,6 +114,7 @@ impl Layout {
                 why,
             })?;
         }
+        layout.hold(plan);
         layout.assign(plan);
         let bytes = |(kind, len): &(Kind, usize)| len.saturating_mul(width(*kind));
         let slots = layout.sizes.iter().map(bytes);
@@ -141,6 +151,25 @@ impl Layout {
         Ok(())
     }
 
+    /// Finds the values that are made of held inputs and constants alone.
+    fn hold(&mut self, plan: &Plan) {
+        let held = plan
+            .inputs
+            .get(self.held_inputs.clone())
+            .unwrap_or_default();
+        held.iter().for_each(|value| self.held[*value] = true);
+        for planned in &plan.steps {
+            let is = |value: &usize| self.held[*value];
+            let stays = |value: &usize| is(value) || plan.consts.contains_key(value);
+            if planned.inputs.iter().all(stays) && planned.inputs.iter().any(is) {
+                planned
+                    .outputs
+                    .iter()
+                    .for_each(|value| self.held[*value] = true);
+            }
+        }
+    }
+
     /// Gives every value a slot; a slot is free again after the last step that reads it.
     fn assign(&mut self, plan: &Plan) {
         // views share their source's slot and lengthen its life
@@ -161,8 +190,17 @@ impl Layout {
         }
         let mut free: Vec<usize> = Vec::new();
         let mut of_root: Vec<Option<usize>> = vec![None; plan.values];
+        let outputs = plan.steps.iter().flat_map(|planned| &planned.outputs);
+        for value in plan.inputs.iter().chain(outputs) {
+            if self.held[*value] && root[*value] == *value {
+                of_root[*value] = Some(self.take(*value, &mut free));
+                last[*value] = usize::MAX;
+            }
+        }
         for value in &plan.inputs {
-            of_root[*value] = Some(self.take(*value, &mut free));
+            if of_root[*value].is_none() {
+                of_root[*value] = Some(self.take(*value, &mut free));
+            }
         }
         for (at, planned) in plan.steps.iter().enumerate() {
             for value in &planned.outputs {
@@ -227,8 +265,17 @@ impl Layout {
         }
     }
 
-    pub(super) fn is_for<'a>(&self, inputs: impl Iterator<Item = &'a [usize]>) -> bool {
-        self.inputs.iter().map(Vec::as_slice).eq(inputs)
+    pub(super) fn is_for<'a>(
+        &self,
+        inputs: impl Iterator<Item = &'a [usize]>,
+        held: &Range<usize>,
+    ) -> bool {
+        self.held_inputs == *held && self.inputs.iter().map(Vec::as_slice).eq(inputs)
+    }
+
+    /// Whether a value is made of held inputs alone.
+    pub(super) fn is_held(&self, value: usize) -> bool {
+        self.held[value]
     }
 
     pub(super) fn fact(&self, value: usize) -> &Fact {

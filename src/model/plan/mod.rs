@@ -28,6 +28,8 @@ pub(super) use graph::check;
 use graph::{Const, Graph, Values};
 use layout::{Layout, Misfit};
 use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 pub(super) use step::Product;
@@ -100,6 +102,24 @@ impl InputValues<'_> {
     }
 }
 
+/// Inputs that stay as they are over several runs: what is made of them alone is made once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Which, in their order.
+    inputs: Range<usize>,
+    /// Another one for other contents.
+    id: u64,
+}
+
+impl Held {
+    /// For contents of these inputs that no run has met.
+    pub(crate) fn new(inputs: Range<usize>) -> Held {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Held { inputs, id }
+    }
+}
+
 /// An output of a run, in the plan's memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum OutputValues<'a> {
@@ -135,6 +155,8 @@ struct State {
     layouts: Vec<Layout>,
     slots: Vec<Buffer>,
     scratch: Scratch,
+    /// What the first slots hold of an earlier run.
+    held: Option<Held>,
 }
 
 impl Plan {
@@ -210,7 +232,7 @@ impl Plan {
         loop {
             let mut misfits = Vec::new();
             for inputs in shapes {
-                match Layout::new(self, inputs.iter().map(Vec::as_slice)) {
+                match Layout::new(self, inputs.iter().map(Vec::as_slice), 0..0) {
                     Ok(_) => return Ok(()),
                     Err(misfit) => misfits.push(misfit),
                 }
@@ -269,17 +291,19 @@ impl Plan {
         named.filter(|(_, product)| *product != Product::None)
     }
 
-    /// Runs, large steps on `threads` workers; `read` sees the outputs' shapes and floats before the memory is used again.
+    /// Runs, large steps on `threads` workers; `read` sees the outputs' shapes and floats before
+    /// the memory is used again. `held` names inputs that are given again as they were.
     ///
     /// # Errors
     /// Shapes that do not fit, a step that fails.
     pub(super) fn run<T>(
         &self,
         inputs: &[(&[usize], InputValues<'_>)],
+        held: Option<&Held>,
         threads: usize,
         read: impl FnOnce(&Outputs<'_>) -> T,
     ) -> Result<T, String> {
-        self.run_with(inputs, threads, &mut |_, _, _| {}, read)
+        self.run_with(inputs, held, threads, &mut |_, _, _| {}, read)
     }
 
     /// The same, with the time of each step.
@@ -302,28 +326,38 @@ impl Plan {
                 bytes: (planned.step.weights() + values.sum::<usize>()) as u64,
             });
         };
-        self.run_with(inputs, threads, &mut note, |_| ())?;
+        self.run_with(inputs, None, threads, &mut note, |_| ())?;
         Ok(spent)
     }
 
     fn run_with<T>(
         &self,
         inputs: &[(&[usize], InputValues<'_>)],
+        held: Option<&Held>,
         threads: usize,
         note: &mut dyn FnMut(&Planned, &Layout, u64),
         read: impl FnOnce(&Outputs<'_>) -> T,
     ) -> Result<T, String> {
         let lock = || self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = lock().pop().unwrap_or_default();
-        let answer = self.run_in(&mut state, inputs, threads, note, read);
+        let mut state = self.state(held);
+        let answer = self.run_in(&mut state, (inputs, held), threads, note, read);
         lock().push(state);
         answer
+    }
+
+    /// The memory that holds what is asked for, or any other.
+    fn state(&self, held: Option<&Held>) -> State {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds = |state: &State| held.is_some() && state.held.as_ref() == held;
+        let at = states.iter().position(holds);
+        let at = at.or_else(|| states.len().checked_sub(1));
+        at.map(|at| states.swap_remove(at)).unwrap_or_default()
     }
 
     fn run_in<T>(
         &self,
         state: &mut State,
-        inputs: &[(&[usize], InputValues<'_>)],
+        (inputs, held): (&[(&[usize], InputValues<'_>)], Option<&Held>),
         threads: usize,
         note: &mut dyn FnMut(&Planned, &Layout, u64),
         read: impl FnOnce(&Outputs<'_>) -> T,
@@ -336,15 +370,22 @@ impl Plan {
                 ));
             }
         }
-        let at = self.layout(state, inputs)?;
+        let at = self.layout(state, inputs, held)?;
         let State {
             layouts,
             slots,
             scratch,
+            held: holds,
         } = state;
         let layout = &layouts[at];
         layout.reserve(slots);
+        let is_held = held.is_some() && holds.as_ref() == held;
+        // until all of it is made, nothing is held
+        *holds = None;
         for (((dims, given), value), kind) in inputs.iter().zip(&self.inputs).zip(&self.kinds) {
+            if is_held && layout.is_held(*value) {
+                continue;
+            }
             let Some(slot) = layout.slot(*value) else {
                 continue;
             };
@@ -362,7 +403,8 @@ impl Plan {
             }
         }
         for (index, planned) in self.steps.iter().enumerate() {
-            if planned.step.is_view() || layout.is_known(planned) {
+            let is_made = is_held && planned.outputs.iter().all(|v| layout.is_held(*v));
+            if planned.step.is_view() || layout.is_known(planned) || is_made {
                 continue;
             }
             let start = Instant::now();
@@ -370,6 +412,7 @@ impl Plan {
                 .map_err(|e| format!("step {index} ({}): {e}", planned.step.name()))?;
             note(planned, layout, start.elapsed().as_nanos() as u64);
         }
+        *holds = held.cloned();
         // few outputs, as most models have, need no memory of their own
         let nothing: (&[usize], OutputValues<'_>) = (&[], OutputValues::Floats(&[]));
         let (mut few, mut many) = ([nothing; steps::MOST], Vec::new());
@@ -399,13 +442,15 @@ impl Plan {
         &self,
         state: &mut State,
         inputs: &[(&[usize], InputValues<'_>)],
+        held: Option<&Held>,
     ) -> Result<usize, String> {
-        let fits = |l: &Layout| l.is_for(inputs.iter().map(|(dims, _)| *dims));
+        let held = held.map_or(0..0, |held| held.inputs.clone());
+        let fits = |l: &Layout| l.is_for(inputs.iter().map(|(dims, _)| *dims), &held);
         if let Some(at) = state.layouts.iter().position(fits) {
             return Ok(at);
         }
         let shapes = inputs.iter().map(|(dims, _)| *dims);
-        let layout = Layout::new(self, shapes).map_err(|misfit| misfit.why)?;
+        let layout = Layout::new(self, shapes, held).map_err(|misfit| misfit.why)?;
         if state.layouts.len() >= LAYOUTS {
             state.layouts.remove(0);
         }

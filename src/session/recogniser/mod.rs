@@ -7,7 +7,7 @@
 mod guard;
 
 use crate::model::manifest::{self, Manifest};
-use crate::model::{Bundle, Input, InputValues, Model, ModelError};
+use crate::model::{Bundle, Held, Input, InputValues, Model, ModelError};
 use crate::signal::SAMPLE_RATE;
 use crate::signal::mel::{Mel, N_MELS};
 use crate::text::ByteTokens;
@@ -37,6 +37,10 @@ pub struct Transcript {
     pub tokens: usize,
     /// Milliseconds from sound to text.
     pub spent: f64,
+    /// Of them, until the encoder had heard it.
+    pub encoder: f64,
+    /// Runs of the decoder.
+    pub steps: usize,
 }
 
 /// How a transcript is to be taken.
@@ -217,6 +221,8 @@ impl Recogniser {
             verdict,
             tokens: whole.tokens,
             spent: start.elapsed().as_secs_f64() * 1e3,
+            encoder: whole.encoder,
+            steps: whole.steps,
         })
     }
 
@@ -232,10 +238,13 @@ impl Recogniser {
         }
         let known = |token: i64| usize::try_from(token).unwrap_or(0);
         let (end, text) = (known(self.wanted.end), known(self.wanted.text_tokens));
+        let start = Instant::now();
         let mut said = self.hear(samples)?;
+        heard.encoder = start.elapsed().as_secs_f64() * 1e3;
         let mut logits = Vec::new();
         for (at, token) in self.wanted.start.iter().enumerate() {
             logits = said.step(&self.decoder, known(*token))?;
+            heard.steps = said.position;
             if at == 0 {
                 let all = Distribution::of(&logits);
                 heard.no_speech = all.probability(&logits, known(self.wanted.no_speech));
@@ -276,6 +285,7 @@ impl Recogniser {
         }
         heard.text = self.tokens.text(&ids).trim().to_owned();
         heard.tokens = ids.len();
+        heard.steps = said.position;
         heard.log_probability = probabilities[..ids.len()].iter().sum();
         Ok(heard)
     }
@@ -311,6 +321,8 @@ impl Recogniser {
         let width = cross.first().and_then(|c| c.dims.last().copied());
         Ok(Said {
             past: vec![Vec::new(); cross.len()],
+            // behind the token and its position
+            held: Held::new(2..2 + cross.len()),
             width: width.unwrap_or(0),
             position: 0,
             cross: cross.into_iter().map(|c| (c.dims, c.values)).collect(),
@@ -326,6 +338,8 @@ struct Heard {
     log_probability: f64,
     no_speech: f32,
     cut: Option<Cut>,
+    encoder: f64,
+    steps: usize,
 }
 
 impl Heard {
@@ -335,6 +349,8 @@ impl Heard {
         }
         self.text.push_str(&next.text);
         self.tokens += next.tokens;
+        self.steps += next.steps;
+        self.encoder += next.encoder;
         self.log_probability += next.log_probability;
         self.cut = self.cut.or(next.cut);
     }
@@ -344,6 +360,8 @@ impl Heard {
 struct Said {
     /// Shape and content of what the encoder made.
     cross: Vec<(Vec<usize>, Vec<f32>)>,
+    /// That it stays while this sound is written down.
+    held: Held,
     past: Vec<Vec<f32>>,
     width: usize,
     position: usize,
@@ -364,8 +382,11 @@ impl Said {
         for past in &self.past {
             inputs.push((&shape, InputValues::Floats(past)));
         }
-        let outputs = decoder.run(&inputs)?;
-        let of = |name: &str| decoder.output(name).map(|at| &outputs[at].values);
+        let mut outputs = decoder.run_held(&inputs, &self.held)?;
+        let mut of = |name: &str| {
+            let at = decoder.output(name)?;
+            Some(std::mem::take(&mut outputs[at].values))
+        };
         let (Some(logits), Some(rows)) = (of("logits"), of("rows")) else {
             return Err(decoder.failed("gives no logits"));
         };
@@ -380,6 +401,6 @@ impl Said {
             past.extend_from_slice(row);
         }
         self.position += 1;
-        Ok(logits.clone())
+        Ok(logits)
     }
 }

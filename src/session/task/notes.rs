@@ -54,7 +54,7 @@ pub(super) fn doubt(heard: Option<&Transcript>) -> Option<String> {
 pub(super) fn flaws(utterance: &Utterance) -> Vec<String> {
     let mut notes = Vec::new();
     if utterance.cut {
-        notes.push("utterance was cut at its maximum length".into());
+        notes.push("utterance was cut before its speaker paused".into());
     }
     let clipped = utterance
         .samples

@@ -1,0 +1,116 @@
+//! The device's own voice: what it says itself is not judged.
+
+use super::TELL_EVERY;
+use crate::Error;
+use crate::capture::AudioChunk;
+use crate::config::own::IgnoreWhile;
+use crate::service::speaking::Speaking;
+use crate::signal::duration_of;
+use std::time::{Duration, Instant};
+
+/// Says which sound holds the device's own voice, and how much of it there was.
+#[derive(Default)]
+pub struct OwnVoice {
+    /// `None` where a channel of the sound tells, or nobody does.
+    socket: Option<Connected>,
+    /// Sound that was passed over so far.
+    total: Duration,
+    /// Of it, what was not told yet.
+    untold: Duration,
+    told: Option<Instant>,
+    forgotten: Option<String>,
+}
+
+struct Connected {
+    speaking: Speaking,
+    after: Duration,
+    longest: Duration,
+    /// Until when loudspeaker and room are not silent.
+    until: Option<Instant>,
+}
+
+impl OwnVoice {
+    /// Makes the socket, where the configuration names one.
+    ///
+    /// # Errors
+    /// As [`Speaking::open`].
+    pub fn open(wanted: Option<&IgnoreWhile>) -> Result<OwnVoice, Error> {
+        let socket = match wanted {
+            Some(IgnoreWhile::Connected(config)) => Some(Connected {
+                speaking: Speaking::open(config)?,
+                after: config.after,
+                longest: config.longest,
+                until: None,
+            }),
+            Some(IgnoreWhile::Sounds(_)) | None => None,
+        };
+        Ok(OwnVoice {
+            socket,
+            ..OwnVoice::default()
+        })
+    }
+
+    /// Looks who speaks. To be called often, whether there is sound or not.
+    pub fn look(&mut self, now: Instant) {
+        let Some(socket) = &mut self.socket else {
+            return;
+        };
+        let voices = socket.speaking.look(now);
+        if voices.speak {
+            socket.until = Some(now + socket.after);
+        }
+        if voices.forgotten > 0 {
+            self.forgotten = Some(format!(
+                "a program has held the socket of `ignore_while` for {:.0} s and is taken for \
+                 forgotten: what the microphone hears is judged again",
+                socket.longest.as_secs_f64()
+            ));
+        }
+    }
+
+    /// Whether this sound, heard now, is to be passed over.
+    pub fn covers(&mut self, chunk: &AudioChunk, now: Instant) -> bool {
+        let socket = self.socket.as_ref();
+        let connected = socket.and_then(|s| s.until).is_some_and(|t| now <= t);
+        let covered = chunk.own || connected;
+        if covered {
+            let length = duration_of(chunk.samples.len() as u64);
+            self.total += length;
+            self.untold += length;
+        }
+        covered
+    }
+
+    /// Sound that was passed over so far.
+    pub fn total(&self) -> Duration {
+        self.total
+    }
+
+    /// What is wrong with who speaks, once.
+    pub fn warning(&mut self) -> Option<String> {
+        self.forgotten.take()
+    }
+
+    /// How much was passed over since it was told last; to be asked when it does not speak.
+    pub fn news(&mut self, now: Instant) -> Option<String> {
+        let lately = |told| now.saturating_duration_since(told) < TELL_EVERY;
+        if self.told.is_some_and(lately) {
+            return None;
+        }
+        let news = self.last_news();
+        self.told = news.as_ref().map(|_| now).or(self.told);
+        news
+    }
+
+    /// The same at the end, however lately something was told.
+    pub fn last_news(&mut self) -> Option<String> {
+        let untold = std::mem::take(&mut self.untold);
+        (!untold.is_zero()).then(|| {
+            format!(
+                "the device itself spoke: {:.1} s of sound were not judged, {:.1} s so far",
+                untold.as_secs_f64(),
+                self.total.as_secs_f64()
+            )
+        })
+    }
+}
