@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
+#[cfg(all(feature = "mic", target_os = "linux"))]
+#[path = "support/slow.rs"]
+mod slow;
 mod support;
 
 #[cfg(not(feature = "mic"))]
@@ -260,5 +263,62 @@ mod live {
             error.contains("plughw:7,0") && error.contains("studio"),
             "{error}"
         );
+    }
+
+    /// The sample over and over, as a tape has it.
+    fn talk() -> Vec<u8> {
+        let once =
+            crate::support::stereo(&crate::support::at_rate(&crate::support::sample(), 48_000));
+        let once = once.iter().map(|x| (x * 32767.0) as i16);
+        let once: Vec<u8> = once.flat_map(i16::to_le_bytes).collect();
+        once.repeat(60)
+    }
+
+    #[test]
+    fn a_slow_recogniser_answers_in_order_and_what_it_skips_is_told() {
+        use std::io::{BufRead, BufReader};
+        let folder = crate::support::Folder::new();
+        let tape = folder.path("tape.raw");
+        std::fs::write(&tape, talk()).unwrap();
+        let alsa = folder.file("asound.conf", alsa_config(&tape));
+        let recogniser = crate::slow::slow(&folder);
+        let config = format!(
+            "[notice]\nacknowledged = true\npurpose = \"a test\"\nsetting = \"public\"\n\
+             [text]\nwait = 0.0\nrecogniser = {recogniser:?}\n"
+        );
+        let config = folder.file("run.toml", config);
+        let options = ["--audio", "studio", "--tasks", "emotion", "--all", "--json"];
+        let args = [&["run", "--config", &config][..], &options].concat();
+        let mut child = crate::support::command(&args)
+            .env("ALSA_CONFIG_PATH", &alsa)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, events) = std::sync::mpsc::channel();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = sender.send(crate::support::event(&line));
+            }
+        });
+        let (mut starts, mut skipped) = (Vec::new(), false);
+        // one is heard while four wait, and the tape brings hundreds in that time
+        while starts.len() < 5 || !skipped {
+            let event = events.recv_timeout(Duration::from_secs(60));
+            let event = event.unwrap_or_else(|_| {
+                let _ = child.kill();
+                panic!("answers {starts:?}, and skipping is told: {skipped}");
+            });
+            let detail = event["detail"].as_str().unwrap_or_default();
+            if event["task"] == "emotion" {
+                let spent = event["latency_ms"]["recognise"].as_f64();
+                assert!(spent > Some(0.0), "{event}");
+                starts.push(event["start"].as_f64().unwrap());
+            }
+            skipped |= event["state"] == "skipped" && detail.contains("answers take longer");
+        }
+        assert!(starts.is_sorted_by(|a, b| a < b), "{starts:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

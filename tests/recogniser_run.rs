@@ -3,11 +3,13 @@
 
 #![cfg(unix)]
 
+#[path = "support/slow.rs"]
+mod slow;
 mod support;
 
 use demeanor::{Recogniser, Transcript};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use slow::slow;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -90,35 +92,6 @@ fn typed_words_win_over_recognised_ones() {
         assert!(answer["words"].is_null(), "{answer}");
         assert!(answer["latency_ms"]["recognise"].is_null(), "{answer}");
     }
-}
-
-/// The toy with words that are none, so that nothing is ever repeated and no sentence ends, and
-/// with much to suppress: it works for a good while at every utterance.
-fn slow(folder: &Folder) -> PathBuf {
-    let dir = folder.path("slow");
-    fs::create_dir_all(&dir).expect("a folder");
-    for name in ["encoder.onnx", "decoder.onnx"] {
-        fs::copy(toy().join(name), dir.join(name)).expect("copied");
-    }
-    let hash = |text: &str| -> String {
-        let digest = Sha256::digest(text);
-        digest.iter().map(|b| format!("{b:02x}")).collect()
-    };
-    let vocab = fs::read_to_string(toy().join("vocab.txt")).expect("the vocabulary");
-    let signs = vocab.replacen("Ġhello\nĠthere\n.\n", "Ġ-\nĠ+\n-\n", 1);
-    assert_ne!(vocab, signs);
-    let manifest = fs::read_to_string(toy().join("manifest.toml")).expect("the manifest");
-    let manifest = manifest
-        .replace(&hash(&vocab), &hash(&signs))
-        .replace(
-            "suppress = [4]",
-            &format!("suppress = [{}]", "4,".repeat(400_000)),
-        )
-        .replace("tokens_per_second = 6.0", "tokens_per_second = 50.0")
-        .replace("tokens_more = 4", "tokens_more = 448");
-    fs::write(dir.join("vocab.txt"), signs).expect("written");
-    fs::write(dir.join("manifest.toml"), manifest).expect("written");
-    dir
 }
 
 /// What a press may take, and what a busy or emulated machine may add.
