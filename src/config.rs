@@ -714,6 +714,10 @@ mod tests {
                 "[mqtt]\npublish = [\"labels\", \"faces\"]\n",
                 "`mqtt.publish`",
             ),
+            (
+                "[ros]\nbridge = \"ws://robot\"\npublish = [\"faces\"]\n",
+                "`ros.publish`",
+            ),
         ] {
             let said = parse(more).unwrap_err();
             assert!(said.starts_with(what), "{said}");

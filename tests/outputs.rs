@@ -277,6 +277,10 @@ fn counted(lines: usize) -> Vec<(&'static str, String)> {
         writeln!(words, "{line}").unwrap();
     }
     // long enough for them to be answered, and for a page of figures
+    let end = Instant::now() + PATIENCE;
+    while !figures.exists() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(50));
+    }
     thread::sleep(Duration::from_millis(1500));
     let mut told = Vec::new();
     for route in ["/metrics", "/api/last", "/api/state", "/"] {

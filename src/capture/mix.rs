@@ -111,10 +111,10 @@ impl Mixer {
 
     fn mix_step(&mut self, interleaved: &[f32], mono: &mut Vec<f32>) {
         self.listen(interleaved);
-        let own_speaks = self.own.as_mut().is_some_and(|own| {
+        if let Some(own) = &mut self.own {
             let frames = interleaved.len() / self.levels.len();
-            own.listen(self.levels[own.number].last, frames as u64)
-        });
+            own.listen(self.levels[own.number].last, frames as u64);
+        }
         let target = self.target();
         if target != self.weights {
             self.before = match self.settled {
@@ -136,8 +136,8 @@ impl Mixer {
             mono.push(sum.sum());
             self.changed = self.changed.saturating_add(1);
         }
-        // the microphones have little to do with a voice that they are not there for
-        if self.channel == Channel::Mix && !own_speaks {
+        // a loudspeaker's channel is no microphone, and would look like one that cancels
+        if self.channel == Channel::Mix && self.own.is_none() {
             let alive = self.alive().count();
             self.cancelling.listen(interleaved, &mono[from..], alive);
         }
@@ -314,8 +314,8 @@ impl Own {
         }
     }
 
-    /// Takes the power of so many frames; whether they hold its voice.
-    fn listen(&mut self, power: f64, frames: u64) -> bool {
+    /// Takes the power of so many frames.
+    fn listen(&mut self, power: f64, frames: u64) {
         let sounds = power > self.power;
         let speaks = sounds || self.rings > 0;
         self.rings = match sounds {
@@ -323,7 +323,6 @@ impl Own {
             false => self.rings.saturating_sub(frames),
         };
         self.spoke |= speaks;
-        speaks
     }
 }
 

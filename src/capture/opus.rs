@@ -437,7 +437,12 @@ impl OpusSource {
         let (decoded, damaged) = (self.stream.decoded, self.stream.damaged);
         if next.head.channels != self.stream.head.channels {
             // A stream that has not the channel asked for is heard all the same.
+            let best = Hearing {
+                channel: Channel::Best,
+                ..self.hearing
+            };
             let made = converter(&next.head, self.hearing, &self.name)
+                .or_else(|_| converter(&next.head, best, &self.name))
                 .or_else(|_| converter(&next.head, Channel::Best.into(), &self.name));
             let Ok(made) = made else {
                 return false;

@@ -262,8 +262,8 @@ says of itself before and after: temperature, clock, throttling, power.
   --onnx FILE        this model; may be given several times
   --dim NAME=SIZE    size of a named dimension; may be given several times
   --seconds S        of each measurement (default 1)
-  --runs N           of each measurement instead, with none to warm up: for perf, callgrind and
-                     others that count from outside
+  --runs N           of each measurement instead, behind the two that look at the model: for perf,
+                     callgrind and others that count from outside
   --threads N        cores that share the large kernels, 1 to 8 (default 1)
   --engine ENGINE    ours (default), or tract: the same file in tract alone
   --profile          median time of every step, longest first

@@ -97,6 +97,21 @@ impl Watched {
 }
 
 impl Usual {
+    /// Whether such numbers can have been measured.
+    fn is_sound(&self) -> bool {
+        let is_share = self.of != Watched::Unsure || (0.0..=1.0).contains(&self.mean);
+        is_share && self.range().is_sound()
+    }
+
+    /// Whether it was measured by a microphone, by a camera, or by both.
+    fn devices(&self) -> (bool, bool) {
+        match self.of {
+            Watched::Speech | Watched::Text => (true, false),
+            Watched::Image => (false, true),
+            Watched::Unsure => (true, true),
+        }
+    }
+
     /// The same as a range.
     pub fn range(&self) -> drift::Usual {
         drift::Usual {
@@ -129,6 +144,16 @@ impl Calibration {
     /// Whether it was made with these sources.
     pub fn is_of(&self, microphone: &str, camera: &str) -> bool {
         self.microphone == microphone && self.camera == camera
+    }
+
+    /// What was usual, as far as it was measured with these sources.
+    pub fn usual(&self, microphone: &str, camera: &str) -> Vec<Usual> {
+        let (same_ears, same_eyes) = (self.microphone == microphone, self.camera == camera);
+        let is_of_them = |usual: &&Usual| {
+            let (by_ear, by_eye) = usual.devices();
+            (same_ears || !by_ear) && (same_eyes || !by_eye)
+        };
+        self.usual.iter().filter(is_of_them).cloned().collect()
     }
 
     /// What it says of a place, for sources of these names: what was made with another
@@ -182,9 +207,9 @@ impl Calibration {
         {
             return Err("`calibration.level` must lie in -120..=0 dB of full scale".into());
         }
-        if let Some(usual) = self.usual.iter().find(|u| !u.range().is_sound()) {
+        if let Some(usual) = self.usual.iter().find(|u| !u.is_sound()) {
             return Err(format!(
-                "`calibration.usual` of task `{}` must have spreads of 0 or more and at least {} answers",
+                "`calibration.usual` of task `{}` must have spreads of 0 or more, a share in 0..=1 of what is unsure, and at least {} answers",
                 usual.task,
                 drift::ENOUGH
             ));

@@ -1,5 +1,5 @@
 //! Where events go beside standard output, and whether as counts alone. Without the sections of
-//! listeners no socket is opened.
+//! listeners, and `[audio] ignore_while`, no socket is opened.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};

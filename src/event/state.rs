@@ -83,6 +83,14 @@ impl State {
         State::Back,
     ];
 
+    /// Whether it is news of a source that stays what it was: work left out, say.
+    pub fn is_news(self) -> bool {
+        matches!(
+            self,
+            State::Skipped | State::Warning | State::Drifted | State::Back
+        )
+    }
+
     /// The word used in events and in the audit log.
     pub fn name(self) -> &'static str {
         match self {

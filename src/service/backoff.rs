@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_up_to_a_minute_and_differ() {
+    fn waits_grow_up_to_the_longest_and_differ() {
         let mut longest = [Duration::ZERO; 12];
         for _ in 0..200 {
             let mut backoff = Backoff::default();

@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod mqtt;
 pub mod notify;
 pub mod outbox;
+mod pace;
 pub mod progress;
 mod regular;
 pub mod ros;

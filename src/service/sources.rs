@@ -31,8 +31,10 @@ impl Sources {
     /// A source is another than before.
     pub fn take(&self, change: &StateChange) {
         let mut states = self.lock();
-        let has_room = states.len() < MOST_SOURCES || states.contains_key(&change.source);
-        if change.source != self.own && has_room {
+        let is_known = states.contains_key(&change.source);
+        let is_kept = is_known || states.len() < MOST_SOURCES;
+        let is_standing = !(is_known && change.state.is_news());
+        if change.source != self.own && is_kept && is_standing {
             states.insert(change.source.clone(), change.state);
         }
     }

@@ -436,7 +436,7 @@ impl Session {
         std::mem::take(&mut self.trunks.distances)
     }
 
-    /// What a bundle says of such distances of people whom its trunk did not learn from.
+    /// What a bundle says of such distances of people whom those statistics did not see.
     pub(crate) fn range(&self, task: &str, trunk: Trunk) -> Option<Range> {
         let heads = &self.bundle(task)?.manifest.heads;
         let measures = |h: &&Head| h.kind == "distance" && h.reads.iter().any(|r| r.trunk == trunk);

@@ -123,7 +123,8 @@ impl Task {
         // it was listened to whether or not its words may be built upon
         let heard = context.heard.filter(|_| self.manifest.reads(Trunk::Text));
         encoded.latency.recognise = heard.map(|heard| heard.spent);
-        let late = self.late(observed, context);
+        let late = (!observed.is_partial).then(|| self.late(observed, context));
+        let late = late.flatten();
         let mut best = self.best(&encoded.by);
         if best.is_some_and(|at| self.sees_print_alone(at, context)) {
             best = None;

@@ -142,7 +142,8 @@ impl Feed {
             }
             Content::State(change) => {
                 let is_known = inner.states.contains_key(&*change.source);
-                if is_known || inner.states.len() < MOST_SOURCES {
+                let is_kept = is_known || inner.states.len() < MOST_SOURCES;
+                if is_kept && !(is_known && change.state.is_news()) {
                     inner.states.insert(change.source.clone(), line.clone());
                 }
             }

@@ -32,7 +32,7 @@ UNSURE_BELOW = 0.4
 # what stages `gate` and `plain` chose and measured; see ATTEMPTS.md, sections 7 and 8
 GATE = {"labels": ["speech", "human", "other"], "temperature": 1.007, "threshold": 0.4}
 PLAIN_TEMPERATURE = 1.26
-# what stage `gate` measured of voices that the encoder did not learn from (distance.py)
+# what stage `gate` measured of voices that the Gaussian did not see, though the encoder did (distance.py)
 RANGE = {"mean": 0.3542, "within": 0.2338, "between": 0.3313, "answers": 3020}
 FLOATS = ("fusion", "gate", "speech-head", "speech-distance")
 

@@ -171,7 +171,7 @@ class Student(nn.Module):
         return (scores.softmax(1)[:, :, None] * h).sum(1)
 
     def label_logits(self, h, keep):
-        """Mean cosine of the frames with each label's embedding, scaled (SPEC 5, L_g)."""
+        """Mean cosine of the frames with each label's embedding, scaled (LE-MER, L_g)."""
         cosine = F.normalize(h, dim=-1) @ F.normalize(self.labels, dim=-1).T
         return self.label_scale * (cosine * keep[:, :, None]).sum(1) / keep.sum(1, keepdim=True)
 

@@ -13,7 +13,7 @@ const MOST: usize = 100_000;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Span {
     Time(Duration),
-    /// As many runs and none before them, for counters outside that see the whole process.
+    /// As many runs and no warming up, for counters outside that see the whole process.
     Runs(usize),
 }
 

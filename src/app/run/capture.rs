@@ -352,7 +352,11 @@ impl Capture {
         self.tell(&self.names.0, notice);
         match Polled::of(polled)? {
             Polled::Nothing => return Ok(false),
-            Polled::Item(chunk) if self.own.covers(&chunk, now) => self.aligner.pass(&chunk),
+            Polled::Item(chunk) if self.own.covers(&chunk, now) => {
+                self.aligner.pass(&chunk);
+                let deaf = self.own.deafness();
+                self.tell_own(State::Warning, deaf);
+            }
             Polled::Item(chunk) => {
                 self.aligner.hear(&chunk);
                 let spoke = self.own.news(now);

@@ -175,7 +175,8 @@ impl Drift {
     }
 }
 
-/// What the bundle says of people that its trunk did not learn from.
+/// What the bundle says of people whom its statistics did not see: a wide range, for the trunk
+/// itself may have met them.
 fn learnt(session: &Session, (task, of): &Key) -> Option<drift::Usual> {
     use crate::model::manifest::Trunk;
     let trunk = Trunk::ALL

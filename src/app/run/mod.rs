@@ -273,8 +273,7 @@ fn background(config: &Config, sources: &Sources) -> Background {
 fn usual(config: &Config, sources: &Sources) -> Vec<Usual> {
     let (microphone, camera) = sources.devices();
     let made = config.calibration.as_ref();
-    let made = made.filter(|c| c.is_of(&microphone, &camera));
-    made.map_or(Vec::new(), |c| c.usual.clone())
+    made.map_or(Vec::new(), |made| made.usual(&microphone, &camera))
 }
 
 /// What the threads have in common.

@@ -1,5 +1,5 @@
 //! Outputs beside standard output: opened before anything is captured, served once there is
-//! something to tell. Without their sections in the config no socket is made.
+//! something to tell. Without their sections in the config none makes a socket.
 
 use super::{Shared, machine};
 use crate::Error;

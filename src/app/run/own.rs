@@ -8,6 +8,9 @@ use crate::service::speaking::Speaking;
 use crate::signal::duration_of;
 use std::time::{Duration, Instant};
 
+/// Sound that is passed over without a break for so long is told as a warning.
+const DEAF: Duration = Duration::from_secs(60);
+
 /// Says which sound holds the device's own voice, and how much of it there was.
 #[derive(Default)]
 pub struct OwnVoice {
@@ -18,6 +21,8 @@ pub struct OwnVoice {
     /// Of it, what was not told yet.
     untold: Duration,
     told: Option<Instant>,
+    /// Sound passed over since something was heard, or since that was warned of.
+    unbroken: Duration,
     forgotten: Option<String>,
 }
 
@@ -77,6 +82,9 @@ impl OwnVoice {
             let length = duration_of(chunk.samples.len() as u64);
             self.total += length;
             self.untold += length;
+            self.unbroken += length;
+        } else {
+            self.unbroken = Duration::ZERO;
         }
         covered
     }
@@ -89,6 +97,18 @@ impl OwnVoice {
     /// What is wrong with who speaks, once.
     pub fn warning(&mut self) -> Option<String> {
         self.forgotten.take()
+    }
+
+    /// That nothing has been heard for long; once each so long.
+    pub fn deafness(&mut self) -> Option<String> {
+        (self.unbroken >= DEAF).then(|| {
+            self.unbroken = Duration::ZERO;
+            format!(
+                "`ignore_while` has let nothing be heard for {:.0} s: see who holds its socket, or \
+                 raise `above` over what the loudspeaker's channel holds in silence",
+                DEAF.as_secs_f64()
+            )
+        })
     }
 
     /// How much was passed over since it was told last; to be asked when it does not speak.

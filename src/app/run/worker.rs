@@ -242,13 +242,14 @@ impl Worker {
         out: &mut Outlet<'_>,
         names: (&str, &str),
     ) -> Result<(), Error> {
+        // what moves with every answer tells of single ones, and a press ends what was heard before
+        if out.tally.is_some() || out.is_stale() {
+            return Ok(());
+        }
         let distances = self.session.distances();
         let drift = &mut self.drift;
         let told = drift.observe(events, &distances, now, &self.session, names);
-        // what moves with every answer tells of single ones
-        if self.tally.is_none() {
-            out.shared.metrics.drift(self.drift.figures());
-        }
+        out.shared.metrics.drift(self.drift.figures());
         for change in told {
             log::warn!("{}: {}: {}", change.source, change.state, change.detail);
             out.state(&change)?;
@@ -335,7 +336,7 @@ struct Outlet<'a> {
 impl Outlet<'_> {
     fn events(&mut self, events: &[Event]) -> Result<(), Error> {
         for event in events {
-            if self.shared.switch.epoch() != self.epoch {
+            if self.is_stale() {
                 return Ok(());
             }
             // what is replaced is no answer to be counted
@@ -353,10 +354,15 @@ impl Outlet<'_> {
 
     /// Who came and went is told of persons, and not where counts are.
     fn faces(&mut self, faces: &Faces) -> Result<(), Error> {
-        match self.tally {
-            Some(_) => Ok(()),
-            None => self.write(|sink| sink.faces(faces)),
+        match self.tally.is_some() || self.is_stale() {
+            true => Ok(()),
+            false => self.write(|sink| sink.faces(faces)),
         }
+    }
+
+    /// Whether a press came since that was captured which is being answered.
+    fn is_stale(&self) -> bool {
+        self.shared.switch.epoch() != self.epoch
     }
 
     /// Tells counts, where it is time.

@@ -103,7 +103,7 @@ pub struct Head {
     /// Runs in `eval` alone, to show what the shipped head is worth.
     #[serde(default, skip_serializing_if = "is_false")]
     pub ablation: bool,
-    /// Of kind `distance`: what it says of people that the trunk did not learn from.
+    /// Of kind `distance`: what it says of people whom its own statistics did not see.
     pub range: Option<Range>,
 }
 

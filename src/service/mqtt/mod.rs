@@ -18,6 +18,7 @@ pub use report::{About, Report, Reporter};
 
 use super::backoff::chance;
 use super::outbox::Letter;
+use super::pace::Pace;
 use super::visits::Visits;
 use super::{Told, secret};
 use crate::Error;
@@ -39,8 +40,6 @@ use topics::Wish;
 const LOOK: Duration = Duration::from_millis(250);
 /// Devices that are asked together answer within this time.
 const JITTER: Duration = Duration::from_secs(2);
-/// Messages a second that are read of a broker.
-const MOST_MESSAGES: usize = 50;
 
 /// A broker, and how we present ourselves to it. Nobody has connected yet.
 #[derive(Debug)]
@@ -116,7 +115,7 @@ impl Mqtt {
             report,
             remote,
             health: None,
-            read: VecDeque::new(),
+            pace: Pace::default(),
         };
         thread::Builder::new()
             .name("mqtt".into())
@@ -133,7 +132,7 @@ struct Client {
     /// When the machine's health was told last.
     health: Option<Instant>,
     /// When messages came, of the last second.
-    read: VecDeque<Instant>,
+    pace: Pace,
 }
 
 impl Client {
@@ -192,7 +191,7 @@ impl Client {
                 return visit.link.leave();
             }
             visit.keep_alive(now)?;
-            let pause = self.pause(now);
+            let pause = self.pace.pause(now);
             if !pause.is_zero() {
                 // a broker that says too much is heard later
                 report.outbox.wait_closed(pause);
@@ -208,7 +207,7 @@ impl Client {
                         visits.go_well(&self.mqtt.broker);
                     }
                     Packet::Publish(message) if message.qos == QoS::AtMostOnce => {
-                        self.read.push_back(Instant::now());
+                        self.pace.count(Instant::now());
                         self.obey(&message);
                     }
                     Packet::SubAck(ack) if ack.reason_codes.iter().all(|c| c.is_success()) => {}
@@ -240,21 +239,6 @@ impl Client {
             }
         }
         Ok(())
-    }
-
-    /// How long nothing more is read, for too much has come within a second.
-    fn pause(&mut self, now: Instant) -> Duration {
-        let second = Duration::from_secs(1);
-        let is_past = |at: &Instant| now.saturating_duration_since(*at) >= second;
-        while self.read.front().is_some_and(is_past) {
-            self.read.pop_front();
-        }
-        match self.read.front() {
-            Some(first) if self.read.len() >= MOST_MESSAGES => {
-                (*first + second).saturating_duration_since(now)
-            }
-            _ => Duration::ZERO,
-        }
     }
 
     /// Does what somebody asks for. What was retained is old: a wish is for now.

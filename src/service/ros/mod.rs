@@ -13,6 +13,7 @@ pub use fault::Fault;
 pub use report::{About, Report, Reporter};
 
 use super::Told;
+use super::pace::Pace;
 use super::visits::Visits;
 use crate::config::ros::Bridge;
 use link::{Heard, Link};
@@ -25,10 +26,6 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked at how things are.
 const LOOK: Duration = Duration::from_millis(250);
-/// What a bridge says in a row, before it is heard again later: we ask for nothing there.
-const MOST_HEARD: usize = 50;
-/// How long that is.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a bridge made of us so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,13 +73,17 @@ fn visit(
     let mut link = Link::open(bridge, PATIENCE)?;
     outbox.repeat();
     link.ask(Instant::now())?;
-    let (mut looked, mut standing) = (None, Standing::Unknown);
+    let (mut looked, mut standing, mut pace) = (None, Standing::Unknown, Pace::default());
+    let mut has_complained = false;
     loop {
         let now = Instant::now();
         outbox.answer_bell();
         report.look(&mut looked, now);
         while let Some(letter) = outbox.next(now) {
-            link.publish(&letter.topic, &letter.payload, now)?;
+            if let Err(fault) = link.publish(&letter.topic, &letter.payload, now) {
+                outbox.count_lost(usize::from(!letter.retain));
+                return Err(fault);
+            }
             outbox.count_published();
         }
         if outbox.is_closed() {
@@ -90,26 +91,34 @@ fn visit(
         }
         link.tidy(now)?;
         link.keep_alive(now)?;
+        let pause = pace.pause(now);
+        if !pause.is_zero() {
+            // a bridge that says too much is heard later: we ask for nothing there
+            outbox.wait_closed(pause);
+            continue;
+        }
         link.wait(Some(outbox.bell()), LOOK)?;
-        let mut heard = 0;
-        while let Some(said) = link.hear()? {
+        while pace.pause(Instant::now()).is_zero()
+            && let Some(said) = link.hear()?
+        {
+            pace.count(Instant::now());
             match said {
-                Heard::Pong if standing == Standing::Unknown => {
+                // it has taken all that it was told since the pong before
+                Heard::Pong if !has_complained && standing != Standing::Good => {
                     standing = Standing::Good;
                     outbox.set_up(true);
                     visits.go_well(bridge);
                 }
+                Heard::Pong => has_complained = false,
                 // of a type that is not installed there, say: the first one tells
-                Heard::Complaint(what) if standing != Standing::Bad => {
-                    standing = Standing::Bad;
-                    visits.find_fault(&format!("{bridge} says: {what}"));
+                Heard::Complaint(what) => {
+                    has_complained = true;
+                    if standing != Standing::Bad {
+                        standing = Standing::Bad;
+                        visits.find_fault(&format!("{bridge} says: {what}"));
+                    }
                 }
-                Heard::Pong | Heard::Complaint(_) | Heard::Other => {}
-            }
-            heard += 1;
-            if heard == MOST_HEARD {
-                outbox.wait_closed(PAUSE);
-                break;
+                Heard::Other => {}
             }
         }
     }
