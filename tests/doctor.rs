@@ -160,6 +160,11 @@ fn what_does_not_work_is_status_2_and_says_what_to_do() {
             "/no/such/folder",
         ),
         (
+            &format!("{silent}ignore_while = \"/dev/null\"\n"),
+            "ignore_while",
+            "no socket",
+        ),
+        (
             &format!("{silent}[socket]\npath = \"/dev/null\"\n"),
             "socket",
             "no socket",

@@ -193,6 +193,9 @@ pub fn doctor(options: &Options, out: &mut impl Write) -> Result<bool, Error> {
     report.add(files::audit(config))?;
     report.add(files::metrics(config))?;
     report.add(files::socket(config))?;
+    files::own_voice(config)
+        .map(|check| report.add(check))
+        .transpose()?;
     report.add(files::http(config))?;
     report.add(files::mqtt(config))?;
     report.add(files::ros(config))?;

@@ -2,6 +2,7 @@
 
 use super::Check;
 use crate::config::Config;
+use crate::config::own::IgnoreWhile;
 use crate::service::http::Token;
 use crate::service::mqtt::Mqtt;
 use crate::service::{ros, socket};
@@ -59,16 +60,31 @@ pub(super) fn socket(config: Option<&Config>) -> Check {
     let Some(section) = config.and_then(|c| c.socket.as_ref()) else {
         return Check::skipped(name, "no [socket] is configured");
     };
-    let path = section.path.display();
-    if socket::is_served(&section.path) {
-        let finding = format!("{path} is served already; by demeanor, if it runs");
+    listens(name, &section.path, section.group.as_deref())
+}
+
+/// Whether the socket of the device's own voice can be made; `None` where there is to be none.
+pub(super) fn own_voice(config: Option<&Config>) -> Option<Check> {
+    match config?.audio.ignore_while.as_ref()? {
+        IgnoreWhile::Connected(voice) => {
+            let group = voice.group.as_deref();
+            Some(listens("ignore_while", &voice.socket, group))
+        }
+        IgnoreWhile::Sounds(_) => None,
+    }
+}
+
+fn listens(name: &'static str, path: &Path, group: Option<&str>) -> Check {
+    let shown = path.display();
+    if socket::is_served(path) {
+        let finding = format!("{shown} is served already; by demeanor, if it runs");
         return Check::warning(name, finding);
     }
-    let group = section.group.as_deref().map(socket::group).transpose();
-    if let Err(what) = socket::check(&section.path).and(group) {
-        return Check::failed(name, format!("{path}: {what}"));
+    let group = group.map(socket::group).transpose();
+    if let Err(what) = socket::check(path).and(group) {
+        return Check::failed(name, format!("{shown}: {what}"));
     }
-    written(name, &section.path, room_beside(&section.path))
+    written(name, path, room_beside(path))
 }
 
 /// Whether the token may be used, and the address had.

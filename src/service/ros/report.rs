@@ -251,7 +251,11 @@ impl Report {
             }
             Content::Aggregate(_) if self.config.publish.tells_answers() => {
                 // counts are as true when the bridge is back
-                self.push(EVENTS.into(), Message::text(message.to_json().to_string()), DAY);
+                self.push(
+                    EVENTS.into(),
+                    Message::text(message.to_json().to_string()),
+                    DAY,
+                );
             }
             Content::Event(_) | Content::Faces(_) | Content::Aggregate(_) => {}
         }

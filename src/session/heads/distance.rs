@@ -4,8 +4,12 @@
 use super::{Head, HeadInput, Reply, Size};
 use crate::model::{Bundle, Model, ModelError, manifest};
 
-/// Name of the output that holds the one number.
+/// Name of the output that holds the one number: in the file the squared distance a dimension, in
+/// the reply its logarithm.
 pub(in crate::session) const DISTANCE: &str = "distance";
+
+/// What a squared distance is at least, for rounding may make it negative.
+const NEAREST: f32 = 1e-6;
 
 struct Distance(Model);
 
@@ -32,7 +36,11 @@ pub(super) fn load(
 
 impl Head for Distance {
     fn answer(&self, given: &HeadInput<'_>) -> Result<Reply, ModelError> {
-        let outputs = self.0.run(&given.values)?;
+        let mut outputs = self.0.run(&given.values)?;
+        if let Some(at) = self.0.output(DISTANCE) {
+            let squared = outputs[at].values.iter_mut();
+            squared.for_each(|d| *d = d.max(NEAREST).ln());
+        }
         Ok(Reply {
             outputs: self.0.outputs().iter().cloned().zip(outputs).collect(),
             ..Reply::default()
