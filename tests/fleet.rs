@@ -375,7 +375,8 @@ impl Fleet {
 
 /// What somebody far away knows of the boards.
 struct Console {
-    _client: Running,
+    /// What listens now; none once the console is gone.
+    client: Arc<Mutex<Option<Running>>>,
     lines: Receiver<(Instant, String)>,
     online: BTreeMap<String, bool>,
     muted: BTreeMap<String, bool>,
@@ -390,19 +391,34 @@ struct Console {
     last: Instant,
 }
 
+impl Drop for Console {
+    fn drop(&mut self) {
+        self.client.lock().unwrap().take();
+    }
+}
+
 impl Console {
     fn new(hub: &Hub) -> Console {
-        let mut client = hub.client("mosquitto_sub", "console", "demeanor/#");
-        let client = client.args(["-q", "1", "-v"]).stdout(Stdio::piped());
-        let mut client = Running(client.stderr(Stdio::null()).spawn().unwrap());
-        let (out, (sender, lines)) = (client.0.stdout.take().unwrap(), mpsc::channel());
+        let mut command = hub.client("mosquitto_sub", "console", "demeanor/#");
+        command.args(["-q", "1", "-v"]).stdout(Stdio::piped());
+        let mut listen = move || Running(command.stderr(Stdio::null()).spawn().unwrap());
+        let client = Arc::new(Mutex::new(Some(listen())));
+        let ((sender, lines), shared) = (mpsc::channel(), Arc::clone(&client));
+        // mosquitto_sub itself may give up when it loses a broker
         thread::spawn(move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
-                let _ = sender.send((Instant::now(), line));
+            let out = || Some(shared.lock().unwrap().as_mut()?.0.stdout.take().unwrap());
+            while let Some(out) = out() {
+                for line in BufReader::new(out).lines().map_while(Result::ok) {
+                    let _ = sender.send((Instant::now(), line));
+                }
+                thread::sleep(Duration::from_millis(200));
+                if let Some(client) = shared.lock().unwrap().as_mut() {
+                    *client = listen();
+                }
             }
         });
         Console {
-            _client: client,
+            client,
             lines,
             online: BTreeMap::new(),
             muted: BTreeMap::new(),
