@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Instructions and cache misses of one inference on a board's core, ours and the peers'.
+"""Instructions and cache misses of one inference on a board's core, ours and tract's.
 
 misses.py --binary DEMEANOR --shapes build/shapes [--core a72] [--core a76] [--core a57]
-          [--onnxruntime DIR] [--work DIR] [SHAPE...]
+          [--work DIR] [SHAPE...]
 
 DEMEANOR is built for aarch64-unknown-linux-gnu (`boards/build qemu-virt`). Each program runs in
 qemu-user with the plugin `cache.c`, once for few inferences and once for more; the difference
@@ -12,8 +12,8 @@ second about a hundred for memory, unless a prefetcher was there before: the mod
 second core that shares the second cache.
 
 Ours runs the integer form of each shape (`dyn`, for mobilenet `qlinear`); tract runs that and
-`f32`, onnxruntime that and its own integer forms, and each is given what takes it the fewest
-instructions. For onnxruntime DIR holds its aarch64 wheel and a Python, as `icount.sh` says.
+`f32`, and is given what takes it fewer instructions. onnxruntime's aarch64 wheel crashes in
+qemu-user 7.2; `icount.sh` counts its instructions in a whole emulated machine.
 
 Needs gcc and qemu-user.
 """
@@ -34,26 +34,10 @@ CORES = {
     "a76": ("cortex-a76", (64 << 10, 4), (512 << 10, 8)),  # Raspberry Pi 5
 }
 FEW, MORE = 2, 6
-PEER = """
-import sys
-import numpy as np, onnxruntime as ort
-options = ort.SessionOptions()
-options.intra_op_num_threads = options.inter_op_num_threads = 1
-options.log_severity_level = 3
-file, runs, dims = sys.argv[1], int(sys.argv[2]), dict(d.split("=") for d in sys.argv[3:])
-session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-feeds, rng = {}, np.random.default_rng(1)
-for value in session.get_inputs():
-    shape = [int(dims.get(d, d)) for d in value.shape]
-    integer = value.type == "tensor(int64)"
-    feeds[value.name] = rng.integers(0, 1000, shape) if integer else rng.standard_normal(shape, np.float32)
-for _ in range(runs):
-    session.run(None, feeds)
-"""
 
 
-def sysroot(folder, caches, packages):
-    """What the emulated program finds before the machine's own: caches, and onnxruntime's Python."""
+def sysroot(folder, caches):
+    """What the emulated program finds before the machine's own: a board's caches."""
     shutil.rmtree(folder, ignore_errors=True)
     for level, (size, ways) in enumerate(caches, 1):
         index = folder / f"sys/devices/system/cpu/cpu0/cache/index{2 * level - 2}"
@@ -62,52 +46,36 @@ def sysroot(folder, caches, packages):
         told["ways_of_associativity"] = ways
         for name, value in told.items():
             (index / name).write_text(f"{value}\n")
-    for deb in sorted(packages.glob("*.deb")) if packages else []:
-        subprocess.run(["dpkg-deb", "-x", deb, folder], check=True)
-    for wheel in sorted(packages.glob("*.whl")) if packages else []:
-        shutil.unpack_archive(wheel, folder / "site", "zip")
-    (folder / "peer.py").write_text(PEER)
 
 
 class Emulated:
     """A board's core, its caches and what the program finds."""
 
-    def __init__(self, core, plugin, work, packages):
+    def __init__(self, core, plugin, work):
         cpu, *self.caches = CORES[core]
         self.root, self.out = work / f"root-{core}", work / "counts"
-        sysroot(self.root, self.caches, packages)
+        sysroot(self.root, self.caches)
         (first, ways), (second, more) = self.caches
         model = f"{plugin},l1={first}:{ways},l2={second}:{more},out={self.out}"
         self.command = ["qemu-aarch64", "-cpu", cpu, "-L", str(self.root), "-plugin", model]
 
-    def counts(self, words, environment=()):
-        """Instructions, accesses, first and second misses of a process; what it printed."""
-        names = [w for pair in environment for w in ("-E", pair)]
-        ran = subprocess.run(self.command + names + words, capture_output=True, text=True)
+    def counts(self, words):
+        """Instructions, accesses, first and second misses of a process."""
+        ran = subprocess.run(self.command + words, capture_output=True, text=True)
         if ran.returncode != 0:
             raise RuntimeError(ran.stderr.strip().splitlines()[-1] if ran.stderr else "failed")
-        return [int(n) for n in self.out.read_text().split()], ran.stdout
+        return [int(n) for n in self.out.read_text().split()]
 
-    def each(self, words, environment=()):
+    def each(self, words):
         """The same of one inference; `words` takes the number of them."""
-        few, _ = self.counts(words(FEW), environment)
-        more, said = self.counts(words(MORE), environment)
-        return [(b - a) / (MORE - FEW) for a, b in zip(few, more)], said
+        few, more = (self.counts(words(runs)) for runs in (FEW, MORE))
+        return [(b - a) / (MORE - FEW) for a, b in zip(few, more)]
 
 
-def ours(emulated, binary, file, dims, engine):
+def counted(emulated, binary, file, dims, engine):
     sizes = [w for pair in dims for w in ("--dim", pair)]
-    fixed = [binary, "bench", "--onnx", str(file), "--engine", engine, "--json", *sizes]
-    counts, said = emulated.each(lambda runs: [*fixed, "--runs", str(runs)])
-    return counts, json.loads(said)["level"]
-
-
-def peer(emulated, file, dims):
-    python = emulated.root / "usr/bin/python3.11"
-    script = [str(python), str(emulated.root / "peer.py"), str(file)]
-    found = [f"PYTHONPATH={emulated.root / 'site'}", f"PYTHONHOME={emulated.root / 'usr'}"]
-    counts, _ = emulated.each(lambda runs: [*script, str(runs), *dims], found)
-    return counts
+    fixed = [binary, "bench", "--onnx", str(file), "--engine", engine, *sizes]
+    return emulated.each(lambda runs: [*fixed, "--runs", str(runs)])
 
 
 def forms(shapes, name, wanted):
@@ -117,23 +85,17 @@ def forms(shapes, name, wanted):
 def measured(emulated, arguments, name, dims):
     """Counts by engine: of the form of the fewest instructions."""
     shapes, found = arguments.shapes, {}
-
-    def tried(engine, form, count):
+    integer = forms(shapes, name, ["qlinear", "dyn"])[0]
+    tried = [("ours", integer)] + [("tract", form) for form in forms(shapes, name, [integer, "f32"])]
+    for engine, form in tried:
+        file = shapes / f"{name}-{form}.onnx"
         try:
-            counts = count(shapes / f"{name}-{form}.onnx")
+            counts = counted(emulated, arguments.binary, file, dims, engine)
         except RuntimeError as why:
             print(f"{name}, {engine}, {form}: {why}", file=sys.stderr)
-            return
+            continue
         if engine not in found or counts[0] < found[engine][0][0]:
             found[engine] = counts, form
-
-    integer = forms(shapes, name, ["qlinear", "dyn"])[0]
-    tried("ours", integer, lambda file: ours(emulated, arguments.binary, file, dims, "ours")[0])
-    for form in forms(shapes, name, [integer, "f32"]):
-        tried("tract", form, lambda file: ours(emulated, arguments.binary, file, dims, "tract")[0])
-    if arguments.onnxruntime:
-        for form in forms(shapes, name, [integer, "ortdyn", "qdq", "qdqfull"]):
-            tried("onnxruntime", form, lambda file: peer(emulated, file, dims))
     return found
 
 
@@ -142,7 +104,6 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--shapes", required=True, type=pathlib.Path)
     parser.add_argument("--core", action="append", choices=CORES)
-    parser.add_argument("--onnxruntime", type=pathlib.Path)
     parser.add_argument("--work", type=pathlib.Path)
     parser.add_argument("shape", nargs="*")
     arguments = parser.parse_args()
@@ -155,7 +116,7 @@ def main():
     plugin = work / "cache.so"
     subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", plugin, HERE / "cache.c"], check=True)
     for core in arguments.core or ["a72", "a76"]:
-        emulated = Emulated(core, plugin, work, arguments.onnxruntime)
+        emulated = Emulated(core, plugin, work)
         (first, _), (second, _) = emulated.caches
         print(f"\n{CORES[core][0]}, {first >> 10} KB and {second >> 10} KB, an inference, thousands:\n")
         print("| shape | engine | form | instructions | accesses | first misses | second misses |")
