@@ -347,6 +347,10 @@ fn a_pace_of_partial_answers_that_makes_no_sense_is_told() {
 
 #[test]
 fn where_answers_are_counted_nobody_is_told_who_was_in_sight() {
+    // minutes of emulation, and nothing in it depends on the processor
+    if std::env::var_os("DEMEANOR_RUNNER").is_some() {
+        return;
+    }
     let folder = Folder::new();
     let pictures = folder.path("pictures");
     std::fs::create_dir(&pictures).unwrap();
