@@ -227,7 +227,7 @@ fn a_wrong_line_is_explained() {
 /// What a press or a signal may take, and what a busy or emulated machine may add.
 fn soon() -> Duration {
     let is_emulated = std::env::var_os("DEMEANOR_RUNNER").is_some();
-    Duration::from_millis(200) + Duration::from_secs(if is_emulated { 8 } else { 1 })
+    Duration::from_millis(200) + Duration::from_secs(if is_emulated { 30 } else { 1 })
 }
 
 /// Time that the end waits for a reader.
