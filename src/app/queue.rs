@@ -1,9 +1,9 @@
 //! The hand-over from the threads that capture to the one that infers.
 //!
 //! Sound and words have room of their own, and looks at pictures have theirs: neither pushes
-//! the other out. What somebody is still saying is offered beside them, and pushes out nothing. What was captured carries the epoch in which it was; a press of the button
-//! ends an epoch, and then nothing of it is taken any more, not even from a thread that was
-//! waiting for room.
+//! the other out. What somebody is still saying is offered beside them, and pushes out nothing.
+//! What was captured carries the epoch in which it was; a press of the button ends an epoch, and
+//! then nothing of it is taken any more, not even from a thread that was waiting for room.
 
 use crate::event::StateChange;
 use std::collections::VecDeque;

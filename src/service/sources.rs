@@ -55,3 +55,30 @@ impl Sources {
         ill.map(|(source, state)| format!("{source}: {state}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_of_a_source_hide_nothing_of_what_it_is() {
+        let sources = Sources::without("mqtt");
+        let told = [
+            State::Capturing,
+            State::Skipped,
+            State::Lost,
+            State::Drifted,
+            State::Warning,
+        ];
+        for state in told {
+            sources.take(&StateChange::new("microphone", state, ""));
+        }
+        assert_eq!(sources.all()["microphone"], State::Lost);
+        assert_eq!(sources.problem(&[]).as_deref(), Some("microphone: lost"));
+        // of what was not known before they are all there is
+        sources.take(&StateChange::new("emotion", State::Drifted, ""));
+        assert_eq!(sources.all()["emotion"], State::Drifted);
+        sources.take(&StateChange::new("mqtt", State::Failing, ""));
+        assert!(!sources.all().contains_key("mqtt"));
+    }
+}

@@ -457,6 +457,23 @@ mod tests {
     }
 
     #[test]
+    fn news_of_a_source_leave_its_state_standing() {
+        let (feed, mut writer) = Feed::new(false);
+        for (seq, state) in [
+            (1, State::Capturing),
+            (2, State::Skipped),
+            (3, State::Drifted),
+        ] {
+            let change = StateChange::new("microphone", state, "");
+            let content = Content::State(Cow::Owned(change));
+            let stamp = stamp(seq);
+            writer.take(&Message { stamp, content }).unwrap();
+        }
+        let standing: Vec<u64> = feed.states().iter().map(|line| line.seq).collect();
+        assert_eq!(standing, [1]);
+    }
+
+    #[test]
     fn what_is_replaced_in_a_moment_is_no_last_answer() {
         let (feed, mut writer) = Feed::new(false);
         for (seq, partial) in [(1, false), (2, true)] {

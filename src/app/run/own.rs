@@ -134,3 +134,31 @@ impl OwnVoice {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_in_which_nothing_is_heard_is_told_once() {
+        let (mut voice, now) = (OwnVoice::default(), Instant::now());
+        let second = |own| AudioChunk {
+            start: Duration::ZERO,
+            samples: vec![0.0; 16_000],
+            gap: None,
+            own,
+        };
+        for _ in 0..59 {
+            assert!(voice.covers(&second(true), now) && voice.deafness().is_none());
+        }
+        // a breath in between, and it counts anew
+        assert!(!voice.covers(&second(false), now));
+        for _ in 0..59 {
+            assert!(voice.covers(&second(true), now) && voice.deafness().is_none());
+        }
+        assert!(voice.covers(&second(true), now));
+        assert!(voice.deafness().is_some_and(|told| told.contains("60 s")));
+        assert!(voice.deafness().is_none());
+        assert_eq!(voice.total(), Duration::from_secs(119));
+    }
+}
