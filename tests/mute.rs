@@ -227,7 +227,13 @@ fn a_wrong_line_is_explained() {
 /// What a press or a signal may take, and what a busy or emulated machine may add.
 fn soon() -> Duration {
     let is_emulated = std::env::var_os("DEMEANOR_RUNNER").is_some();
-    Duration::from_millis(200) + Duration::from_secs(if is_emulated { 30 } else { 1 })
+    Duration::from_millis(200) + Duration::from_secs(if is_emulated { 8 } else { 1 })
+}
+
+/// What an answer under way may take, which the end waits for: some seconds of an emulator.
+fn answered() -> Duration {
+    let is_emulated = std::env::var_os("DEMEANOR_RUNNER").is_some();
+    Duration::from_secs(if is_emulated { 22 } else { 0 })
 }
 
 /// Time that the end waits for a reader.
@@ -446,7 +452,7 @@ fn the_end_comes_though_nobody_reads_and_says_so() {
     let mut run = Flooded::start(&folder, &camera);
     send(&run.child, "TERM");
     camera.closes_soon("the end, output and queue full");
-    let status = ends_within(&mut run.child, GRACE + soon());
+    let status = ends_within(&mut run.child, GRACE + soon() + answered());
     assert_eq!(status.code(), Some(2));
     let mut err = String::new();
     let stderr = run.child.stderr.take();
@@ -467,7 +473,7 @@ fn the_end_comes_though_nobody_reads_standard_error_either() {
     let mut run = Flooded::start_with(&folder, &camera, stderr);
     send(&run.child, "TERM");
     camera.closes_soon("the end, and no output at all");
-    let status = ends_within(&mut run.child, 2 * GRACE + soon());
+    let status = ends_within(&mut run.child, 2 * GRACE + soon() + answered());
     assert_eq!(status.code(), Some(2));
     run.flood.join().unwrap();
 }
@@ -495,7 +501,7 @@ fn a_second_signal_and_a_closed_terminal_leave_no_camera_behind() {
             thread::sleep(Duration::from_millis(100));
         }
         camera.closes_soon(&signals.join(" and "));
-        let status = ends_within(&mut run.child, GRACE + soon());
+        let status = ends_within(&mut run.child, GRACE + soon() + answered());
         let wanted = if signals.len() > 1 { 130 } else { 2 };
         assert_eq!(status.code(), Some(wanted), "{signals:?}");
         run.flood.join().unwrap();
@@ -517,7 +523,7 @@ fn what_cannot_be_announced_is_not_captured_and_the_end_comes_all_the_same() {
     thread::sleep(Duration::from_secs(3));
     assert!(!camera.is_open(), "a camera that was not announced");
     send(&child, "TERM");
-    let status = ends_within(&mut child, GRACE + soon());
+    let status = ends_within(&mut child, GRACE + soon() + answered());
     // without a handler yet, where loading the models takes so long
     assert!(matches!(status.code(), Some(2) | None), "{status}");
 }
@@ -644,7 +650,7 @@ fn a_press_and_the_end_work_while_the_disk_blocks() {
             recorded_soon(&log, "mute");
         }
         send(&child, "TERM");
-        let status = ends_within(&mut child, GRACE + soon());
+        let status = ends_within(&mut child, GRACE + soon() + answered());
         assert!(matches!(status.code(), Some(0 | 1)), "{status}");
         let mut err = String::new();
         let stderr = child.stderr.take();
