@@ -348,6 +348,23 @@ fn a_manifest_with_an_unknown_field_is_refused_by_name() {
 }
 
 #[test]
+fn a_range_that_nobody_can_have_measured_is_refused() {
+    let folder = Folder::new();
+    let dir = bundle_copy(&folder);
+    let path = dir.join("manifest.toml");
+    let manifest = fs::read_to_string(&path).unwrap();
+    for (good, wrong) in [
+        ("within = 0.2338", "within = -1.0"),
+        ("mean = 0.3542", "mean = nan"),
+    ] {
+        let spoilt = manifest.replace(good, wrong);
+        assert_ne!(spoilt, manifest);
+        fs::write(&path, spoilt).unwrap();
+        demeanor(&["models", "--models", dir.to_str().unwrap()]).is_error("`range` must hold");
+    }
+}
+
+#[test]
 fn a_folder_without_a_bundle_is_refused() {
     let folder = Folder::new();
     fs::create_dir_all(folder.path("empty")).unwrap();

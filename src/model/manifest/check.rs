@@ -211,6 +211,9 @@ impl Manifest {
                 ));
             }
         }
+        if head.range.is_some_and(|range| !range.is_sound()) {
+            return Err("`range` must hold finite numbers and spreads of 0 or more".into());
+        }
         within("temperature", head.temperature, 0.05, 20.0)?;
         within("threshold", head.threshold.unwrap_or(0.0), 0.0, 1.0)
     }

@@ -133,6 +133,14 @@ impl Head {
     }
 }
 
+impl Range {
+    /// Whether such numbers can have been measured.
+    fn is_sound(&self) -> bool {
+        let spreads = [self.within, self.between];
+        self.mean.is_finite() && spreads.iter().all(|s| s.is_finite() && *s >= 0.0)
+    }
+}
+
 fn is_false(flag: &bool) -> bool {
     !flag
 }
