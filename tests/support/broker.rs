@@ -1,7 +1,6 @@
 //! A real broker, and a run that tells it something.
-#![allow(dead_code)]
 
-use super::support::{Folder, command};
+use super::{Folder, command};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, Command, Stdio};

@@ -1,6 +1,4 @@
 //! JPEGs made by formula: every sampling that T.81 allows, in one scan or several.
-#![allow(dead_code)]
-
 /// A picture whose blocks are flat: luma grows to the right, Cb downwards, Cr towards the
 /// lower left.
 #[derive(Debug, Clone)]

@@ -1,8 +1,16 @@
 //! What several tests need: the binary, folders that clean up, and sound made by formula.
 #![allow(dead_code)]
 
+pub mod broker;
+#[cfg(feature = "research")]
+pub mod catalogue;
+pub mod chunks;
 pub mod entities;
+pub mod jpeg;
+pub mod mutate;
+pub mod onnx;
 pub mod schema;
+pub mod slow;
 
 use std::fs;
 use std::path::{Path, PathBuf};

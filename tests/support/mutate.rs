@@ -1,13 +1,12 @@
 //! A small fuzzer on the stable toolchain: seeds made in code, mutations that can be made
 //! again, and a target that may answer or refuse but not panic, hang or devour memory.
 //!
-//! Include it with `#[path = "support/mutate.rs"] mod mutate;`. Two variables steer it:
+//! Two variables steer it:
 //! `DEMEANOR_FUZZ_SECONDS` is the time that each [`run`] takes (5 when unset), and
 //! `DEMEANOR_FUZZ_SEED` begins another sequence of mutations.
 //!
 //! What fails is written to `tests/data/fuzz/NAME/`. Every later run begins with the files
 //! there, so that a finding, once mended, stays mended.
-#![allow(dead_code)]
 
 use std::collections::HashSet;
 use std::fs;

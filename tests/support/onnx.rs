@@ -1,5 +1,4 @@
 //! ONNX files written node by node.
-#![allow(dead_code)]
 
 use prost::Message;
 use tract_onnx::pb::tensor_proto::DataType;

@@ -1,6 +1,6 @@
 //! A recogniser that takes its time.
 
-use super::support::{Folder, repo};
+use super::{Folder, repo};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::PathBuf;

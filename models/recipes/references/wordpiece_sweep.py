@@ -1,4 +1,4 @@
-"""Reference for tests/tokenizer.rs: every Unicode character, by the teacher's tokenizer.
+"""Reference for tests/engine/tokenizer.rs: every Unicode character, by the teacher's tokenizer.
 
 For each scalar value c the ids of "a{c}b {c}" (no special tokens) are hashed
 with 64-bit FNV-1a, as little-endian u32 each followed by a 0xFFFFFFFF, into

@@ -1,0 +1,9 @@
+#[path = "../support/mod.rs"]
+mod support;
+
+mod emotion;
+mod entities;
+mod pictures;
+mod recogniser;
+mod sarcasm;
+mod session;

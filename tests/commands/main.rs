@@ -1,0 +1,13 @@
+#[path = "../support/mod.rs"]
+mod support;
+
+mod adapt;
+mod adapt_pictures;
+mod annotate;
+mod bad_input;
+mod bench;
+mod calibrate;
+mod doctor;
+mod eval;
+mod eval_pictures;
+mod look;
