@@ -1,3 +1,5 @@
+//! What each task answers, by a session and through the program.
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,3 +1,5 @@
+//! Where sound and pictures come from: files, streams, microphones, cameras.
+
 #[path = "../support/mod.rs"]
 mod support;
 

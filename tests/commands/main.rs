@@ -1,3 +1,5 @@
+//! The commands, and what they say of bad input.
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -3,8 +3,7 @@
 #![cfg(feature = "research")]
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
-use crate::support::catalogue;
-use crate::support::{
+use crate::support::catalogue::{
     ATTENDED, ATTENTIONS, banks, entry, f32s, hashes, levels, off, rows, run, tensors, wide,
 };
 use demeanor::fusion::research::draw::{self, Content, Draw, Drawn};

@@ -1,3 +1,5 @@
+//! The engine beside references: plans, kernels, fusion, sound to features, words to pieces.
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -195,7 +195,9 @@ fn written(counts: &BTreeMap<String, Count>) -> String {
 #[test]
 fn as_many_node_tests_pass_as_the_table_says() {
     let Some(folder) = std::env::var_os("DEMEANOR_NODE_TESTS") else {
-        eprintln!("DEMEANOR_NODE_TESTS names no folder of tests/engine/nodes/write.py: nothing was run");
+        eprintln!(
+            "DEMEANOR_NODE_TESTS names no folder of tests/engine/nodes/write.py: nothing was run"
+        );
         return;
     };
     let entries = std::fs::read_dir(folder).expect("the folder of the tests");

@@ -18,7 +18,7 @@ use std::fs;
 use std::path::Path;
 
 fn picture(name: &str) -> Vec<u8> {
-    fs::read(support::repo("tests/data/pictures").join(name)).expect(name)
+    fs::read(crate::support::repo("tests/data/pictures").join(name)).expect(name)
 }
 
 /// A sentence without the numbers in it, so that one fault is one outcome.
@@ -154,7 +154,7 @@ fn streams_of_pictures() {
         ]
         .concat(),
     ];
-    let folder = support::Folder::new();
+    let folder = crate::support::Folder::new();
     run("stream", &seeds, |bytes| {
         let path = folder.file("film.mjpg", bytes);
         let mut source = ImageSource::open(Path::new(&path)).expect("a file");
@@ -220,7 +220,9 @@ fn configs() {
 #[test]
 fn manifests() {
     let seeds = ["emotion", "sentiment", "expression"].map(|task| {
-        let path = support::repo("models").join(task).join("manifest.toml");
+        let path = crate::support::repo("models")
+            .join(task)
+            .join("manifest.toml");
         fs::read(path).expect("a manifest")
     });
     run("manifest", &seeds, |bytes| {
@@ -251,7 +253,7 @@ fn vocabularies_and_words() {
 
 #[test]
 fn models() {
-    let path = support::repo("tests/data/text_guided_unit.onnx");
+    let path = crate::support::repo("tests/data/text_guided_unit.onnx");
     let seeds = [fs::read(path).expect("a model")];
     run("onnx", &seeds, |bytes| {
         let file = OnnxFile::of_bytes("a", bytes, Runner::Ours).map_err(kind)?;

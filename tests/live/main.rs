@@ -1,3 +1,5 @@
+//! `run`: capture, mute, outputs, service, hours.
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -30,7 +30,9 @@ fn bridge(port: u16) -> Option<(Running, Lines)> {
     let own = repo("target/venv/bin/python").display().to_string();
     let python = std::env::var("DEMEANOR_PYTHON").unwrap_or(own);
     let mut child = Command::new(&python);
-    child.arg(repo("tests/live/ros/bridge.py")).arg(port.to_string());
+    child
+        .arg(repo("tests/live/ros/bridge.py"))
+        .arg(port.to_string());
     let has_packages = Command::new(&python)
         .args(["-c", "import rosbags, websockets"])
         .stderr(Stdio::null())
