@@ -24,6 +24,7 @@ from registry import OPSET, ROOT, cases
 
 
 def session(model) -> onnxruntime.InferenceSession:
+    """As users run it: exact byte products (`common/runtime.py`) take it longer where a processor lacks VNNI."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -18,8 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from registry import ROOT, Case, cases
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common.runtime import session  # noqa: E402
 
 # small, and no multiple of any register
 SMALL = dict(n=2, m=9, p=13, q=10, c=5, h=7, r=4, d=16, e=12, b=24)
@@ -29,12 +31,7 @@ BOUNDS = {False: 2e-5, True: 0.02}
 
 def runtime(case: Case) -> list[np.ndarray]:
     """ONNX Runtime's outputs, of the body."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    # without it, sums of two products saturate at 16 bits on processors that lack VNNI
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    session = onnxruntime.InferenceSession(case.model.SerializeToString(), options, ["CPUExecutionProvider"])
-    return session.run(None, case.inputs)
+    return session(case.model).run(None, case.inputs)
 
 
 def kernels(binary: Path, case: Case) -> list[np.ndarray]:

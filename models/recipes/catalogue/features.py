@@ -13,22 +13,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from PIL import Image  # noqa: E402
 
+from common.runtime import session  # noqa: E402
 from emotion import text_data as td  # noqa: E402
 from sentiment import data as sd  # noqa: E402
 from sentiment import features as sf  # noqa: E402
 
 MODELS = Path(__file__).resolve().parents[2]
-
-
-def session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
 
 
 def pooled(items, work: Path) -> dict:

@@ -18,18 +18,21 @@ Needs: numpy, torch, onnx, onnxruntime, scikit-learn.
 import argparse
 import json
 import math
+import sys
 from pathlib import Path
 
 import heads
 import numpy as np
 import onnx
-import onnxruntime
 import registry
 import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from scipy import stats
 from sklearn.metrics import f1_score
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common import runtime  # noqa: E402
 
 WIDTH, HIDDEN, RANK, SKETCH = 64, 64, 64, 512
 # a full bilinear form has c·p·q weights: at 64 they would outnumber the examples by thousands
@@ -186,7 +189,7 @@ def tail(model, op, const) -> str:
 
 def check(model, path: Path, split, int8: bool) -> None:
     """ONNX Runtime on the file answers as torch does."""
-    session = onnxruntime.InferenceSession(str(path), None, ["CPUExecutionProvider"])
+    session = runtime.session(path)
     with torch.no_grad():
         wanted = model(*split[:2])[:100].numpy()
     found = np.concatenate([session.run(None, {"u": u[None].numpy(), "v": v[None].numpy()})[0] for u, v in zip(*(x[:100] for x in split[:2]))])

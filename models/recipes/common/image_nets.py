@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto
 
+from common import runtime
 from common.onnx_graph import FLOAT, Graph, quantise_per_channel
 
 Weights = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> (w [out, in / groups, k, k], bias [out])
@@ -175,7 +175,7 @@ def extremes(net: FloatNet, images) -> dict[str, np.ndarray]:
     return {layer: np.stack([np.min(lows[layer], 0), np.max(highs[layer], 0)]) for layer in layers}
 
 
-def with_outputs(g: Graph, values: list[str]) -> onnxruntime.InferenceSession:
+def with_outputs(g: Graph, values: list[str]):
     """A session that gives these values of a graph that has no outputs yet."""
     probe = Graph(g.name)
     probe.nodes, probe.initializers, probe.inputs = list(g.nodes), g.initializers, g.inputs
@@ -184,12 +184,10 @@ def with_outputs(g: Graph, values: list[str]) -> onnxruntime.InferenceSession:
     return session_of(probe)
 
 
-def session_of(model) -> onnxruntime.InferenceSession:
-    """One thread, the operators exactly as written; `model` is a Graph without a file or a path."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+def session_of(model: Graph | Path):
+    """A session of a file, or of a Graph that has none."""
     if isinstance(model, Path):
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        return runtime.session(model)
     graph = onnx.helper.make_graph(model.nodes, model.name, model.inputs, model.outputs, model.initializers)
-    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    return onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    return runtime.session(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8))

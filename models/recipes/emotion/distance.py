@@ -16,12 +16,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from scipy.signal import resample_poly
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # modules that all recipes share
 
-from common import audio  # noqa: E402
+from common import audio, runtime  # noqa: E402
 from common.onnx_graph import Graph  # noqa: E402
 from emotion import gate, gate_sounds  # noqa: E402
 
@@ -180,7 +179,7 @@ def export(data, work, out) -> None:
     g.output(squared, "distance", [1])
     path = Path(out) / "speech-distance.onnx"
     print(f"speech-distance.onnx: {g.save(path)} bytes")
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = runtime.session(path)
     for x in table["mean"][::300]:
         told = session.run(None, {"speech": np.stack([x, x])})[0]
         np.testing.assert_allclose(np.log(told), gaussian.measure(x[None]), rtol=1e-3, atol=1e-3)

@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # modules that all recipes share
 
-from common import mel  # noqa: E402
+from common import mel, runtime  # noqa: E402
 from common.onnx_graph import Graph  # noqa: E402
 from emotion import gate_sounds  # noqa: E402
 from emotion.gate_sounds import BLOCKS, KINDS  # noqa: E402
@@ -52,9 +51,7 @@ class Encoder:
     """The speech encoder as it ships: a wave to rows [m, width] and four logits."""
 
     def __init__(self, path):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.session = runtime.session(path)
 
     def __call__(self, wave):
         return self.session.run(["frames", "logits"], {"mel": mel.log_mel(wave)})
@@ -439,7 +436,7 @@ def export(data, work, out) -> None:
     mean = g.op("ReduceMean", [rows], axes=[0], keepdims=1)
     g.output(g.op("Squeeze", [g.linear(mean, weights, bias), g.ints([0])]), "logits", [len(KINDS)])
     size = g.save(Path(out) / "gate.onnx")
-    session = onnxruntime.InferenceSession(Path(out) / "gate.onnx", providers=["CPUExecutionProvider"])
+    session = runtime.session(Path(out) / "gate.onnx")
     trial = np.random.default_rng(0).standard_normal((7, weights.shape[1]), dtype=np.float32)
     np.testing.assert_allclose(session.run(None, {"speech": trial})[0], trial.mean(0) @ weights.T + bias, rtol=1e-3, atol=1e-4)
     print(f"gate.onnx: {size} bytes")

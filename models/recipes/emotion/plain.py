@@ -15,14 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import numpy_helper
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # modules that all recipes share
 
-from common import audio  # noqa: E402
+from common import audio, runtime  # noqa: E402
 from common.audio import CLASSES  # noqa: E402
 from common.onnx_graph import Graph  # noqa: E402
 from emotion import gate, gate_sounds  # noqa: E402
@@ -145,7 +144,7 @@ def export(data, work, encoder_path, out) -> None:
 def _check(data, work, encoder_path, head_path, w, b) -> None:
     """The file against the encoder's own logits plus the adapter, on real clips: only int8 rounding may differ."""
     encoder, gaps = gate.Encoder(encoder_path), []
-    head = onnxruntime.InferenceSession(head_path, providers=["CPUExecutionProvider"])
+    head = runtime.session(head_path)
     for sound in gate_sounds.sounds(data, work)[::200]:
         rows, logits = encoder(audio.trim(gate_sounds.load(sound.path))[: gate_sounds.LONGEST])
         wanted = logits + SHARE * (rows.mean(0) @ w.T + b)

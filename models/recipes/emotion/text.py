@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 import torch.nn.functional as F
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from common import runtime
 from common.onnx_graph import FLOAT, INT64, Graph
 from common.stages import newer
 from emotion import text_data as td
@@ -467,16 +467,9 @@ def export(work: Path, out_dir: Path, int8: bool = True) -> int:
 
 # -- the exported files, measured ---------------------------------------------------
 
-def session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options)
-
-
 def onnx_features(model: Path, work: Path, items) -> dict:
     """H_t's own rows end to end with offsets, and logits [len(items), 4]."""
-    run, tok, rows, logits = session(model), td.tokenizer(work), [], []
+    run, tok, rows, logits = runtime.session(model), td.tokenizer(work), [], []
     for item in items:
         ids, n = td.layout(tok, item.text, item.history)
         kinds = np.array([0] * n + [1] * (len(ids) - n))

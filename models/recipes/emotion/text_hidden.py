@@ -12,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # modules that all recipes share
+
+from common import runtime  # noqa: E402
 
 WIDTH = 384
 TRIALS = [([101, 2023, 2003, 2307, 102], 0), ([101, 102], 0), (list(range(1000, 1128)), 60)]
@@ -33,8 +36,7 @@ def with_hidden(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def answers(model: onnx.ModelProto) -> list[np.ndarray]:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    out = []
+    session, out = runtime.session(model), []
     for ids, history in TRIALS:
         types = np.arange(len(ids)) >= len(ids) - history
         out += session.run(["tokens", "logits"], {"ids": np.array(ids), "types": types.astype(np.int64)})

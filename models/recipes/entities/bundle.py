@@ -6,11 +6,10 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from onnx import TensorProto
 
-from common import manifest
+from common import manifest, runtime
 from common.onnx_graph import Graph, quantise_per_channel
 from trunk import model as tm
 from trunk.data import MAX_TOKENS, TYPES
@@ -117,8 +116,7 @@ def write_reader(reader: tm.Reader, path: Path) -> int:
 
 def answers(path: Path, tokens: np.ndarray, pictures: np.ndarray) -> list[np.ndarray]:
     """What ONNX Runtime makes of the function's body."""
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(["exist", "start", "end", "match"], {"tokens": tokens, "pictures": pictures})
+    return runtime.session(path).run(["exist", "start", "end", "match"], {"tokens": tokens, "pictures": pictures})
 
 
 def wanted(reader: tm.Reader, tokens: np.ndarray, pictures: np.ndarray) -> list[np.ndarray]:

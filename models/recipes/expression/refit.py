@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from common import runtime
 from common.image_nets import IntegerNet, Weights
 from expression import student
 
@@ -51,16 +52,11 @@ class Shipped:
 
 def probe(shipped: Shipped, layers: list[str]):
     """A session that gives the codes of these layers."""
-    import onnxruntime
-
     model = onnx.ModelProto()
     model.CopyFrom(shipped.model)
     for layer in layers:
         model.graph.output.append(onnx.helper.make_tensor_value_info(shipped.value[layer], onnx.TensorProto.UINT8, None))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [shipped.value[layer] for layer in layers]
+    session, names = runtime.session(model), [shipped.value[layer] for layer in layers]
     return lambda face: session.run(names, {"pixels": face[None, :, :, None]})
 
 

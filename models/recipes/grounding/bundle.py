@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 
-from common import manifest
+from common import manifest, runtime
 from common.onnx_graph import INT64, Graph
 from emotion.text import encoder_layer, numpy_state
 from entities import bundle as entities
@@ -126,18 +125,12 @@ def enter(folder: Path, models: Path) -> None:
     entities.write_manifest(folder, models, about.get("metric", ()), data)
 
 
-def session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 @torch.no_grad()
 def check(trained: gm.Head, pieces: list[int], path: Path, maps: dict, said: np.ndarray, kinds: np.ndarray) -> float:
     """Largest difference of a box's side between the file and the module, for rows `said` of the table."""
     ids = np.where(said < 0, 0, np.array([100, *pieces])[said.clip(min=0)])
     fed = {"ids": ids, "kinds": kinds, **{name: maps[name].astype(np.float32) for name in trained.maps}}
-    logits, boxes = session(path).run(["logits", "boxes"], fed)
+    logits, boxes = runtime.session(path).run(["logits", "boxes"], fed)
     given = {name: torch.from_numpy(maps[name].astype(np.float32))[None] for name in trained.maps}
     right, right_boxes = (each[0].numpy() for each in trained(given, torch.from_numpy(said)[None], torch.from_numpy(kinds)[None]))
     best = right[:, 1:].argmax(1)

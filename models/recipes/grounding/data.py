@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import TensorProto, helper
 from PIL import Image
 from safetensors.torch import load_file
 
+from common import runtime
 from emotion import text_data
 
 SIDE, WHOLE = 176, 224.0
@@ -30,16 +30,14 @@ class Pictures(NamedTuple):
     maps: dict[str, np.ndarray]  # f16 [pictures, 2, cells, channels]
 
 
-def maps(model: Path, extra=("fine", "middle")) -> onnxruntime.InferenceSession:
-    """The trunk, which also gives what it keeps at strides 8 and 16."""
+def maps(model: Path, extra=("fine", "middle")):
+    """A session of the trunk, which also gives what it keeps at strides 8 and 16."""
     graph = onnx.load(model)
     known = {o.name for o in graph.graph.output}
     for name in extra:
         if name not in known:
             expose(graph, name)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return runtime.session(graph)
 
 
 def expose(model: onnx.ModelProto, name: str) -> None:

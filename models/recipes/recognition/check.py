@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
-from common import mel
+from common import mel, runtime
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,7 @@ class Pair:
     """Encoder and decoder of a bundle, and the cache of an utterance."""
 
     def __init__(self, folder: Path):
-        run = lambda name: onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
-        self.encoder, self.decoder = run("encoder.onnx"), run("decoder.onnx")
+        self.encoder, self.decoder = (runtime.session(folder / name) for name in ("encoder.onnx", "decoder.onnx"))
         self.names = [i.name for i in self.decoder.get_inputs()]
 
     def hear(self, wave: np.ndarray) -> list[np.ndarray]:

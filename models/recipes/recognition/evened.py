@@ -6,9 +6,9 @@ s = sqrt(peak of the channel / peak of its weights), the peaks on the tests' rec
 """
 
 import numpy as np
-import onnxruntime
+import onnx
 
-from common import mel
+from common import mel, runtime
 from common.onnx_graph import Graph
 from recognition import graphs
 from recognition.graphs import Arrays
@@ -45,7 +45,7 @@ def readers(encoder: Arrays, decoder: Arrays) -> dict[str, list[tuple[Arrays, st
 
 def peaks(encoder: Arrays, decoder: Arrays, wave: np.ndarray, start: list[int], most: int) -> list[np.ndarray]:
     """Greatest value of every channel behind each norm while the sound is heard and written down."""
-    run = lambda graph: onnxruntime.InferenceSession(graph.bytes(), providers=["CPUExecutionProvider"])
+    run = lambda graph: runtime.session(onnx.load_model_from_string(graph.bytes()))
     hear = graphs.encoder(encoder, decoder, kind=Watched)
     say = graphs.decoder(decoder, kind=Watched)
     names = [i.name for i in say.inputs]

@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from onnx import numpy_helper
 
+from common import runtime
 from common.stages import Places
 from sentiment import mvcn
 from sentiment.units_graph import NAMES, HeadGraph, parts, stored, write_unit
@@ -58,7 +58,7 @@ def array(values) -> dict:
 
 
 def run(path: Path, pi: str | None) -> dict:
-    session = onnxruntime.InferenceSession(str(path))
+    session = runtime.session(path)
     fed = inputs() if pi else {"x": inputs()["x"]}
     names = [o.name for o in session.get_outputs()]
     return {name: array(value) for name, value in zip(names, session.run(names, fed))}

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from safetensors.numpy import load_file, save_file
 
 from catalogue.registry import bodies, needed
-from common import manifest
+from common import manifest, runtime
 from sentiment.units_graph import DOMAIN, HeadGraph
 from trunk import data as td
 from trunk import model as tm
@@ -99,19 +98,11 @@ def bank_size(path: Path) -> int:
     return len(load_file(path)["labels"])
 
 
-def session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    # its reshape fusion guesses a size from the others, which no words at all do not give
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 @torch.no_grad()
 def check(fgm: tm.Fgm, alone: torch.nn.Linear, folder: Path, name: str = "fgm.onnx") -> float:
     """ONNX Runtime on the files against torch: the largest difference, which is refused from 1e-4."""
     rng, worst = np.random.default_rng(0), 0.0
-    run, text = session(folder / name), session(folder / "text-head.onnx")
+    run, text = (runtime.session(folder / each, as_written=True) for each in (name, "text-head.onnx"))
     for n, w in ((1, 0), (1, 5), (3, 1), (4, 5), (12, 5), (40, 8), (94, 5)):
         tokens = rng.standard_normal((n + 2, tm.DIM)).astype(np.float32)
         picture = torch.nn.functional.normalize(torch.tensor(rng.standard_normal((w, tm.DIM)).astype(np.float32)), dim=-1)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 import torch
 
+from common import runtime
 from trunk import data as td
 from trunk import model as tm
 
@@ -38,9 +38,7 @@ def posts(items: list[td.Item], cache: Path, trunk: Path, tokenizer) -> Posts:
     """Rows of `trunk` (text.onnx); cached in `cache`, which is made again when the trunk is newer."""
     encoded = [td.encode(tokenizer, item.text, item.picture) for item in items]
     if not (cache.exists() and cache.stat().st_mtime > trunk.stat().st_mtime):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        run, rows = onnxruntime.InferenceSession(str(trunk), options), []
+        run, rows = runtime.session(trunk), []
         for each in encoded:
             fed = {"ids": np.array(each.ids), "types": np.array(each.kinds)}
             rows.append(run.run(["tokens"], fed)[0][: each.own].astype(np.float16))

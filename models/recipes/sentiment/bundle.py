@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import manifest
-from emotion import text
+from common import manifest, runtime
 from sentiment import data as sd
 from sentiment import lite, units_graph
 from sentiment.features import MAX_TOKENS, Texts
@@ -91,7 +90,7 @@ def check(folder: Path, heads: dict, texts: Texts, patches: np.ndarray, every: i
     worst = 0.0
     for file, row, *_ in HEADS.values():
         if isinstance(heads[row], Halves):
-            session = text.session(folder / file)
+            session = runtime.session(folder / file)
             wanted = {i.name for i in session.get_inputs()}
             for i in range(0, len(texts), every):
                 fed = {"tokens": texts.of(i).astype(np.float32), "patches": patches[i].astype(np.float32)}
@@ -103,11 +102,11 @@ def check(folder: Path, heads: dict, texts: Texts, patches: np.ndarray, every: i
 
 def measure(folder: Path, texts: Texts, pixels: np.ndarray) -> dict:
     """{head: logits [n, 3]} of the folder's files in ONNX Runtime, from bytes and text rows."""
-    image = text.session(folder / IMAGE)
+    image = runtime.session(folder / IMAGE)
     seen = [image.run(["patches"], {"pixels": one[None]})[0] for one in pixels]
     found = {}
     for name, (file, *_) in HEADS.items():
-        head = text.session(folder / file)
+        head = runtime.session(folder / file)
         wanted = [i.name for i in head.get_inputs()]
         logits = []
         for i, patches in enumerate(seen):

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from common import runtime
 from common.stages import newer
-from emotion import text
 from emotion.text_data import tokenizer
 from sentiment import data as sd
 from sentiment import lite
@@ -54,7 +54,7 @@ def texts(data: Path, work: Path, name: str, trunk: Path) -> Texts:
     """`tokens` of the shipped text trunk for "train" or "dev"."""
     path = folder(work) / f"text_{name}.npz"
     if not newer(path, trunk):
-        tok, run, rows = tokenizer(work), text.session(trunk), []
+        tok, run, rows = tokenizer(work), runtime.session(trunk), []
         for item in items(data, work, name):
             made = encode(tok, item.text)
             fed = {"ids": np.array(made.ids), "types": np.array(made.kinds)}
@@ -79,7 +79,7 @@ def patches(data: Path, work: Path, name: str, view: int, trunk: Path) -> np.nda
     """`patches` of the shipped image trunk: float16 [n, 36, 320]."""
     path = folder(work) / f"patches_{name}_{view}.npy"
     if not newer(path, trunk):
-        run = text.session(trunk)
+        run = runtime.session(trunk)
         seen = lite.views([p.picture for p in items(data, work, name)], lite.SIDE, view)
         np.save(path, np.stack([run.run(["patches"], {"pixels": one[None]})[0].astype(np.float16) for one in seen]))
     return np.load(path)

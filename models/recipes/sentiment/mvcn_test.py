@@ -5,10 +5,10 @@ import unittest
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 import torch.nn.functional as F
 
+from common import runtime
 from sentiment import data as sd
 from sentiment import features, halves, mvcn, units_graph
 
@@ -114,7 +114,7 @@ class Heads(unittest.TestCase):
                 with tempfile.TemporaryDirectory() as folder:
                     path = Path(folder) / "head.onnx"
                     export(head, path, int8)
-                    session = onnxruntime.InferenceSession(str(path))
+                    session = runtime.session(path)
                     answers = session.run(None, {i.name: fed[i.name] for i in session.get_inputs()})
                 np.testing.assert_allclose(answers[0], wanted, atol=tolerance, err_msg=kind)
                 if kind == "guided":

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 
-from common import manifest
+from common import manifest, runtime
 from common.onnx_graph import INT64, Graph
 from emotion import text_data
 from emotion.text import numpy_state
@@ -52,7 +51,7 @@ def write(trained: Head, known: list[str], work: Path, out: Path, int8: bool = T
 
 
 def logits(model: Path, pictures: wd.Pictures) -> np.ndarray:
-    run = wd.session(model)
+    run = runtime.session(model)
     return np.stack([run.run(None, {"patches": p.astype(np.float32)})[0] for p in pictures.patches])
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
+from common import runtime
 from trunk import data as td
 
 SIDE = 176
@@ -45,20 +45,14 @@ def pixels(raw: bytes) -> np.ndarray:
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
-def patches(run: onnxruntime.InferenceSession, raw: bytes) -> np.ndarray:
+def patches(run, raw: bytes) -> np.ndarray:
     return run.run(None, {"pixels": pixels(raw)[None]})[0].astype(np.float16)
-
-
-def session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def pictures(data: Path, work: Path, part: str, trunk: Path) -> Pictures:
     path = work / f"pictures-{part}.npz"
     if not path.exists():
-        said, run, known = sentences(data, part), session(trunk), vocabulary(data)
+        said, run, known = sentences(data, part), runtime.session(trunk), vocabulary(data)
         names, rows, words = [], [], []
         with tarfile.open(data / "grounding/images.tar") as archive:
             for member in archive:
