@@ -6,7 +6,10 @@ use super::inline::inline;
 use super::plan::{InputValues, Placement};
 use super::{Audit, MOST_BYTES, too_large};
 use std::collections::HashSet;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::DatumType;
 use tract_onnx::tract_hir::internal::*;
@@ -43,6 +46,30 @@ pub(super) fn tensor(
         }
     }
     Ok(cast)
+}
+
+/// How long tract may take to read a model: shapes that contradict each other have it add them up
+/// without end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What `read` makes of a model, unless it takes longer. Nothing can stop it then: it goes on,
+/// unheard, until the process ends.
+fn within<T: Send + 'static>(
+    patience: Duration,
+    read: impl FnOnce() -> TractResult<T> + Send + 'static,
+) -> TractResult<T> {
+    let (sender, made) = mpsc::sync_channel(1);
+    // as much stack as the main thread has: tract goes down a model's chains by calls
+    let reader = thread::Builder::new().stack_size(8 << 20);
+    reader.spawn(move || sender.send(read()))?;
+    match made.recv_timeout(patience) {
+        Ok(made) => made,
+        Err(RecvTimeoutError::Timeout) => bail!(
+            "its shapes were not made out within {} s; they may contradict each other",
+            patience.as_secs_f32()
+        ),
+        Err(RecvTimeoutError::Disconnected) => bail!("the engine broke on it"),
+    }
 }
 
 /// What runs, once the memory that its known shapes ask for is found to be possible.
@@ -118,7 +145,7 @@ impl Whole {
         let model = tract_onnx::onnx().model_for_proto_model(&proto)?;
         // tract has its own copy of the weights by now
         drop(proto);
-        let model = optimised(model)?;
+        let model = within(PATIENCE, || optimised(model))?;
         let audit = Audit::of(&model)?;
         let whole = Whole {
             plan: TypedSimplePlan::new(model)?,
@@ -194,4 +221,23 @@ pub(super) fn sentence(error: &TractError) -> String {
     let root = error.root_cause().to_string();
     let line = root.lines().next().unwrap_or_default();
     line.chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_is_read_without_end_is_refused() {
+        let soon = Duration::from_millis(20);
+        assert_eq!(within(PATIENCE, || Ok(3)).unwrap(), 3);
+        let endless = within::<()>(soon, || {
+            thread::sleep(Duration::from_secs(5));
+            Ok(())
+        });
+        let sentence = sentence(&endless.unwrap_err());
+        assert!(sentence.contains("within 0.02 s"), "{sentence}");
+        let broken = within::<()>(PATIENCE, || panic!("as tract does now and then"));
+        assert_eq!(broken.unwrap_err().to_string(), "the engine broke on it");
+    }
 }

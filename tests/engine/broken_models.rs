@@ -4,6 +4,7 @@
 use crate::support::*;
 use demeanor::model::{Array, OnnxFile, Output, Runner};
 use onnx::Writer;
+use prost::Message;
 use std::process::{Command, Stdio};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::*;
@@ -447,4 +448,28 @@ fn names_of_outputs_are_never_paths() {
     ];
     assert_eq!(made, wanted);
     assert!(!folder.path("x.npy").exists());
+}
+
+/// Shapes of a file whose inputs leave nothing open are refused at once: tract would add up sizes
+/// of 48 and 47 without end.
+#[test]
+fn pictures_of_two_sizes_are_not_added() {
+    let bundle = demeanor::model::Bundle::find("expression", None).expect("embedded");
+    let mut model = ModelProto::decode(&*bundle.bytes("face.onnx").expect("a file")).expect("ONNX");
+    let nodes = &mut model.graph.as_mut().expect("a graph").node;
+    let pads = |node: &AttributeProto| node.name == "pads" && node.ints == [0, 0, 1, 1];
+    let halves = nodes
+        .iter_mut()
+        .find(|n| n.op_type == "QLinearConv" && n.attribute.iter().any(pads));
+    halves.expect("halves").attribute.retain(|a| !pads(a));
+    let sentence = refused(&model.encode_to_vec(), Runner::Ours);
+    assert!(sentence.contains("is added to"), "{sentence}");
+
+    let rows = Writer::default()
+        .input("x", &[2, 4])
+        .input("y", &[2, 3])
+        .node("Add", &["x", "y"], "z", &[])
+        .finish("z");
+    let sentence = refused(&rows, Runner::Ours);
+    assert!(sentence.contains("does not stretch to"), "{sentence}");
 }

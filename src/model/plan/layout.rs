@@ -31,11 +31,17 @@ pub(super) struct Misfit {
     pub step: Option<usize>,
     /// A sentence without its end.
     pub why: String,
+    /// No engine could.
+    pub contradicts: bool,
 }
 
 impl From<String> for Misfit {
     fn from(why: String) -> Misfit {
-        Misfit { step: None, why }
+        Misfit {
+            step: None,
+            why,
+            contradicts: false,
+        }
     }
 }
 
@@ -109,9 +115,9 @@ impl Layout {
             }
         }
         for (at, planned) in plan.steps.iter().enumerate() {
-            layout.infer(plan, planned).map_err(|why| Misfit {
+            layout.infer(plan, planned).map_err(|misfit| Misfit {
                 step: Some(at),
-                why,
+                ..misfit
             })?;
         }
         layout.hold(plan);
@@ -125,10 +131,10 @@ impl Layout {
         Ok(layout)
     }
 
-    fn infer(&mut self, plan: &Plan, planned: &Planned) -> Result<(), String> {
+    fn infer(&mut self, plan: &Plan, planned: &Planned) -> Result<(), Misfit> {
         let describe = |e: String| {
             let node = planned.nodes.last().map_or("", String::as_str);
-            format!("node {node} ({}): {e}", planned.step.name())
+            Misfit::from(format!("node {node} ({}): {e}", planned.step.name()))
         };
         let known = |value: &usize| {
             let fact = plan.consts.get(value).map(|(fact, _)| fact);
@@ -136,7 +142,10 @@ impl Layout {
         };
         let inputs: Option<Vec<&Fact>> = planned.inputs.iter().map(known).collect();
         let inputs = inputs.ok_or_else(|| describe("reads what is not made yet".into()))?;
-        let facts = planned.step.facts(&inputs).map_err(describe)?;
+        let facts = planned.step.facts(&inputs).map_err(|why| Misfit {
+            contradicts: planned.step.contradicts(&inputs),
+            ..describe(why)
+        })?;
         let scratch = planned.step.scratch(&inputs);
         for (fact, value) in facts.into_iter().zip(&planned.outputs) {
             if count(&fact.dims).is_none_or(|n| n > MOST_BYTES / 4) {

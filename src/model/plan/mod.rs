@@ -241,6 +241,10 @@ impl Plan {
             let Some(misfit) = misfits.into_iter().rev().max_by_key(|m| m.step) else {
                 return Ok(());
             };
+            // one list of shapes is the file's own; several are guesses, which may contradict it
+            if misfit.contradicts && shapes.len() == 1 {
+                return Err(PlanError::Broken(misfit.why));
+            }
             self.hand_over(graph, ids, misfit)?;
         }
     }
@@ -252,7 +256,7 @@ impl Plan {
         ids: &HashMap<String, usize>,
         misfit: Misfit,
     ) -> Result<(), PlanError> {
-        let Misfit { step, why } = misfit;
+        let Misfit { step, why, .. } = misfit;
         let planned = step.and_then(|at| self.steps.get_mut(at));
         let planned = planned.filter(|p| p.why.is_none());
         let Some((planned, node)) = planned.and_then(|p| p.node.map(|node| (p, node))) else {

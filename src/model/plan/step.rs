@@ -161,6 +161,11 @@ pub(super) trait Step: Send + Sync + fmt::Debug {
         Ok(vec![Fact::new(Kind::Float, &inputs[0].dims)])
     }
 
+    /// Whether inputs that do not fit contradict each other, so that no engine can run them.
+    fn contradicts(&self, _: &[&Fact]) -> bool {
+        false
+    }
+
     /// Makes it. Shapes are those that [`facts`](Step::facts) saw.
     fn run(&self, io: Io<'_>) -> Result<(), String>;
 

@@ -18,7 +18,7 @@ pub enum BinaryOp {
 pub struct Binary(pub BinaryOp);
 
 /// The shape that `a` and `b` are stretched to.
-fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let rank = a.len().max(b.len());
     let of = |dims: &[usize], at: usize| (at + dims.len()).checked_sub(rank).map_or(1, |i| dims[i]);
     (0..rank)
@@ -101,6 +101,10 @@ impl Step for Binary {
             )
         })?;
         Ok(vec![Fact::new(Kind::Float, &dims)])
+    }
+
+    fn contradicts(&self, inputs: &[&Fact]) -> bool {
+        broadcast(&inputs[0].dims, &inputs[1].dims).is_none()
     }
 
     fn run(&self, io: Io<'_>) -> Result<(), String> {

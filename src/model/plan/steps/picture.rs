@@ -1,5 +1,6 @@
 //! Pictures of codes: where they come from, sums, largest and mean values.
 
+use super::float::broadcast;
 use super::{Window, codes_len, image, pixel};
 use crate::kernels::Rows;
 use crate::kernels::int8::{COLUMNS, Quant, flip, padded_depth};
@@ -168,6 +169,10 @@ impl Step for AddCodes {
             ));
         }
         Ok(vec![inputs[0].clone()])
+    }
+
+    fn contradicts(&self, inputs: &[&Fact]) -> bool {
+        broadcast(&inputs[0].dims, &inputs[1].dims).is_none()
     }
 
     fn run(&self, io: Io<'_>) -> Result<(), String> {
