@@ -60,6 +60,15 @@ impl Ran {
     }
 }
 
+/// How many cases a property is tried with: fewer on an emulated machine, which is slow.
+pub const fn cases(usual: u32) -> u32 {
+    if cfg!(target_arch = "x86_64") {
+        usual
+    } else {
+        usual.div_ceil(8)
+    }
+}
+
 /// A line as an event, which is as the schema says.
 pub fn event(line: &str) -> serde_json::Value {
     let event = serde_json::from_str(line).expect(line);
