@@ -30,11 +30,10 @@ struct Call {
 fn trace(args: &[&str], input: &[u8]) -> Option<(Vec<Call>, String)> {
     use std::io::Write;
     let usable = Command::new("strace").args(["-V"]).output();
-    let is_emulated = std::env::var_os("DEMEANOR_RUNNER").is_some();
-    if usable.is_err() || is_emulated {
+    if usable.is_err() || is_emulated() {
         let is_required = std::env::var_os("DEMEANOR_REQUIRE_STRACE").is_some();
         assert!(
-            is_emulated || !is_required,
+            is_emulated() || !is_required,
             "DEMEANOR_REQUIRE_STRACE is set, and there is no strace (package strace)"
         );
         eprintln!("no strace here (package strace), or emulation: nothing was traced");

@@ -1,6 +1,6 @@
 //! A recogniser that takes its time.
 
-use super::{Folder, repo};
+use super::{Folder, is_emulated, repo};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::PathBuf;
@@ -20,8 +20,7 @@ pub fn slow(folder: &Folder) -> PathBuf {
     };
     let vocab = fs::read_to_string(toy.join("vocab.txt")).expect("the vocabulary");
     // an emulator is slow enough by itself
-    let is_emulated = std::env::var_os("DEMEANOR_RUNNER").is_some();
-    let suppressed = if is_emulated { 40_000 } else { 400_000 };
+    let suppressed = if is_emulated() { 40_000 } else { 400_000 };
     let signs = vocab.replacen("Ġhello\nĠthere\n.\n", "Ġ-\nĠ+\n-\n", 1);
     assert_ne!(vocab, signs);
     let manifest = fs::read_to_string(toy.join("manifest.toml")).expect("the manifest");
