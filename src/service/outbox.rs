@@ -68,6 +68,27 @@ struct Retained<P> {
     is_due: bool,
 }
 
+impl<P: Clone> Inner<P> {
+    fn next_retained(&mut self) -> Option<Letter<P>> {
+        if self.held.is_some() {
+            return None;
+        }
+        let due = self.retained.iter_mut().find(|r| r.is_due)?;
+        due.is_due = false;
+        Some(due.letter.clone())
+    }
+
+    fn next_event(&mut self, now: Instant) -> Option<Letter<P>> {
+        while let Some(event) = self.events.pop_front() {
+            if event.expires.is_none_or(|end| end > now) {
+                return Some(event);
+            }
+            self.counts.lost += 1;
+        }
+        None
+    }
+}
+
 impl<P: Clone + PartialEq> Outbox<P> {
     /// An empty one.
     ///
@@ -174,23 +195,16 @@ impl<P: Clone + PartialEq> Outbox<P> {
         self.lock().held = Some(now + pause);
     }
 
-    /// What is to be published next: what is retained goes first.
+    /// What is to be published next. What is retained goes first, but at the end last: a device
+    /// leaves after its last events.
     pub fn next(&self, now: Instant) -> Option<Letter<P>> {
         let mut inner = self.lock();
         inner.held = inner.held.filter(|held| *held > now && !inner.is_closed);
-        if inner.held.is_none()
-            && let Some(due) = inner.retained.iter_mut().find(|r| r.is_due)
-        {
-            due.is_due = false;
-            return Some(due.letter.clone());
+        if inner.is_closed {
+            inner.next_event(now).or_else(|| inner.next_retained())
+        } else {
+            inner.next_retained().or_else(|| inner.next_event(now))
         }
-        while let Some(event) = inner.events.pop_front() {
-            if event.expires.is_none_or(|end| end > now) {
-                return Some(event);
-            }
-            inner.counts.lost += 1;
-        }
-        None
     }
 
     /// Topics whose content has become too old; they hold nothing from now on.
@@ -323,9 +337,11 @@ mod tests {
         let retain = |topic, payload: &str| outbox.retain(topic, payload.into(), None);
         retain("availability", "online");
         retain("counts", "3 happy");
+        outbox.push(event(1, None));
         retain("availability", "offline");
         outbox.close();
-        assert_eq!(payloads(&outbox, Instant::now()), ["3 happy", "offline"]);
+        let told = payloads(&outbox, Instant::now());
+        assert_eq!(told, ["1", "3 happy", "offline"]);
     }
 
     #[test]

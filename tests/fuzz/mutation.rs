@@ -1,7 +1,7 @@
 //! Damaged models, manifests and configs: an error or an answer, in bounded time and memory,
 //! never a crash.
 //!
-//! `DEMEANOR_MUTATIONS=1000 cargo test --release --test mutation -- --nocapture` damages each kind
+//! `DEMEANOR_MUTATIONS=1000 cargo test --release --test fuzz mutation:: -- --nocapture` damages each kind
 //! of file as often and prints how it went; `DEMEANOR_FUZZ_SEED` begins another sequence.
 
 use crate::support::*;
