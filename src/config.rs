@@ -1,25 +1,26 @@
 //! Configuration of `demeanor run`: a TOML file, unknown fields refused.
 
 pub mod calibration;
+mod camera;
 pub mod mqtt;
 pub mod outputs;
 pub mod own;
 pub mod ros;
+mod wired;
 
 use crate::Error;
-use crate::board::profile::{self, Format, Line, Profile};
-use crate::capture::camera::CameraSpec;
-use crate::capture::child::{Command, Form};
-use crate::capture::{CaptureError, Channel, OwnChannel, limits};
+use crate::board::profile::Profile;
+use crate::capture::{Channel, OwnChannel, limits};
 use crate::session::Tasks;
-use crate::vision::yuv::Layout;
 use outputs::{Part, Publish};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::Read;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+
+pub use camera::Camera;
+pub use wired::{Button, Indicator, Means, Wired};
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -190,182 +191,6 @@ impl Audio {
             Some(own::IgnoreWhile::Connected(_)) | None => None,
         }
     }
-}
-
-/// Where pictures come from: a source, or a command that writes frames.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Camera {
-    /// A device such as `/dev/video0`, a file or folder of pictures, `-` for a stream of JPEGs
-    /// on standard input, `board` for the board's own, or `none`.
-    pub source: Option<String>,
-    /// A program and its arguments, instead of a source; it writes frames to its standard
-    /// output.
-    pub command: Vec<String>,
-    /// What the program writes.
-    pub format: Format,
-    /// Columns of its frames, where they are not JPEGs.
-    pub width: u32,
-    /// Rows of its frames.
-    pub height: u32,
-    /// Bytes from one row to the next; the width when left out.
-    pub stride: Option<u32>,
-    /// Least seconds between two looks at the faces; the board's cadence when left out.
-    pub every: Option<f64>,
-}
-
-impl Default for Camera {
-    fn default() -> Self {
-        Camera {
-            source: None,
-            command: Vec::new(),
-            format: Format::Mjpeg,
-            width: 640,
-            height: 480,
-            stride: None,
-            every: None,
-        }
-    }
-}
-
-impl From<profile::Camera> for Camera {
-    fn from(camera: profile::Camera) -> Self {
-        Camera {
-            source: camera.source,
-            command: camera.command,
-            format: camera.format,
-            width: camera.width,
-            height: camera.height,
-            stride: camera.stride,
-            every: Some(camera.every),
-        }
-    }
-}
-
-impl Camera {
-    /// What is to be opened; `board` is the camera of the board's profile.
-    ///
-    /// # Errors
-    /// A command without a program, frames of an impossible size, or a board without a camera.
-    pub fn spec(&self, board: &Profile) -> Result<CameraSpec, CaptureError> {
-        if self.command.is_empty() {
-            return match self.source.as_deref().unwrap_or("none") {
-                "board" => Camera::of(board)?.spec(board),
-                source => CameraSpec::parse(source),
-            };
-        }
-        let form = match self.format {
-            Format::Mjpeg => Form::Mjpeg,
-            Format::I420 => Form::I420(self.layout()?),
-        };
-        Command::new(&self.command, form).map(CameraSpec::Child)
-    }
-
-    /// The camera of a board's profile.
-    ///
-    /// # Errors
-    /// A profile that names none.
-    pub fn of(board: &Profile) -> Result<Camera, CaptureError> {
-        let none = || CaptureError::Camera {
-            name: "board".into(),
-            what: format!("the profile of {} names no camera", board.name),
-            advice: "name the board with --board, or the camera's source or command in [camera]",
-        };
-        board.camera.clone().map(Camera::from).ok_or_else(none)
-    }
-
-    fn layout(&self) -> Result<Layout, CaptureError> {
-        let stride = self.stride.unwrap_or(self.width);
-        let layout = Layout::i420(self.width, self.height, stride);
-        layout.ok_or_else(|| CaptureError::Camera {
-            name: "camera".into(),
-            what: format!(
-                "no frame is {} × {} with rows of {stride} bytes",
-                self.width, self.height
-            ),
-            advice: "check width, height and stride in the config's [camera]",
-        })
-    }
-
-    /// Least time between two looks.
-    pub fn every(&self, board: &Profile) -> Duration {
-        let boards = board.camera.as_ref().map(|camera| camera.every);
-        let every = self.every.or(boards).unwrap_or(0.5);
-        Duration::from_secs_f64(every.clamp(0.0, 3600.0))
-    }
-}
-
-/// A GPIO line in the config: `"board"`, `"none"`, or a chip's label with a line.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(try_from = "toml::Value")]
-pub enum Wired {
-    /// Left out: the board's, if its profile names one.
-    #[default]
-    Unsaid,
-    /// The line of the board's profile; an error when it names none.
-    Board,
-    /// Nothing is wired.
-    None,
-    /// This line.
-    To(Line),
-}
-
-impl TryFrom<toml::Value> for Wired {
-    type Error = String;
-
-    fn try_from(value: toml::Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("board") => Ok(Wired::Board),
-            Some("none") => Ok(Wired::None),
-            Some(word) => Err(format!(
-                "`{word}` is no GPIO line; write \"board\", \"none\", or {{ chip = \"label\", line = 17 }}"
-            )),
-            None => Line::deserialize(value)
-                .map(Wired::To)
-                .map_err(|e| format!("a GPIO line: {}", e.message())),
-        }
-    }
-}
-
-/// The lamp that says that capture is on. Where there is one, nothing is captured while it
-/// cannot be lit.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Indicator {
-    /// Where the lamp is wired.
-    pub led: Wired,
-}
-
-/// The button of the people in front of the device.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Button {
-    /// Where the button is wired.
-    pub line: Wired,
-    /// What a press means.
-    pub means: Means,
-    /// Seconds that the line must rest before a press counts.
-    pub debounce: f64,
-}
-
-impl Default for Button {
-    fn default() -> Self {
-        Button {
-            line: Wired::Unsaid,
-            means: Means::Mute,
-            debounce: 0.02,
-        }
-    }
-}
-
-/// What a press means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Means {
-    /// Capture starts on; a press stops it, the next one starts it again.
-    Mute,
-    /// Capture starts off; a press is consent and starts it, the next one withdraws it.
-    Consent,
 }
 
 /// The log of when capture was on: times and names of sources, never what they gave.

@@ -11,6 +11,7 @@ mod backoff;
 mod choice;
 pub mod health;
 pub mod http;
+mod in_sight;
 pub mod latches;
 pub mod ledger;
 pub mod metrics;

@@ -141,18 +141,15 @@ impl<P: Clone + PartialEq> Outbox<P> {
             expires,
         };
         let is_full = inner.retained.len() == MOST_RETAINED;
-        match inner.retained.iter_mut().find(|r| r.letter.topic == topic) {
-            Some(kept) if kept.letter == letter => return,
-            Some(kept) => {
-                kept.letter = letter;
-                kept.is_due = true;
-            }
+        match inner.retained.iter().position(|r| r.letter.topic == topic) {
+            Some(at) if inner.retained[at].letter == letter => return,
+            // what changed last is told last: that the device has left comes after its last answers
+            Some(at) => drop(inner.retained.remove(at)),
             None if is_full => return,
-            None => {
-                let is_due = true;
-                inner.retained.push(Retained { letter, is_due });
-            }
+            None => {}
         }
+        let is_due = true;
+        inner.retained.push(Retained { letter, is_due });
         self.ring(&mut inner);
     }
 
@@ -318,6 +315,17 @@ mod tests {
         outbox.hold(Duration::from_secs(2), now);
         assert!(payloads(&outbox, now).is_empty());
         assert_eq!(payloads(&outbox, now + Duration::from_secs(2)), ["OFF"]);
+    }
+
+    #[test]
+    fn what_changed_last_is_told_last() {
+        let outbox = Outbox::new().unwrap();
+        let retain = |topic, payload: &str| outbox.retain(topic, payload.into(), None);
+        retain("availability", "online");
+        retain("counts", "3 happy");
+        retain("availability", "offline");
+        outbox.close();
+        assert_eq!(payloads(&outbox, Instant::now()), ["3 happy", "offline"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod jpeg;
 mod memory;
 pub mod orient;
 mod picture;
+pub(crate) mod plain;
 pub(crate) mod png;
 pub mod resize;
 pub mod track;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
-use crate::support::{chunks, jpeg};
+use crate::support::{chunks, is_emulated, jpeg};
 use jpeg::Jpeg;
 use std::fs;
 use std::path::PathBuf;
@@ -474,15 +474,8 @@ const SEEDS: [&str; 12] = [
     "alpha.png",
 ];
 
-/// Emulated machines are slow; they check that the outcome is the same, not the count.
-const CASES: u32 = if cfg!(target_arch = "x86_64") {
-    3000
-} else {
-    200
-};
-
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(ProptestConfig::with_cases(if is_emulated() { 200 } else { 3000 }))]
 
     /// An error or a picture within the limits, never a panic.
     #[test]

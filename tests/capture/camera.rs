@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
-use crate::support::mutate;
+use crate::support::{is_emulated, mutate};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -423,12 +423,6 @@ fn child_captures() {
         let _ = source.poll();
         thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// A user-mode emulator tells nobody that a program could not be started, and answers ioctls
-/// of its own accord.
-fn is_emulated() -> bool {
-    std::env::var_os("DEMEANOR_RUNNER").is_some()
 }
 
 #[test]

@@ -341,7 +341,7 @@ fn what_teaches_nothing_is_a_sentence() {
 
 #[test]
 fn a_disk_that_takes_no_more_leaves_nothing_behind() {
-    if std::env::var_os("DEMEANOR_RUNNER").is_some() {
+    if is_emulated() {
         return;
     }
     let folder = Folder::new();
@@ -410,7 +410,7 @@ fn who_interrupts_it_finds_nothing_half_done() {
 
 #[test]
 fn every_processor_level_writes_heads_that_say_the_same() {
-    if std::env::var_os("DEMEANOR_RUNNER").is_some() {
+    if is_emulated() {
         eprintln!("not in an emulator, where plain code takes minutes");
         return;
     }

@@ -444,7 +444,7 @@ fn pictures_of_8k_leave_room_on_a_board_of_400_megabytes() {
     let (events, peak) = watched([&whole[..], &whole, &whole, &face].concat());
     assert_eq!(of(&events, "expression").len(), 1, "{events:?}");
     // an emulator's own memory is counted with it
-    if std::env::var_os("DEMEANOR_RUNNER").is_none() {
+    if !is_emulated() {
         println!("at most {peak} KiB");
         assert!((250_000..400_000).contains(&peak), "{peak} KiB");
     }
@@ -454,9 +454,9 @@ fn pictures_of_8k_leave_room_on_a_board_of_400_megabytes() {
 fn ten_thousand_malformed_pictures_leave_every_good_one_looked_at() {
     let face = fs::read(picture("face.jpg")).unwrap();
     let mut random = mutate::Rng(12);
-    let (bad, good) = match std::env::var_os("DEMEANOR_RUNNER") {
-        Some(_) => (500, 2),
-        None => (10_000, 20),
+    let (bad, good) = match is_emulated() {
+        true => (500, 2),
+        false => (10_000, 20),
     };
     let mut stream = Vec::new();
     for at in 0..bad {

@@ -455,7 +455,7 @@ fn names_of_outputs_are_never_paths() {
 #[test]
 fn pictures_of_two_sizes_are_not_added() {
     let bundle = demeanor::model::Bundle::find("expression", None).expect("embedded");
-    let mut model = ModelProto::decode(&*bundle.bytes("face.onnx").expect("a file")).expect("ONNX");
+    let mut model = ModelProto::decode(bundle.bytes("face.onnx").expect("a file")).expect("ONNX");
     let nodes = &mut model.graph.as_mut().expect("a graph").node;
     let pads = |node: &AttributeProto| node.name == "pads" && node.ints == [0, 0, 1, 1];
     let halves = nodes

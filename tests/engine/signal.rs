@@ -6,6 +6,7 @@ use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::support::cases;
 use demeanor::capture::{AudioChunk, Channel, Source, open_audio};
 use demeanor::signal::mel::{Mel, N_MELS};
 use demeanor::signal::resample::{MAX_RATE, MIN_RATE, Resampler, UnsupportedRate};
@@ -122,7 +123,7 @@ fn rates_out_of_reach_are_refused_with_a_sentence() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(cases(60)))]
 
     #[test]
     fn chunking_changes_no_bit(
@@ -213,7 +214,7 @@ fn log_mel_equals_the_recipe_that_trained_the_student() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(cases(40)))]
 
     #[test]
     fn log_mel_has_the_promised_shape_and_range(len in 0usize..6000, gain in 1e-3f32..1.0) {
@@ -614,7 +615,7 @@ fn trim_finds_the_speech_of_a_file() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(30))]
+    #![proptest_config(ProptestConfig::with_cases(cases(30)))]
 
     #[test]
     fn any_stream_is_taken_in_bounded_memory(

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// same, not the count.
 fn rounds() -> u64 {
     let asked = std::env::var("DEMEANOR_MUTATIONS");
-    let usual = if cfg!(target_arch = "x86_64") { 24 } else { 2 };
+    let usual = if is_emulated() { 2 } else { 24 };
     asked.ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
 

@@ -47,7 +47,7 @@ fn calibrated(audio: &str, mean: f64) -> String {
 
 #[test]
 fn voices_that_are_others_than_at_calibration_are_told_and_the_same_ones_are_not() {
-    if std::env::var_os("DEMEANOR_RUNNER").is_some() {
+    if is_emulated() {
         eprintln!("not in an emulator, where a hundred utterances take minutes");
         return;
     }
@@ -103,7 +103,7 @@ fn voices_that_are_others_than_at_calibration_are_told_and_the_same_ones_are_not
 
 #[test]
 fn what_is_usual_is_measured_with_people_and_enough_of_their_answers() {
-    if std::env::var_os("DEMEANOR_RUNNER").is_some() {
+    if is_emulated() {
         eprintln!("not in an emulator, where a hundred utterances take minutes");
         return;
     }

@@ -266,6 +266,7 @@ impl Board {
             board: "host".into(),
             bundles: vec![answer.bundle.clone()],
             tasks: vec![(answer.task.clone(), labels.to_vec())],
+            sees: false,
             setting: "public",
             purpose: "a load".into(),
             aggregate: None,

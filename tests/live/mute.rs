@@ -222,16 +222,9 @@ fn a_wrong_line_is_explained() {
     }
 }
 
-/// What a press or a signal may take, and what a busy or emulated machine may add.
-fn soon() -> Duration {
-    let is_emulated = std::env::var_os("DEMEANOR_RUNNER").is_some();
-    Duration::from_millis(200) + Duration::from_secs(if is_emulated { 8 } else { 1 })
-}
-
 /// What an answer under way may take, which the end waits for: some seconds of an emulator.
 fn answered() -> Duration {
-    let is_emulated = std::env::var_os("DEMEANOR_RUNNER").is_some();
-    Duration::from_secs(if is_emulated { 22 } else { 0 })
+    Duration::from_secs(if is_emulated() { 22 } else { 0 })
 }
 
 /// Time that the end waits for a reader.

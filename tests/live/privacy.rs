@@ -30,11 +30,10 @@ struct Call {
 fn trace(args: &[&str], input: &[u8]) -> Option<(Vec<Call>, String)> {
     use std::io::Write;
     let usable = Command::new("strace").args(["-V"]).output();
-    let is_emulated = std::env::var_os("DEMEANOR_RUNNER").is_some();
-    if usable.is_err() || is_emulated {
+    if usable.is_err() || is_emulated() {
         let is_required = std::env::var_os("DEMEANOR_REQUIRE_STRACE").is_some();
         assert!(
-            is_emulated || !is_required,
+            is_emulated() || !is_required,
             "DEMEANOR_REQUIRE_STRACE is set, and there is no strace (package strace)"
         );
         eprintln!("no strace here (package strace), or emulation: nothing was traced");
@@ -268,13 +267,8 @@ fn an_output_waits_for_readers_where_the_config_says_and_connects_to_nobody() {
         "accept4",
     ];
     carries_nothing_away_but(&calls, &waiting);
-    let bound: Vec<&str> = calls
-        .iter()
-        .filter(|c| c.name == "bind")
-        .map(|c| c.text.as_str())
-        .collect();
-    let [unix, inet] = bound[..] else {
-        panic!("{bound:?}")
+    let [unix, inet] = bound(&calls)[..] else {
+        panic!("{:?}", bound(&calls))
     };
     assert!(
         unix.contains("AF_UNIX") && unix.contains("events.sock"),
@@ -285,6 +279,66 @@ fn an_output_waits_for_readers_where_the_config_says_and_connects_to_nobody() {
         "{inet}"
     );
     assert!(!path.exists());
+}
+
+/// Sockets that were bound, each call as it was made.
+fn bound(calls: &[Call]) -> Vec<&str> {
+    let bound = calls.iter().filter(|c| c.name == "bind");
+    bound.map(|c| c.text.as_str()).collect()
+}
+
+#[test]
+fn the_devices_own_voice_is_waited_for_on_one_socket() {
+    let folder = Folder::new();
+    let path = folder.path("speaking.sock");
+    let config = format!("{NOTICE}[audio]\nignore_while = {path:?}\n");
+    let args = sources(&folder, &config);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let Some((calls, out)) = trace(&args, b"I am so happy\n") else {
+        return;
+    };
+    assert!(out.contains("\"task\":\"emotion\""), "{out}");
+    carries_nothing_away_but(&calls, &["socket", "bind", "listen", "accept4"]);
+    let [socket] = bound(&calls)[..] else {
+        panic!("{:?}", bound(&calls))
+    };
+    assert!(socket.contains("speaking.sock"), "{socket}");
+    assert_eq!(writable(&calls), BTreeSet::new());
+}
+
+/// A broker and a bridge that take a connection and end it: nothing else is connected to.
+#[test]
+fn outputs_that_connect_do_so_where_the_config_says() {
+    let folder = Folder::new();
+    let peers = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [broker, bridge] = peers
+        .each_ref()
+        .map(|peer| peer.local_addr().unwrap().port());
+    for peer in peers {
+        std::thread::spawn(move || peer.incoming().for_each(drop));
+    }
+    let config = format!(
+        "{NOTICE}[decision]\ntasks = [\"emotion\"]\n[audio]\nsource = \"none\"\n\
+         [mqtt]\nbroker = \"mqtt://127.0.0.1:{broker}\"\n[ros]\nbridge = \"ws://127.0.0.1:{bridge}\"\n"
+    );
+    let config = folder.file("run.toml", config);
+    let args = ["run", "--config", &config, "--text-stdin"];
+    let Some((calls, out)) = trace(&args, b"I am so happy\n") else {
+        return;
+    };
+    assert!(out.contains("\"task\":\"emotion\""), "{out}");
+    assert_eq!(bound(&calls), [""; 0]);
+    let connects = calls.iter().filter(|c| c.name == "connect");
+    let connects: Vec<&str> = connects.map(|c| c.text.as_str()).collect();
+    for port in [broker, bridge] {
+        let to = format!("sin_port=htons({port}), sin_addr=inet_addr(\"127.0.0.1\")");
+        assert!(connects.iter().any(|c| c.contains(&to)), "{connects:?}");
+    }
+    let elsewhere = connects.iter().find(|c| {
+        let ports = [broker, bridge].map(|port| format!("htons({port})"));
+        !ports.iter().any(|port| c.contains(port))
+    });
+    assert_eq!(elsewhere, None);
 }
 
 #[test]

@@ -90,12 +90,6 @@ fn typed_words_win_over_recognised_ones() {
     }
 }
 
-/// What a press may take, and what a busy or emulated machine may add.
-fn soon() -> Duration {
-    let is_emulated = std::env::var_os("DEMEANOR_RUNNER").is_some();
-    Duration::from_millis(200) + Duration::from_secs(if is_emulated { 8 } else { 1 })
-}
-
 #[test]
 fn a_press_while_words_are_recognised_mutes_and_they_are_never_answered() {
     let folder = Folder::new();

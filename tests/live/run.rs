@@ -346,7 +346,7 @@ fn a_pace_of_partial_answers_that_makes_no_sense_is_told() {
 #[test]
 fn where_answers_are_counted_nobody_is_told_who_was_in_sight() {
     // minutes of emulation, and nothing in it depends on the processor
-    if std::env::var_os("DEMEANOR_RUNNER").is_some() {
+    if is_emulated() {
         return;
     }
     let folder = Folder::new();

@@ -20,11 +20,6 @@ fn hours() -> f64 {
     asked.and_then(|h| h.parse().ok()).unwrap_or(0.5)
 }
 
-/// Under emulation memory and descriptors are the emulator's.
-fn is_emulated() -> bool {
-    std::env::var_os("DEMEANOR_RUNNER").is_some()
-}
-
 fn resident_kb(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|l| l.starts_with("VmRSS:"))?;

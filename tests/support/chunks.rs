@@ -1,4 +1,5 @@
 //! PNG files taken apart and put together again.
+
 /// A file of `width` × `height` pixels of this type, all bytes zero unless `data` are given.
 pub fn png(width: u32, height: u32, colour: png::ColorType, data: Option<&[u8]>) -> Vec<u8> {
     let mut bytes = Vec::new();

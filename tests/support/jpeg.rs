@@ -1,4 +1,5 @@
 //! JPEGs made by formula: every sampling that T.81 allows, in one scan or several.
+
 /// A picture whose blocks are flat: luma grows to the right, Cb downwards, Cr towards the
 /// lower left.
 #[derive(Debug, Clone)]

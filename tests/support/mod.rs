@@ -16,6 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// The finished program with its output captured.
 pub struct Ran {
@@ -57,6 +58,25 @@ impl Ran {
         assert!(self.err.starts_with("demeanor: "), "{:?}", self.err);
         assert!(!self.err.contains("panicked"), "{}", self.err);
         self
+    }
+}
+
+/// Whether an emulator runs the tests and starts the program: it is slow, and memory, descriptors,
+/// ioctls and programs that cannot be started are its own.
+pub fn is_emulated() -> bool {
+    std::env::var_os("DEMEANOR_RUNNER").is_some()
+}
+
+/// What a press or a signal may take, and what a busy or emulated machine may add.
+pub fn soon() -> Duration {
+    Duration::from_millis(200) + Duration::from_secs(if is_emulated() { 8 } else { 1 })
+}
+
+/// How many cases a property is tried with: fewer under emulation.
+pub fn cases(usual: u32) -> u32 {
+    match is_emulated() {
+        true => usual.div_ceil(8),
+        false => usual,
     }
 }
 

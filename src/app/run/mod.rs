@@ -186,6 +186,7 @@ fn run_for(
     let about = About {
         board: profile.name.clone(),
         tasks: worker.labels(),
+        sees: camera,
         config_sha256: sha256(&options.config),
         bundles: worker.bundles(),
         thermal_zone: profile.thermal_zone.clone(),

@@ -115,6 +115,8 @@ pub struct About {
     pub board: String,
     /// Tasks that may answer, with their labels.
     pub tasks: Vec<(String, Vec<String>)>,
+    /// There is a camera.
+    pub sees: bool,
     /// SHA-256 of the configuration's file.
     pub config_sha256: String,
     /// `id@version` of every bundle that answers.
@@ -132,6 +134,7 @@ fn reported(config: &Config, shared: &Arc<Shared>, about: &About) -> mqtt::About
         board: about.board.clone(),
         bundles: about.bundles.clone(),
         tasks: about.tasks.clone(),
+        sees: about.sees,
         aggregate: config.aggregate,
         setting: config.notice.setting.name(),
         purpose: config.notice.purpose.clone(),

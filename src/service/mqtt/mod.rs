@@ -225,18 +225,16 @@ impl Client {
         }
     }
 
-    /// Has the broker forget answers that are too old. One that speaks version 5 does so itself.
+    /// Tells that answers are too old, and has the broker forget them.
     fn forget_old(&self, visit: &mut Visit, now: Instant) -> Result<(), Fault> {
         for topic in self.report.outbox.expire(now) {
-            if self.mqtt.version == Version::V311 {
-                let nothing = Letter {
-                    topic,
-                    payload: String::new(),
-                    retain: true,
-                    expires: None,
-                };
-                visit.publish(&nothing, now)?;
-            }
+            let nothing = Letter {
+                topic,
+                payload: String::new(),
+                retain: true,
+                expires: None,
+            };
+            visit.publish(&nothing, now)?;
         }
         Ok(())
     }

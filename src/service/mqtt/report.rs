@@ -5,6 +5,7 @@ use super::topics::Topics;
 use crate::config::mqtt::Mqtt as Config;
 use crate::config::outputs::{Aggregate, Part};
 use crate::service::choice::chosen;
+use crate::service::in_sight::InSight;
 use crate::service::latches::Remote;
 use crate::service::metrics::Machine;
 use crate::service::outbox::{Letter, Outbox};
@@ -30,6 +31,8 @@ pub struct About {
     pub bundles: Vec<String>,
     /// Tasks that may answer, with their labels.
     pub tasks: Vec<(String, Vec<String>)>,
+    /// There is a camera.
+    pub sees: bool,
     /// Counts of answers are told instead of these.
     pub aggregate: Option<Aggregate>,
     /// Of the notice.
@@ -44,6 +47,13 @@ pub struct About {
     pub machine: Box<dyn Fn() -> Machine + Send + Sync>,
 }
 
+impl About {
+    /// Whether the broker hears who is in sight.
+    pub fn tells_faces(&self, config: &Config) -> bool {
+        self.sees && config.publish.tells(Part::Faces) && self.aggregate.is_none()
+    }
+}
+
 /// Puts what happens into the outbox.
 pub struct Report {
     config: Config,
@@ -54,6 +64,7 @@ pub struct Report {
     pub outbox: Arc<Outbox>,
     remote: Arc<Remote>,
     sources: Sources,
+    in_sight: InSight,
     started: Instant,
 }
 
@@ -71,6 +82,7 @@ impl Report {
             remote,
             // a broker that was lost is told of when it is back
             sources: Sources::without("mqtt"),
+            in_sight: InSight::default(),
             started: Instant::now(),
         };
         report.introduce();
@@ -80,6 +92,10 @@ impl Report {
     /// Who we are: told first after every connection.
     fn introduce(&self) {
         let about = &self.about;
+        // an earlier run that was killed left its last answers to the broker
+        for (task, _) in &about.tasks {
+            self.retain(task, String::new());
+        }
         self.retain("availability", "online".into());
         let info = json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -92,6 +108,8 @@ impl Report {
             "aggregate": about.aggregate.map(Aggregate::to_json),
         });
         self.retain("info", info.to_string());
+        // an earlier run may have left others behind
+        self.tell_faces();
         if let Some(topic) = &self.topics.discovery {
             let device = discovery::device(&self.config, about, &self.topics);
             self.outbox.retain(topic, device.to_string(), None);
@@ -100,6 +118,15 @@ impl Report {
 
     fn retain(&self, name: &str, payload: String) {
         self.outbox.retain(&self.topics.own(name), payload, None);
+    }
+
+    /// Tells who is in sight.
+    fn tell_faces(&self) {
+        if self.about.tells_faces(&self.config) {
+            let ids = self.in_sight.ids();
+            let seen = json!({ "count": ids.len(), "ids": ids });
+            self.retain("faces", seen.to_string());
+        }
     }
 
     /// Tells how things are, where that has changed.
@@ -165,23 +192,31 @@ impl Report {
     fn take(&self, message: &Message<'_>) {
         match &message.content {
             // a broker keeps answers, and not what replaces itself every second
-            Content::Event(event) if self.config.publish.tells_answers() && !event.partial => {
-                self.answer(&event.task, message.to_json());
+            Content::Event(event) if !event.partial => {
+                if event.face.is_some_and(|face| self.in_sight.see(face.id)) {
+                    self.tell_faces();
+                }
+                if self.config.publish.tells_answers() {
+                    self.answer(&event.task, message.to_json());
+                }
             }
             Content::Aggregate(told) if self.config.publish.tells_answers() => {
                 let topic = self.topics.counts(&told.of);
                 self.outbox
                     .retain(&topic, message.to_json().to_string(), None);
             }
-            Content::Faces(faces) if self.config.publish.tells(Part::Faces) => {
-                let seen = json!({ "count": faces.ids.len(), "ids": faces.ids });
-                self.retain("faces", seen.to_string());
+            Content::Faces(faces) => {
+                self.in_sight.take(faces);
+                self.tell_faces();
             }
             Content::State(change) => {
                 self.sources.take(change);
+                if self.in_sight.look_away(change) {
+                    self.tell_faces();
+                }
                 self.look();
             }
-            Content::Event(_) | Content::Faces(_) | Content::Aggregate(_) => {}
+            Content::Event(_) | Content::Aggregate(_) => {}
         }
     }
 }
@@ -208,24 +243,132 @@ impl Drop for Reporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, Stamp};
+    use crate::event::{Event, Face, Faces, Stamp, State, StateChange};
+    use serde_json::Map;
     use std::borrow::Cow;
 
-    #[test]
-    fn what_is_replaced_in_a_moment_is_not_published() {
-        let about = About {
+    fn about() -> About {
+        About {
             device: "door".into(),
             board: "host".into(),
             bundles: Vec::new(),
             tasks: vec![("emotion".into(), vec!["sad".into()])],
+            sees: false,
             aggregate: None,
             setting: "public",
             purpose: "a test".into(),
             config_sha256: String::new(),
             resting: Box::new(Vec::new),
             machine: Box::new(Machine::default),
+        }
+    }
+
+    fn letters(report: &Report) -> Vec<Letter> {
+        std::iter::from_fn(|| report.outbox.next(Instant::now())).collect()
+    }
+
+    #[test]
+    fn what_is_told_is_announced_and_of_the_rest_the_platform_alone() {
+        let hot = || Machine {
+            temperature: Some(51.0),
+            ..Machine::default()
         };
-        let report = Report::new(&Config::default(), about, Arc::default()).expect("a pipe");
+        let seeing = || About {
+            sees: true,
+            machine: Box::new(hot),
+            ..about()
+        };
+        let counting = || About {
+            aggregate: Some(Aggregate::default()),
+            ..seeing()
+        };
+        let all = "publish = [\"labels\", \"faces\", \"state\", \"health\"]";
+        let usual = ["capturing", "emotion", "forget", "mute", "problem"];
+        for (section, about, rest) in [
+            ("", about(), &["utterance"][..]),
+            (all, about(), &["utterance"]),
+            ("", seeing(), &["temperature", "utterance"]),
+            (all, seeing(), &["faces", "temperature", "utterance"]),
+        ] {
+            let mut told = usual.to_vec();
+            told.extend(rest);
+            is_announced(section, about, told);
+        }
+        let counts = ["emotion_answers", "temperature"];
+        let told = usual.iter().filter(|key| **key != "emotion");
+        is_announced(all, counting(), told.copied().chain(counts).collect());
+        let state = "publish = [\"state\"]\nmute = false";
+        is_announced(state, seeing(), vec!["capturing", "problem"]);
+    }
+
+    fn is_announced(section: &str, about: About, mut told: Vec<&str>) {
+        let config: Config = toml::from_str(section).expect("a section");
+        let (sees, is_counted) = (about.sees, about.aggregate.is_some());
+        let report = Report::new(&config, about, Arc::default()).expect("a pipe");
+        let letters = letters(&report);
+        let on = |topic: &str| letters.iter().find(|l| l.topic.ends_with(topic));
+        let device = on("_door/config").expect("it is announced");
+        let device: Value = serde_json::from_str(&device.payload).expect("JSON");
+        let entities = device["cmps"].as_object().expect("entities");
+        assert_eq!(entities.len(), 9, "{entities:?}");
+        let (named, bare): (Vec<_>, Vec<_>) =
+            entities.iter().partition(|(_, e)| e.get("name").is_some());
+        told.sort_unstable();
+        let mut named: Vec<&str> = named.into_iter().map(|(key, _)| &**key).collect();
+        named.sort_unstable();
+        assert_eq!(named, told, "{section}");
+        for (key, entity) in bare {
+            assert_eq!(entity.as_object().map(Map::len), Some(1), "{key}");
+            assert!(entity["p"].is_string(), "{key}");
+        }
+        // a number of an earlier run does not stay
+        let faces = on("door/faces").map(|l| &*l.payload);
+        let is_told = section.contains("faces") && sees && !is_counted;
+        assert_eq!(faces, is_told.then_some("{\"count\":0,\"ids\":[]}"));
+    }
+
+    #[test]
+    fn a_camera_that_is_closed_sees_nobody_and_sees_them_again_when_it_is_open() {
+        let config: Config = toml::from_str("publish = [\"faces\"]").expect("a section");
+        let seeing = About {
+            sees: true,
+            ..about()
+        };
+        let report = Report::new(&config, seeing, Arc::default()).expect("a pipe");
+        let came = Content::Faces(Cow::Owned(Faces {
+            source: "camera".into(),
+            ids: vec![3],
+            ..Faces::default()
+        }));
+        let muted = StateChange::new("camera", State::Muted, "");
+        let seen = Event {
+            task: "expression".into(),
+            face: Some(Face {
+                id: 3,
+                place: [0.0, 0.0, 10.0, 10.0],
+                picture: [20.0, 40.0],
+                score: 0.5,
+            }),
+            ..Event::default()
+        };
+        let muted = Content::State(Cow::Owned(muted));
+        let seen = Content::Event(Cow::Owned(seen));
+        for (content, count) in [(came, 1), (muted, 0), (seen, 1)] {
+            let stamp = Stamp::default();
+            report.take(&Message { stamp, content });
+            let letters = letters(&report);
+            let faces = letters.iter().rfind(|l| l.topic == "demeanor/door/faces");
+            let faces = faces.expect("it is told").payload.as_str();
+            assert!(
+                faces.starts_with(&format!("{{\"count\":{count},")),
+                "{faces}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_replaced_in_a_moment_is_not_published() {
+        let report = Report::new(&Config::default(), about(), Arc::default()).expect("a pipe");
         for (seq, partial) in [(1, true), (2, false)] {
             let event = Event {
                 task: "emotion".into(),
@@ -240,8 +383,7 @@ mod tests {
             };
             report.take(&Message { stamp, content });
         }
-        let next = || report.outbox.next(Instant::now());
-        let letters: Vec<Letter> = std::iter::from_fn(next).collect();
+        let letters = letters(&report);
         let of = |topic: &str| {
             let on = letters
                 .iter()

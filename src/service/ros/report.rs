@@ -3,9 +3,10 @@
 use super::message::{self, Header, Kind, Level, Message, Status};
 use crate::config::outputs::Part;
 use crate::config::ros::Ros as Config;
-use crate::event::{self, Event, State, StateChange};
+use crate::event::{self, Event};
 use crate::service::backoff::chance;
 use crate::service::choice::chosen;
+use crate::service::in_sight::InSight;
 use crate::service::latches::Remote;
 use crate::service::metrics::Machine;
 use crate::service::outbox::{Letter, Outbox};
@@ -13,7 +14,7 @@ use crate::service::sources::Sources;
 use crate::sink::{self, Content, Receiver};
 use serde_json::Value;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Our events as JSON.
@@ -55,14 +56,6 @@ pub struct About {
     pub machine: Box<dyn Fn() -> Machine + Send + Sync>,
 }
 
-/// Faces in sight.
-#[derive(Debug, Default)]
-struct Tracked {
-    /// The camera that sees them.
-    source: String,
-    ids: Vec<u32>,
-}
-
 /// Puts what happens into the outbox, as messages.
 pub struct Report {
     config: Config,
@@ -70,7 +63,7 @@ pub struct Report {
     pub outbox: Arc<Outbox<Message>>,
     remote: Arc<Remote>,
     sources: Sources,
-    tracked: Mutex<Tracked>,
+    tracked: InSight,
     /// Behind the number of a face: another run's face is another one.
     run: String,
 }
@@ -88,7 +81,7 @@ impl Report {
             outbox: Arc::new(Outbox::new()?),
             remote,
             sources: Sources::without("ros"),
-            tracked: Mutex::default(),
+            tracked: InSight::default(),
             run: (0..3).map(letter).collect(),
         })
     }
@@ -137,15 +130,10 @@ impl Report {
         }
     }
 
-    fn tracked(&self) -> MutexGuard<'_, Tracked> {
-        self.tracked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn tell_tracked(&self) {
         if self.tells(Part::Faces) {
-            let tracked = self.tracked();
-            let ids = tracked.ids.iter().map(|face| self.id(*face)).collect();
-            drop(tracked);
+            let ids = self.tracked.ids().into_iter().map(|face| self.id(face));
+            let ids = ids.collect();
             self.retain(TRACKED, Message::ids(Header::at(event::now()), ids));
         }
     }
@@ -214,31 +202,12 @@ impl Report {
         self.push(EVENTS.into(), Message::text(json.to_string()), EXPIRE);
     }
 
-    /// A camera that is closed or gone sees nobody.
-    fn look_away(&self, change: &StateChange) {
-        let is_blind = matches!(
-            change.state,
-            State::Muted | State::Lost | State::Ended | State::Failed
-        );
-        let mut tracked = self.tracked();
-        if is_blind && change.source == tracked.source {
-            tracked.ids.clear();
-            drop(tracked);
-            self.tell_tracked();
-        }
-    }
-
     /// Where a face is, and what it shows.
     fn face(&self, event: &Event, header: Header) {
         let Some(face) = event.face.filter(|_| event.task == EXPRESSION) else {
             return;
         };
-        let mut tracked = self.tracked();
-        // it was in sight before the camera was closed, and is so again
-        if !tracked.ids.contains(&face.id) {
-            tracked.ids.push(face.id);
-        }
-        drop(tracked);
+        self.tracked.see(face.id);
         let topic = |of: &str| format!("{FACES}{}/{of}", self.id(face.id));
         if let Some(region) = Message::region(header.clone(), &face) {
             self.push(topic("roi"), region, FLEETING);
@@ -268,16 +237,15 @@ impl Report {
                 }
             }
             Content::Faces(faces) if self.tells(Part::Faces) => {
-                *self.tracked() = Tracked {
-                    source: faces.source.clone(),
-                    ids: faces.ids.clone(),
-                };
+                self.tracked.take(faces);
                 self.tell_tracked();
                 self.tell(&message.to_json());
             }
             Content::State(change) => {
                 self.sources.take(change);
-                self.look_away(change);
+                if self.tracked.look_away(change) {
+                    self.tell_tracked();
+                }
                 if self.tells(Part::State) {
                     self.tell(&message.to_json());
                 }
@@ -309,7 +277,7 @@ impl Drop for Reporter {
     /// Nobody is in sight any more. Gives the other side a moment for the last letters; one that
     /// hangs is left behind.
     fn drop(&mut self) {
-        self.0.tracked().ids.clear();
+        self.0.tracked.clear();
         self.0.tell_tracked();
         self.0.outbox.close();
         self.0.outbox.wait_finished(GRACE);
@@ -319,7 +287,7 @@ impl Drop for Reporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Face, Faces, Stamp};
+    use crate::event::{Face, Faces, Stamp, State, StateChange};
     use serde_json::json;
     use std::borrow::Cow;
 
