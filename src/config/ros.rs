@@ -182,6 +182,7 @@ mod tests {
         let said = ros("bridge = \"ws://robot\"\npublish = [\"words\"]").unwrap_err();
         assert!(said.contains("unknown variant `words`"), "{said}");
     }
+
     #[test]
     fn a_domain_goes_without_a_bridge() {
         for (text, domain) in [

@@ -1,12 +1,14 @@
-//! `[ros] domain` of a real run: a node of another maker's DDS hears faces, answers and states;
+//! `[ros] domain` of a real run: nodes of other makers' DDS hear faces, answers and states;
 //! whoever sends rubbish to its ports, or hangs, costs no answer.
 //!
-//! The other node is `tests/live/ros/dds.py`, by Cyclone DDS; what it needs is as for `ros::`.
+//! The other nodes are `tests/live/ros/dds.py`, by Cyclone DDS (`tests/live/ros/dds.txt`), and
+//! `tests/live/ros/fast.py`, by Fast DDS (a C++ compiler and Debian's `libfastrtps-dev`). Without
+//! them nothing is tested, unless `DEMEANOR_REQUIRE_ROS` is set.
 
 #![cfg(all(unix, feature = "ros2"))]
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
-use crate::ros::{ALL, ANSWER, CONFIG, camera, python, signal, start, told};
+use crate::ros::{ALL, ANSWER, CONFIG, camera, is_there, python, signal, start, told};
 use crate::support::*;
 use broker::{Lines, Running};
 use mutate::Rng;
@@ -14,7 +16,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::Write;
 use std::net::UdpSocket;
-use std::process::{ChildStdin, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -42,15 +44,30 @@ fn section(domain: u16, publish: &str) -> String {
     format!("domain = {domain}\naddress = \"127.0.0.1\"\n{publish}")
 }
 
-/// A node that reads, and announces itself to `peer` as well; `None`, with a word, where there is
-/// none.
-fn reader(domain: u16, peer: u16) -> Option<(Running, Lines)> {
-    let mut child = python("dds.py")?;
+/// A node by Cyclone DDS, which announces itself to `peer` as well; `None`, with a word, where
+/// there is none.
+fn cyclone(domain: u16, peer: u16) -> Option<(Running, Lines)> {
+    let mut child = python("dds.py", "cyclonedds, rosbags")?;
     child.args([domain, peer].map(|n| n.to_string()));
+    Some(reader(child))
+}
+
+/// A node by Fast DDS.
+fn fast(domain: u16) -> Option<(Running, Lines)> {
+    let built = python("fast.py", "rosbags")?.status().unwrap();
+    if !is_there(built.success(), "there is no Fast DDS (libfastrtps-dev)") {
+        return None;
+    }
+    let mut child = python("fast.py", "rosbags")?;
+    child.arg(domain.to_string());
+    Some(reader(child))
+}
+
+fn reader(mut child: Command) -> (Running, Lines) {
     let mut child = Running(child.stdout(Stdio::piped()).spawn().unwrap());
     let lines = Lines::of(child.0.stdout.take().unwrap());
     lines.wait(&["ready"]);
-    Some((child, lines))
+    (child, lines)
 }
 
 /// Waits until the two have found each other, and each knows of it.
@@ -102,13 +119,25 @@ fn rubbish(said: &[u8], rng: &mut Rng) -> Vec<u8> {
 }
 
 #[test]
-fn a_foreign_node_hears_of_faces_answers_and_states() {
-    let (folder, domain) = (Folder::new(), free_domain());
-    let Some((_reader, heard)) = reader(domain, 9) else {
-        return;
-    };
+fn a_node_by_cyclone_dds_hears_of_faces_answers_and_states() {
+    let domain = free_domain();
+    if let Some((_reader, heard)) = cyclone(domain, 9) {
+        hears_of_faces_answers_and_states(domain, &heard);
+    }
+}
+
+#[test]
+fn a_node_by_fast_dds_hears_of_faces_answers_and_states() {
+    let domain = free_domain();
+    if let Some((_reader, heard)) = fast(domain) {
+        hears_of_faces_answers_and_states(domain, &heard);
+    }
+}
+
+fn hears_of_faces_answers_and_states(domain: u16, heard: &Lines) {
+    let folder = Folder::new();
     let (mut child, mut words, _out) = start(&folder, &camera(), &section(domain, ALL));
-    meet(&heard);
+    meet(heard);
 
     let line = heard.wait(&["/humans/faces/tracked hri_msgs/msg/IdsList", "[\"f"]);
     let id = told(&line).2["ids"][0].as_str().unwrap().to_owned();
@@ -164,12 +193,58 @@ fn a_foreign_node_hears_of_faces_answers_and_states() {
     heard.wait(&["/humans/faces/tracked", "\"ids\": []"]);
 }
 
+/// In a network of its own, where nothing is but loopback.
+#[test]
+fn without_an_address_others_are_found_by_multicast() {
+    const IN_A_NET: &str = "ip link set lo up multicast on && ip route add 239.0.0.0/8 dev lo && \
+        demeanor=$0 config=$1 && shift && { \"$@\" & } && exec \"$demeanor\" run --config \"$config\" --json";
+    let (folder, domain) = (Folder::new(), free_domain());
+    let mut net = Command::new("unshare");
+    net.args([
+        "--map-root-user",
+        "--net",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "sh",
+        "-c",
+    ]);
+    let tried = Command::new("unshare")
+        .args(["--map-root-user", "--net", "ip", "link"])
+        .output();
+    let is_given = tried.is_ok_and(|tried| tried.status.success());
+    let Some(node) = python("dds.py", "cyclonedds, rosbags") else {
+        return;
+    };
+    if !is_there(
+        is_given,
+        "there is no network namespace (packages util-linux, iproute2)",
+    ) {
+        return;
+    }
+    let config = folder.file("run.toml", format!("{CONFIG}[ros]\ndomain = {domain}\n"));
+    net.args([IN_A_NET, env!("CARGO_BIN_EXE_demeanor"), &config]);
+    net.arg(node.get_program())
+        .args(node.get_args())
+        .arg(domain.to_string());
+    let net = net.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut net = Running(net.unwrap());
+    let mut words = net.0.stdin.take().unwrap();
+    // what both say
+    let told = Lines::of(net.0.stdout.take().unwrap());
+    meet(&told);
+    writeln!(words, "I am so happy").unwrap();
+    told.wait(&["/demeanor/events std_msgs/msg/String", "emotion"]);
+    drop(words);
+    assert_eq!(net.exit_code(), Some(0));
+}
+
 #[test]
 fn only_what_was_asked_for_is_told_and_each_answer_once_also_to_who_comes_late() {
     let (folder, domain) = (Folder::new(), free_domain());
     let (mut child, mut words, out) = start(&folder, "", &section(domain, ""));
     answer(&mut words, &out, "nobody reads this, and I am sad");
-    let Some((_reader, heard)) = reader(domain, 9) else {
+    let Some((_reader, heard)) = cyclone(domain, 9) else {
         return;
     };
     meet(&heard);
@@ -218,7 +293,7 @@ fn rubbish_on_its_ports_and_a_reader_that_hangs_cost_no_answer() {
     socket
         .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
-    let Some((reader, heard)) = reader(domain, socket.local_addr().unwrap().port()) else {
+    let Some((reader, heard)) = cyclone(domain, socket.local_addr().unwrap().port()) else {
         return;
     };
     // what a node says when it announces itself

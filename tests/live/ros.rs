@@ -17,6 +17,8 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::process::{ChildStdin, Command, Stdio};
 
+/// What robots are made of here.
+const ROS: &str = "tests/live/ros";
 pub const CONFIG: &str = "[notice]\nacknowledged = true\npurpose = \"a test\"\nsetting = \"public\"\n\
     [device]\nname = \"door\"\n[audio]\nsource = \"none\"\n\
     [text]\nsource = \"stdin\"\nwait = 0.0\n[decision]\nexplain = true\n\
@@ -25,30 +27,36 @@ pub const CONFIG: &str = "[notice]\nacknowledged = true\npurpose = \"a test\"\ns
 pub const ALL: &str = "publish = [\"scores\", \"faces\", \"state\", \"health\"]\n";
 pub const ANSWER: &str = "\"task\":\"emotion\"";
 
-/// A program of `tests/live/ros`; `None`, with a word, where there is no Python with its packages.
-pub fn python(program: &str) -> Option<Command> {
+/// A program of `tests/live/ros`; `None`, with a word, where there is no Python with what it imports.
+pub fn python(program: &str, imports: &str) -> Option<Command> {
     let own = repo("target/venv/bin/python").display().to_string();
     let python = std::env::var("DEMEANOR_PYTHON").unwrap_or(own);
     let has_packages = Command::new(&python)
-        .args(["-c", "import cyclonedds, rosbags, websockets"])
+        .args(["-c", &format!("import {imports}")])
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());
-    if !has_packages {
-        let lacking = "there is no Python with tests/live/ros/requirements.txt";
+    let lacking = format!("there is no Python with {imports} ({ROS}/*.txt)");
+    is_there(has_packages, &lacking).then(|| {
+        let mut child = Command::new(&python);
+        child.arg(repo(ROS).join(program));
+        child
+    })
+}
+
+/// The same; it says what is lacking, and that fails where `DEMEANOR_REQUIRE_ROS` is set.
+pub fn is_there(is_there: bool, lacking: &str) -> bool {
+    if !is_there {
         let is_required = std::env::var_os("DEMEANOR_REQUIRE_ROS").is_some();
         assert!(!is_required, "{lacking}");
         eprintln!("{lacking}: no message was held to its ROS type");
-        return None;
     }
-    let mut child = Command::new(&python);
-    child.arg(repo("tests/live/ros").join(program));
-    Some(child)
+    is_there
 }
 
 /// A bridge on a port; `None`, with a word, where there is none.
 fn bridge(port: u16) -> Option<(Running, Lines)> {
-    let mut child = python("bridge.py")?;
+    let mut child = python("bridge.py", "rosbags, websockets")?;
     child.arg(port.to_string());
     let mut child = Running(child.stdout(Stdio::piped()).spawn().unwrap());
     let lines = Lines::of(child.0.stdout.take().unwrap());

@@ -18,8 +18,6 @@ const SETTLE: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(250);
 /// How often it is looked at whether the node itself is well.
 const CHECK: Duration = Duration::from_secs(5);
-/// Readers who take nothing for so long are given up, with the node.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Topics of one node. DDS forgets none of them, so a node that had so many is replaced.
 const MOST_OPENED: usize = 1000;
 /// How long the doctor looks around.
@@ -64,11 +62,11 @@ pub fn visit(
         let mut node = opened.unwrap_or(Err(Fault::broken(domain)))?;
         let telling = AssertUnwindSafe(|| tell(domain, &mut node, report, visits));
         let told = catch_unwind(telling).unwrap_or(Err(Fault::broken(domain)));
-        // what broke may break again when it is dropped
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(node)));
+        // what broke may break again when it is closed
+        let closed = catch_unwind(AssertUnwindSafe(|| node.close()));
         match told? {
             Why::Closed => return Ok(()),
-            Why::Worn => dropped.map_err(|_| Fault::broken(domain))?,
+            Why::Worn => closed.map_err(|_| Fault::broken(domain))?,
         }
     }
 }
@@ -94,21 +92,14 @@ fn tell(
     outbox.set_up(true);
     visits.go_well(domain);
     let (mut looked, mut checked) = (None, Instant::now());
-    let mut refused: Option<Instant> = None;
     loop {
         let now = Instant::now();
         outbox.answer_bell();
         report.look(&mut looked, now);
         while let Some(letter) = outbox.next(now) {
             match node.publish(&letter.topic, letter.payload, now) {
-                Ok(true) => {
-                    refused = None;
-                    outbox.count_published();
-                }
-                Ok(false) => {
-                    refused.get_or_insert(now);
-                    outbox.count_lost(usize::from(!letter.retain));
-                }
+                Ok(true) => outbox.count_published(),
+                Ok(false) => outbox.count_lost(usize::from(!letter.retain)),
                 Err(fault) => {
                     outbox.count_lost(usize::from(!letter.retain));
                     return Err(fault);
@@ -120,13 +111,6 @@ fn tell(
             return Ok(Why::Closed);
         }
         node.tidy(now);
-        let is_over = |since: Instant| now.saturating_duration_since(since) >= PATIENCE;
-        if refused.is_some_and(is_over) {
-            return Err(Fault::Stuck {
-                domain: *domain,
-                patience: PATIENCE,
-            });
-        }
         if now.saturating_duration_since(checked) >= CHECK {
             checked = now;
             if !node.is_alive() {

@@ -65,6 +65,7 @@ pub enum Fault {
     )]
     Absent,
     /// The address is another machine's.
+    #[cfg(feature = "ros2")]
     #[error("{domain}: this board has no such address ({source}); check [ros] address")]
     Elsewhere {
         /// Where it should be.
@@ -84,10 +85,16 @@ pub enum Fault {
         what: String,
     },
     /// Readers hang.
-    #[error("{domain}: its readers have taken nothing for {} s; see what hangs there", patience.as_secs())]
+    #[cfg(feature = "ros2")]
+    #[error(
+        "{domain}: a reader of {topic} has taken nothing for {} s; see what hangs there",
+        patience.as_secs()
+    )]
     Stuck {
         /// Where they are.
         domain: Domain,
+        /// What they read.
+        topic: String,
         /// How long we waited.
         patience: Duration,
     },

@@ -40,6 +40,10 @@ mod without {
             match *self {}
         }
 
+        pub fn close(self) {
+            match self {}
+        }
+
         pub fn opened(&self) -> usize {
             match *self {}
         }
@@ -78,17 +82,28 @@ mod with {
     /// What the threads of a participant are called, as far as the system keeps it, and how many
     /// there are.
     const THREADS: (&str, usize) = ("RustDDS", 2);
-    /// Messages on a topic that its readers need not have acknowledged yet.
+    /// Messages of a topic that are kept while nobody reads it.
     const DEPTH: usize = 64;
-    /// How long a message waits for its readers to do so.
+    /// How long a message waits for room, where readers have not acknowledged the 8192 before it:
+    /// that many are kept for them.
     const ROOM: Duration = Duration::from_millis(20);
+    /// A topic on which there is no room for so long is given up, with the node: DDS cannot leave
+    /// out a single reader.
+    const PATIENCE: Duration = Duration::from_secs(30);
     /// Packets are on their way after this time.
     const SENT: Duration = Duration::from_millis(100);
+
+    /// A topic that we speak on.
+    struct Outlet {
+        publisher: Publisher<Message>,
+        /// Since when there is no room.
+        refused: Option<Instant>,
+    }
 
     /// A node that others see.
     pub struct Node {
         // dropped before the node that made them
-        topics: Topics<Publisher<Message>>,
+        topics: Topics<Outlet>,
         node: ros2_client::Node,
         context: Context,
         domain: Domain,
@@ -137,7 +152,6 @@ mod with {
             let name = Name::parse(topic).map_err(|e| Fault::unopened(&self.domain, &e))?;
             let (package, message) = kind;
             let kind = MessageTypeName::new(package, message);
-            // readers who take nothing are not waited for any longer
             let quality = QosProfile::publisher_default()
                 .reliability_reliable(WhenFull::Wait(ROOM))
                 .history(History::KeepLast { depth: DEPTH });
@@ -146,7 +160,8 @@ mod with {
                 .create_topic(&name, kind, &quality)
                 .and_then(|topic| self.node.create_publisher(&topic, None));
             let publisher = created.map_err(|e| Fault::unopened(&self.domain, &e))?;
-            self.topics.add(topic, publisher, now);
+            let refused = None;
+            self.topics.add(topic, Outlet { publisher, refused }, now);
             self.opened += 1;
             Ok(())
         }
@@ -155,7 +170,7 @@ mod with {
         /// was room for it.
         ///
         /// # Errors
-        /// DDS's.
+        /// Readers who hang; DDS's.
         pub fn publish(
             &mut self,
             topic: &str,
@@ -165,13 +180,24 @@ mod with {
             if self.topics.speak(topic, now).is_none() {
                 self.announce(topic, message.kind(), now)?;
             }
-            let Some(publisher) = self.topics.speak(topic, now) else {
+            let Some(outlet) = self.topics.speak(topic, now) else {
                 return Ok(false);
             };
-            match publisher.publish(message) {
-                Ok(()) => Ok(true),
-                Err(WriteError::WouldBlock { .. }) => Ok(false),
-                Err(e) => Err(Fault::unopened(&self.domain, &e)),
+            let refused = match outlet.publisher.publish(message) {
+                Ok(()) => {
+                    outlet.refused = None;
+                    return Ok(true);
+                }
+                Err(WriteError::WouldBlock { .. }) => *outlet.refused.get_or_insert(now),
+                Err(e) => return Err(Fault::unopened(&self.domain, &e)),
+            };
+            match now.saturating_duration_since(refused) < PATIENCE {
+                true => Ok(false),
+                false => Err(Fault::Stuck {
+                    domain: self.domain,
+                    topic: topic.into(),
+                    patience: PATIENCE,
+                }),
             }
         }
 
@@ -185,12 +211,15 @@ mod with {
             thread::sleep(SENT);
         }
 
+        /// Leaves the domain.
+        pub fn close(self) {}
+
         /// Topics that were announced so far.
         pub fn opened(&self) -> usize {
             self.opened
         }
 
-        /// Whether DDS's threads run. It says nothing where one of them panicked.
+        /// Whether DDS's threads run: one that panics ends, and DDS does not tell.
         pub fn is_alive(&self) -> bool {
             let (name, most) = THREADS;
             running(name).is_none_or(|threads| threads >= most)
@@ -246,6 +275,7 @@ mod with {
     #[cfg(test)]
     mod tests {
         use super::*;
+        use std::sync::mpsc;
 
         #[test]
         fn a_node_has_a_name_that_ros_allows() {
@@ -261,13 +291,18 @@ mod with {
 
         #[test]
         fn a_thread_that_has_ended_is_missed() {
-            let (end, ended) = std::sync::mpsc::channel::<()>();
-            let thread = thread::Builder::new().name("a test's thread".into());
-            let thread = thread.spawn(move || ended.recv()).unwrap();
-            assert_eq!(running("a test's thread"), Some(1));
+            let named = "a test's thread";
+            let (begin, begun) = mpsc::channel();
+            let (end, ended) = mpsc::channel::<()>();
+            let run = move || begin.send(()).map(|()| ended.recv());
+            let thread = thread::Builder::new().name(named.into()).spawn(run);
+            begun.recv().unwrap();
+            assert_eq!(running(named), Some(1));
             drop(end);
-            let _ = thread.join().unwrap();
-            assert_eq!(running("a test's thread"), Some(0));
+            thread.unwrap().join().unwrap().unwrap().unwrap_err();
+            // the system takes it off its list a moment later
+            let mut looks = (0..1000).map(|_| thread::sleep(Duration::from_millis(10)));
+            assert!(looks.any(|()| running(named) == Some(0)));
         }
     }
 }

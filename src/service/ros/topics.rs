@@ -28,10 +28,10 @@ impl<T> Default for Topics<T> {
 
 impl<T> Topics<T> {
     /// A topic on which something is said now; `None` while it is not open.
-    pub fn speak(&mut self, name: &str, now: Instant) -> Option<&T> {
+    pub fn speak(&mut self, name: &str, now: Instant) -> Option<&mut T> {
         let open = self.0.iter_mut().find(|open| open.name == name)?;
         open.said = now;
-        Some(&open.kept)
+        Some(&mut open.kept)
     }
 
     /// It is open from now on.

@@ -20,7 +20,8 @@ if len(sys.argv) > 2:
         <Interfaces><NetworkInterface address="127.0.0.1"/></Interfaces></General>
         <Discovery><ParticipantIndex>auto</ParticipantIndex><Peers>
         <Peer Address="127.0.0.1"/><Peer Address="127.0.0.1:{sys.argv[2]}"/>
-        </Peers></Discovery></Domain></CycloneDDS>"""
+        </Peers></Discovery>
+        <Tracing><Verbosity>none</Verbosity></Tracing></Domain></CycloneDDS>"""
 
 from cyclonedds.core import Policy, Qos
 from cyclonedds.domain import DomainParticipant
@@ -31,7 +32,7 @@ from cyclonedds.topic import Topic
 from cyclonedds.util import duration
 from rosbags.interfaces import Nodetype
 
-from definitions import store
+from definitions import TOPICS, of_face, store, told
 
 BASIC = {
     "float32": idl.float32,
@@ -77,20 +78,14 @@ participant = DomainParticipant(int(sys.argv[1]))
 readers = {}
 
 
-def read(topic, kind):
-    if topic not in readers:
-        of = Topic(participant, "rt" + topic, struct(kind))
-        readers[topic] = kind, DataReader(participant, of, qos=QOS)
+def read(topics):
+    for topic, kind in topics.items():
+        if topic not in readers:
+            of = Topic(participant, "rt" + topic, struct(kind))
+            readers[topic] = kind, DataReader(participant, of, qos=QOS)
 
 
-def told(*words):
-    # in one piece, whoever else talks
-    print(" ".join(map(str, words)) + "\n", end="", flush=True)
-
-
-read("/demeanor/events", "std_msgs/msg/String")
-read("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
-read("/humans/faces/tracked", "hri_msgs/msg/IdsList")
+read(TOPICS)
 told("ready")
 found = False
 while True:
@@ -102,9 +97,6 @@ while True:
             if hasattr(message, "sample_info") and not message.sample_info.valid_data:
                 continue
             told(topic, kind, json.dumps(dataclasses.asdict(message)))
-            if topic == "/humans/faces/tracked":
-                for face in message.ids:
-                    read(f"/humans/faces/{face}/expression", "hri_msgs/msg/Expression")
-                    roi = "hri_msgs/msg/NormalizedRegionOfInterest2D"
-                    read(f"/humans/faces/{face}/roi", roi)
+            for face in getattr(message, "ids", []):
+                read(of_face(face))
     time.sleep(0.02)
