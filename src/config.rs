@@ -387,7 +387,6 @@ impl Config {
         self.check_aggregate()?;
         self.http.as_ref().map_or(Ok(()), outputs::Http::check)?;
         self.mqtt.as_ref().map_or(Ok(()), mqtt::Mqtt::check)?;
-        self.ros.as_ref().map_or(Ok(()), ros::Ros::check)?;
         let calibration = self.calibration.as_ref();
         calibration.map_or(Ok(()), calibration::Calibration::check)?;
         match self.decision.unsure_below {

@@ -18,9 +18,11 @@ const ERROR: u8 = 2;
 
 /// Runs the program with the process's arguments; all that `main.rs` does.
 pub fn main() -> ExitCode {
-    // the engine's own warnings (which /proc it could read, say) help no user; RUST_LOG shows them
+    // the engine's own warnings (which /proc it could read, say) help no user, nor do those of
+    // DDS about packets that others send; RUST_LOG shows them
     env_logger::Builder::from_env(
-        env_logger::Env::default().default_filter_or("warn,tract_linalg=error"),
+        env_logger::Env::default()
+            .default_filter_or("warn,tract_linalg=error,rustdds=off,ros2_client=off"),
     )
     .format_timestamp(None)
     .init();

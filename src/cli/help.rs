@@ -156,7 +156,7 @@ The config (TOML):
   mute = true                 # who may publish there may mute; it never undoes a press
   words = false
   [ros]                       # a robot, by rosbridge; none without the section
-  bridge = \"ws://robot.local:9090\"
+  bridge = \"ws://robot.local:9090\"  # or domain = 0 (and address) for DDS
   publish = [\"labels\", \"state\", \"health\"]  # or \"scores\", \"faces\"
   words = false
 

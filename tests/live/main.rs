@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod dds;
 mod drift;
 mod fleet;
 mod mqtt;

@@ -341,6 +341,43 @@ fn outputs_that_connect_do_so_where_the_config_says() {
     assert_eq!(elsewhere, None);
 }
 
+/// Nobody else is in the domain: it announces itself, and that on one network alone.
+#[cfg(feature = "ros2")]
+#[test]
+fn dds_speaks_on_the_network_that_the_config_names() {
+    let folder = Folder::new();
+    let config = format!("{NOTICE}[ros]\ndomain = 98\naddress = \"127.0.0.1\"\n");
+    // long enough that it does
+    let args = sources(&folder, &config);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let Some((calls, out)) = trace(&args, b"I am so happy\n") else {
+        return;
+    };
+    assert!(out.contains("\"task\":\"emotion\""), "{out}");
+    let network = [
+        "socket",
+        "socketpair",
+        "setsockopt",
+        "getsockopt",
+        "bind",
+        "getsockname",
+        "connect",
+        "sendto",
+        "recvfrom",
+        "recvmsg",
+    ];
+    carries_nothing_away_but(&calls, &network);
+    let to = |name: &str| -> BTreeSet<&str> {
+        let calls = calls.iter().filter(|c| c.name == name);
+        let inet = calls.filter_map(|c| c.text.split_once("inet_addr(\"")?.1.split('"').next());
+        inet.collect()
+    };
+    assert_eq!(to("sendto"), BTreeSet::from(["127.0.0.1"]));
+    // to see by which network it goes; nothing is sent there
+    assert_eq!(to("connect"), BTreeSet::from(["239.255.0.1"]));
+    assert_eq!(writable(&calls), BTreeSet::new());
+}
+
 #[test]
 fn a_lamp_that_cannot_be_lit_keeps_every_source_closed() {
     let folder = Folder::new();

@@ -17,44 +17,72 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::process::{ChildStdin, Command, Stdio};
 
-const CONFIG: &str = "[notice]\nacknowledged = true\npurpose = \"a test\"\nsetting = \"public\"\n\
+/// What robots are made of here.
+const ROS: &str = "tests/live/ros";
+pub const CONFIG: &str = "[notice]\nacknowledged = true\npurpose = \"a test\"\nsetting = \"public\"\n\
     [device]\nname = \"door\"\n[audio]\nsource = \"none\"\n\
     [text]\nsource = \"stdin\"\nwait = 0.0\n[decision]\nexplain = true\n\
     tasks = [\"emotion\", \"expression\"]\n\
     [indicator]\nled = \"none\"\n[button]\nline = \"none\"\n";
-const ALL: &str = "publish = [\"scores\", \"faces\", \"state\", \"health\"]\n";
-const ANSWER: &str = "\"task\":\"emotion\"";
+pub const ALL: &str = "publish = [\"scores\", \"faces\", \"state\", \"health\"]\n";
+pub const ANSWER: &str = "\"task\":\"emotion\"";
 
-/// A bridge on a port; `None`, with a word, where there is none.
-fn bridge(port: u16) -> Option<(Running, Lines)> {
+/// A program of `tests/live/ros`; `None`, with a word, where there is no Python with what it imports.
+pub fn python(program: &str, imports: &str) -> Option<Command> {
     let own = repo("target/venv/bin/python").display().to_string();
     let python = std::env::var("DEMEANOR_PYTHON").unwrap_or(own);
-    let mut child = Command::new(&python);
-    child
-        .arg(repo("tests/live/ros/bridge.py"))
-        .arg(port.to_string());
     let has_packages = Command::new(&python)
-        .args(["-c", "import rosbags, websockets"])
+        .args(["-c", &format!("import {imports}")])
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());
-    if !has_packages {
-        let lacking = "there is no Python with tests/live/ros/requirements.txt";
+    let lacking = format!("there is no Python with {imports} ({ROS}/*.txt)");
+    is_there(has_packages, &lacking).then(|| {
+        let mut child = Command::new(&python);
+        child.arg(repo(ROS).join(program));
+        child
+    })
+}
+
+/// The same; it says what is lacking, and that fails where `DEMEANOR_REQUIRE_ROS` is set.
+pub fn is_there(is_there: bool, lacking: &str) -> bool {
+    if !is_there {
         let is_required = std::env::var_os("DEMEANOR_REQUIRE_ROS").is_some();
         assert!(!is_required, "{lacking}");
         eprintln!("{lacking}: no message was held to its ROS type");
-        return None;
     }
+    is_there
+}
+
+/// A bridge on a port; `None`, with a word, where there is none.
+fn bridge(port: u16) -> Option<(Running, Lines)> {
+    let mut child = python("bridge.py", "rosbags, websockets")?;
+    child.arg(port.to_string());
     let mut child = Running(child.stdout(Stdio::piped()).spawn().unwrap());
     let lines = Lines::of(child.0.stdout.take().unwrap());
     lines.wait(&["ready"]);
     Some((child, lines))
 }
 
-/// A run that hears words.
+/// A camera that sees a face.
+pub fn camera() -> String {
+    let picture = repo("tests/data/pictures/face.jpg");
+    format!(
+        "[camera]\ncommand = [\"sh\", \"-c\", \"while cat '{}'; do sleep 0.1; done\"]\n\
+         every = 0.1\n",
+        picture.display()
+    )
+}
+
+/// A run that hears words, and tells them to a bridge.
 fn run(folder: &Folder, port: u16, more: &str, publish: &str) -> (Running, ChildStdin, Lines) {
-    let config = format!("{CONFIG}{more}[ros]\nbridge = \"ws://127.0.0.1:{port}\"\n{publish}");
-    let config = folder.file("run.toml", config);
+    let section = format!("bridge = \"ws://127.0.0.1:{port}\"\n{publish}");
+    start(folder, more, &section)
+}
+
+/// A run that hears words, with that section `[ros]`.
+pub fn start(folder: &Folder, more: &str, section: &str) -> (Running, ChildStdin, Lines) {
+    let config = folder.file("run.toml", format!("{CONFIG}{more}[ros]\n{section}"));
     let mut child = command(&["run", "--config", &config, "--json"]);
     let child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut child = child.unwrap();
@@ -63,14 +91,14 @@ fn run(folder: &Folder, port: u16, more: &str, publish: &str) -> (Running, Child
     (Running(child), words, out)
 }
 
-fn signal(child: &Running, name: &str) {
+pub fn signal(child: &Running, name: &str) {
     let pid = child.0.id().to_string();
     let sent = Command::new("kill").args(["-s", name, &pid]).status();
     assert!(sent.unwrap().success());
 }
 
 /// Topic, type and message of a line; `NaN` is `null` here, as rosbridge itself tells it.
-fn told(line: &str) -> (String, String, Value) {
+pub fn told(line: &str) -> (String, String, Value) {
     let mut words = line.splitn(3, ' ');
     let mut word = || words.next().unwrap().to_owned();
     let (topic, kind) = (word(), word());
@@ -88,13 +116,7 @@ fn a_robot_hears_of_faces_answers_and_states_each_as_its_type_asks() {
     let Some((_bridge, heard)) = bridge(port) else {
         return;
     };
-    let picture = repo("tests/data/pictures/face.jpg");
-    let camera = format!(
-        "[camera]\ncommand = [\"sh\", \"-c\", \"while cat '{}'; do sleep 0.1; done\"]\n\
-         every = 0.1\n",
-        picture.display()
-    );
-    let (mut child, mut words, _out) = run(&folder, port, &camera, ALL);
+    let (mut child, mut words, _out) = run(&folder, port, &camera(), ALL);
 
     let line = heard.wait(&["/expression hri_msgs/msg/Expression"]);
     let (topic, _, expression) = told(&line);
@@ -207,4 +229,15 @@ fn who_is_no_bridge_is_told_and_costs_no_answer() {
         finding.contains("check that the rosbridge runs"),
         "{finding}"
     );
+}
+
+#[cfg(not(feature = "ros2"))]
+#[test]
+fn a_domain_is_refused_by_a_program_without_dds() {
+    let folder = Folder::new();
+    let config = folder.file("run.toml", format!("{CONFIG}[ros]\ndomain = 0\n"));
+    let sentence = "[ros] this program was built without DDS; build it with --features ros2";
+    demeanor(&["run", "--config", &config]).is_error(sentence);
+    let ran = demeanor(&["doctor", "--config", &config]);
+    assert!(ran.out.contains("built without DDS"), "{}", ran.out);
 }

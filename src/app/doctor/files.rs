@@ -3,9 +3,11 @@
 use super::Check;
 use crate::config::Config;
 use crate::config::own::IgnoreWhile;
+use crate::config::ros::Domain;
 use crate::service::http::Token;
 use crate::service::mqtt::Mqtt;
-use crate::service::{ros, socket};
+use crate::service::ros::{self, Found, Seen};
+use crate::service::socket;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::TcpListener;
@@ -149,15 +151,37 @@ pub(super) fn mqtt(config: Option<&Config>) -> Check {
     }
 }
 
-/// Whether the bridge lets us in.
+/// Whether the bridge lets us in, or who is in the domain.
 pub(super) fn ros(config: Option<&Config>) -> Check {
     let name = "ros";
-    let Some(bridge) = config.and_then(|c| c.ros.as_ref()?.bridge.as_ref()) else {
+    let Some(section) = config.and_then(|c| c.ros.as_ref()) else {
         return Check::skipped(name, "no [ros] is configured");
     };
-    match ros::knock(bridge) {
-        Ok(()) => Check::ok(name, format!("{bridge} lets this device in")),
+    match ros::knock(&section.way) {
+        Ok(Found::Bridge(bridge)) => Check::ok(name, format!("{bridge} lets this device in")),
+        Ok(Found::Domain(domain, seen)) => seen_in(name, domain, seen),
         Err(fault) => Check::failed(name, fault),
+    }
+}
+
+fn seen_in(name: &'static str, domain: &Domain, seen: Seen) -> Check {
+    let Seen { others, readers } = seen;
+    match (others, readers) {
+        (0, _) => Check::warning(
+            name,
+            format!(
+                "{domain}: nobody else is seen there; check ROS_DOMAIN_ID of the robot, and that \
+                 multicast reaches it"
+            ),
+        ),
+        (_, 0) => Check::ok(
+            name,
+            format!("{domain}: {others} others are seen, and none reads what is told"),
+        ),
+        _ => Check::ok(
+            name,
+            format!("{domain}: {others} others are seen, with {readers} readers of what is told"),
+        ),
     }
 }
 

@@ -34,6 +34,10 @@ impl Outputs {
             .mqtt
             .as_ref()
             .map(|section| Mqtt::open(section, &device));
+        if let Some(section) = &config.ros {
+            let failed = |fault| Error::Listen(format!("[ros] {fault}"));
+            ros::check(&section.way).map_err(failed)?;
+        }
         Ok(Outputs {
             socket: config.socket.as_ref().map(Socket::open).transpose()?,
             http: config.http.as_ref().map(Http::open).transpose()?,
@@ -76,9 +80,7 @@ impl Outputs {
             mqtt.serve(report, Arc::clone(&shared.remote), tell)
                 .map_err(failed)?;
         }
-        if let Some(section) = &config.ros
-            && let Some(bridge) = section.bridge.clone()
-        {
+        if let Some(section) = &config.ros {
             let about = of_robot(config, shared, &about);
             let report = ros::Report::new(section, about, Arc::clone(&shared.remote));
             let report = Arc::new(report.map_err(failed)?);
@@ -86,7 +88,7 @@ impl Outputs {
             links.push(("ros", published(&report.outbox)));
             let telling = Arc::clone(shared);
             let tell = move |told| telling.status.relay(told);
-            ros::serve(bridge, report, tell).map_err(failed)?;
+            ros::serve(section.way.clone(), report, tell).map_err(failed)?;
         }
         if let (Some(http), Some(section)) = (self.http, &config.http) {
             let (feed, writer) = Feed::new(section.words);

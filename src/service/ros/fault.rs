@@ -1,7 +1,8 @@
-//! What can be wrong with a bridge, each in a sentence.
+//! What can be wrong with a bridge or a domain, each in a sentence.
 
-use crate::config::ros::Bridge;
+use crate::config::ros::{Bridge, Domain};
 use crate::service::tcp::{Unreached, unreachable};
+use std::fmt::Display;
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
@@ -57,6 +58,52 @@ pub enum Fault {
         /// What is wrong with it.
         what: String,
     },
+    /// There is no DDS.
+    #[error(
+        "this program was built without DDS; build it with --features ros2, or write \
+         bridge = \"ws://…\""
+    )]
+    Absent,
+    /// The address is another machine's.
+    #[cfg(feature = "ros2")]
+    #[error("{domain}: this board has no such address ({source}); check [ros] address")]
+    Elsewhere {
+        /// Where it should be.
+        domain: Domain,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// There is no node, or it cannot go on.
+    #[error(
+        "{domain}: {what}; check the network, and that the unit allows it (PrivateNetwork, \
+         RestrictAddressFamilies)"
+    )]
+    Unopened {
+        /// Where it should be.
+        domain: Domain,
+        /// DDS's word.
+        what: String,
+    },
+    /// Readers hang.
+    #[cfg(feature = "ros2")]
+    #[error(
+        "{domain}: a reader of {topic} has taken nothing for {} s; see what hangs there",
+        patience.as_secs()
+    )]
+    Stuck {
+        /// Where they are.
+        domain: Domain,
+        /// What they read.
+        topic: String,
+        /// How long we waited.
+        patience: Duration,
+    },
+    /// DDS itself failed.
+    #[error("{domain}: DDS broke down; run with RUST_LOG=debug and report what it prints")]
+    Broken {
+        /// Where it was.
+        domain: Domain,
+    },
 }
 
 impl Fault {
@@ -67,6 +114,26 @@ impl Fault {
             Unreached::Unknown(source) => Fault::Unknown { bridge, source },
             Unreached::Refused(source) => Fault::Unreachable { bridge, source },
         }
+    }
+
+    /// The system or DDS gives no node.
+    pub fn unopened(domain: &Domain, error: &impl Display) -> Fault {
+        Fault::Unopened {
+            domain: *domain,
+            what: error.to_string(),
+        }
+    }
+
+    /// The address is another machine's.
+    #[cfg(feature = "ros2")]
+    pub fn elsewhere(domain: &Domain, source: io::Error) -> Fault {
+        let domain = *domain;
+        Fault::Elsewhere { domain, source }
+    }
+
+    /// DDS itself failed.
+    pub fn broken(domain: &Domain) -> Fault {
+        Fault::Broken { domain: *domain }
     }
 
     /// What an error of the connection means; `patience` is how long it was waited for.

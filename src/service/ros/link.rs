@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use super::message::{Message, json};
+use super::topics::Topics;
 use crate::config::ros::Bridge;
 use crate::service::tcp;
 use rustix::event::{PollFd, PollFlags};
@@ -17,10 +18,6 @@ use tungstenite::{Bytes, Message as Frame, WebSocket};
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Bytes of a message that are read.
 const MOST_BYTES: usize = 64 << 10;
-/// A topic on which nothing was said for so long is given back: its face has gone.
-const RESTING: Duration = Duration::from_secs(10);
-/// Topics at a time.
-const MOST_TOPICS: usize = 128;
 
 /// What a bridge says.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,8 +62,8 @@ struct Said {
 pub struct Link {
     socket: WebSocket<Stream>,
     bridge: Bridge,
-    /// Topics that the bridge knows of, and when something was said there.
-    topics: Vec<(String, Instant)>,
+    /// Topics that the bridge knows of.
+    topics: Topics<()>,
     /// When it was asked last whether it is there.
     asked: Instant,
     /// Since when it owes an answer.
@@ -106,7 +103,7 @@ impl Link {
         Ok(Link {
             socket,
             bridge: bridge.clone(),
-            topics: Vec::new(),
+            topics: Topics::default(),
             asked: Instant::now(),
             owes: None,
             patience,
@@ -129,17 +126,14 @@ impl Link {
     /// # Errors
     /// The connection's.
     pub fn publish(&mut self, topic: &str, message: &Message, now: Instant) -> Result<(), Fault> {
-        match self.topics.iter_mut().find(|(known, _)| known == topic) {
-            Some((_, said)) => *said = now,
-            None => {
-                if self.topics.len() == MOST_TOPICS {
-                    self.give_back(|_, _| true, 1)?;
-                }
-                let (package, name) = message.kind();
-                let kind = format!("{package}/msg/{name}");
-                self.operate(&Operation::Advertise { topic, kind })?;
-                self.topics.push((topic.to_owned(), now));
+        if self.topics.speak(topic, now).is_none() {
+            if let Some(oldest) = self.topics.make_room() {
+                self.give_back(&oldest)?;
             }
+            let (package, name) = message.kind();
+            let kind = format!("{package}/msg/{name}");
+            self.operate(&Operation::Advertise { topic, kind })?;
+            self.topics.add(topic, (), now);
         }
         self.operate(&Operation::Publish {
             topic,
@@ -152,21 +146,12 @@ impl Link {
     /// # Errors
     /// The connection's.
     pub fn tidy(&mut self, now: Instant) -> Result<(), Fault> {
-        let is_resting = |topic: &str, said: Instant| {
-            let is_of_face = topic.starts_with(super::report::FACES);
-            let rested = now.saturating_duration_since(said);
-            is_of_face && topic != super::report::TRACKED && rested >= RESTING
-        };
-        self.give_back(is_resting, usize::MAX)
+        let resting = self.topics.clear_resting(now);
+        resting.iter().try_for_each(|topic| self.give_back(topic))
     }
 
-    /// Gives back those topics, the oldest first, and no more than `most`.
-    fn give_back(&mut self, is: impl Fn(&str, Instant) -> bool, most: usize) -> Result<(), Fault> {
-        self.topics.sort_by_key(|(_, said)| *said);
-        let old = self.topics.extract_if(.., |(topic, said)| is(topic, *said));
-        let old: Vec<_> = old.take(most).collect();
-        old.iter()
-            .try_for_each(|(topic, _)| self.operate(&Operation::Unadvertise { topic }))
+    fn give_back(&mut self, topic: &str) -> Result<(), Fault> {
+        self.operate(&Operation::Unadvertise { topic })
     }
 
     /// Asks the bridge whether it is there.

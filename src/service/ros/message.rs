@@ -136,6 +136,16 @@ impl Status {
     }
 }
 
+/// Package and name of a type.
+pub type Kind = (&'static str, &'static str);
+
+/// That of texts.
+pub const TEXT: Kind = ("std_msgs", "String");
+/// That of lists of ids.
+pub const IDS_LIST: Kind = ("hri_msgs", "IdsList");
+/// That of diagnostics.
+pub const DIAGNOSTICS: Kind = ("diagnostic_msgs", "DiagnosticArray");
+
 /// A message of any of these types.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -209,14 +219,14 @@ impl Message {
         Message::Diagnostics(Diagnostics { header, status })
     }
 
-    /// Package and name of its type.
-    pub fn kind(&self) -> (&'static str, &'static str) {
+    /// Its type.
+    pub fn kind(&self) -> Kind {
         match self {
-            Message::Text(_) => ("std_msgs", "String"),
-            Message::IdsList(_) => ("hri_msgs", "IdsList"),
+            Message::Text(_) => TEXT,
+            Message::IdsList(_) => IDS_LIST,
             Message::Expression(_) => ("hri_msgs", "Expression"),
             Message::Region(_) => ("hri_msgs", "NormalizedRegionOfInterest2D"),
-            Message::Diagnostics(_) => ("diagnostic_msgs", "DiagnosticArray"),
+            Message::Diagnostics(_) => DIAGNOSTICS,
         }
     }
 }

@@ -1,125 +1,77 @@
 //! Answers, faces and states for robots, as ROS topics.
 //!
 //! [`report`] makes messages of what happens, on the topics of REP-155; a thread carries them to
-//! a rosbridge and waits for it. Whoever tells something leaves it in the
-//! [`outbox`](super::outbox) and goes on. Nothing is asked of us from there.
+//! a rosbridge and waits for it, or is a node of its own by DDS. Whoever tells something leaves it
+//! in the [`outbox`](super::outbox) and goes on. Nothing is asked of us from there.
 
+mod bridge;
+mod dds;
 mod fault;
 mod link;
 mod message;
+mod node;
 mod report;
+mod topics;
 
+pub use dds::Seen;
 pub use fault::Fault;
 pub use report::{About, Report, Reporter};
 
 use super::Told;
-use super::pace::Pace;
 use super::visits::Visits;
-use crate::config::ros::Bridge;
-use link::{Heard, Link};
+use crate::config::ros::{Bridge, Domain, Way};
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
 
-/// A bridge that takes or says nothing for so long is given up.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked at how things are.
-const LOOK: Duration = Duration::from_millis(250);
-
-/// What a bridge made of us so far.
+/// What was found where topics go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Unknown,
-    Good,
-    Bad,
+pub enum Found<'a> {
+    /// A bridge that lets us in.
+    Bridge(&'a Bridge),
+    /// A domain, and who is there.
+    Domain(&'a Domain, Seen),
 }
 
-/// Connects once, and leaves again.
+/// Whether this program can go that way at all.
+///
+/// # Errors
+/// It was built without.
+pub fn check(way: &Way) -> Result<(), Fault> {
+    match way {
+        Way::Domain(_) if !node::IS_BUILT => Err(Fault::Absent),
+        _ => Ok(()),
+    }
+}
+
+/// Goes there once, and leaves again.
 ///
 /// # Errors
 /// What is in the way.
-pub fn knock(bridge: &Bridge) -> Result<(), Fault> {
-    let mut link = Link::open(bridge, PATIENCE)?;
-    link.greet()?;
-    link.leave()
+pub fn knock(way: &Way) -> Result<Found<'_>, Fault> {
+    match way {
+        Way::Bridge(bridge) => bridge::knock(bridge).map(|()| Found::Bridge(bridge)),
+        Way::Domain(domain) => dds::knock(domain).map(|seen| Found::Domain(domain, seen)),
+    }
 }
 
-/// Tells a bridge what the report says, in a thread of its own, until that is closed. `tell`
-/// hears when the bridge is lost, and when it is back.
+/// Tells robots what the report says, in a thread of its own, until that is closed. `tell`
+/// hears when they are lost, and when they are back.
 ///
 /// # Errors
 /// The system's, when it gives no thread.
 pub fn serve(
-    bridge: Bridge,
+    way: Way,
     report: Arc<Report>,
     tell: impl Fn(Told) + Send + 'static,
 ) -> io::Result<()> {
     let run = move || {
-        let visit = |visits: &mut Visits<_>| visit(&bridge, &report, visits);
+        let visit = |visits: &mut Visits<_>| match &way {
+            Way::Bridge(to) => bridge::visit(to, &report, visits),
+            Way::Domain(to) => dds::visit(to, &report, visits),
+        };
         Visits::new("ros", tell).repeat(&report.outbox, visit);
     };
     thread::Builder::new().name("ros".into()).spawn(run)?;
     Ok(())
-}
-
-/// One connection, until the report is closed.
-fn visit(
-    bridge: &Bridge,
-    report: &Report,
-    visits: &mut Visits<impl Fn(Told)>,
-) -> Result<(), Fault> {
-    let outbox = &report.outbox;
-    let mut link = Link::open(bridge, PATIENCE)?;
-    outbox.repeat();
-    link.ask(Instant::now())?;
-    let (mut looked, mut standing, mut pace) = (None, Standing::Unknown, Pace::default());
-    let mut has_complained = false;
-    loop {
-        let now = Instant::now();
-        outbox.answer_bell();
-        report.look(&mut looked, now);
-        while let Some(letter) = outbox.next(now) {
-            if let Err(fault) = link.publish(&letter.topic, &letter.payload, now) {
-                outbox.count_lost(usize::from(!letter.retain));
-                return Err(fault);
-            }
-            outbox.count_published();
-        }
-        if outbox.is_closed() {
-            return link.leave();
-        }
-        link.tidy(now)?;
-        link.keep_alive(now)?;
-        let pause = pace.pause(now);
-        if !pause.is_zero() {
-            // a bridge that says too much is heard later: we ask for nothing there
-            outbox.wait_closed(pause);
-            continue;
-        }
-        link.wait(Some(outbox.bell()), LOOK)?;
-        while pace.pause(Instant::now()).is_zero()
-            && let Some(said) = link.hear()?
-        {
-            pace.count(Instant::now());
-            match said {
-                // it has taken all that it was told since the pong before
-                Heard::Pong if !has_complained && standing != Standing::Good => {
-                    standing = Standing::Good;
-                    outbox.set_up(true);
-                    visits.go_well(bridge);
-                }
-                Heard::Pong => has_complained = false,
-                // of a type that is not installed there, say: the first one tells
-                Heard::Complaint(what) => {
-                    has_complained = true;
-                    if standing != Standing::Bad {
-                        standing = Standing::Bad;
-                        visits.find_fault(&format!("{bridge} says: {what}"));
-                    }
-                }
-                Heard::Other => {}
-            }
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! What is told, by whose choice, and on which topic.
 
-use super::message::{Header, Level, Message, Status};
+use super::message::{self, Header, Kind, Level, Message, Status};
 use crate::config::outputs::Part;
 use crate::config::ros::Ros as Config;
 use crate::event::{self, Event};
@@ -25,6 +25,13 @@ pub const TRACKED: &str = "/humans/faces/tracked";
 pub const DIAGNOSTICS: &str = "/diagnostics";
 /// What every topic of a face begins with.
 pub const FACES: &str = "/humans/faces/";
+
+/// Whether something is told there.
+#[cfg(feature = "ros2")]
+pub fn is_ours(topic: &str) -> bool {
+    [EVENTS, DIAGNOSTICS].contains(&topic) || topic.starts_with(FACES)
+}
+
 /// The task that tells what faces show.
 const EXPRESSION: &str = "expression";
 
@@ -77,6 +84,32 @@ impl Report {
             tracked: InSight::default(),
             run: (0..3).map(letter).collect(),
         })
+    }
+
+    /// Which device this is.
+    pub fn device(&self) -> &str {
+        &self.about.device
+    }
+
+    /// Topics on which something is told as long as it runs.
+    pub fn standing(&self) -> Vec<(&'static str, Kind)> {
+        let publish = &self.config.publish;
+        let (faces, state) = (self.tells(Part::Faces), self.tells(Part::State));
+        let topics = [
+            (
+                EVENTS,
+                message::TEXT,
+                publish.tells_answers() || faces || state,
+            ),
+            (TRACKED, message::IDS_LIST, faces),
+            (
+                DIAGNOSTICS,
+                message::DIAGNOSTICS,
+                state || self.tells(Part::Health),
+            ),
+        ];
+        let told = topics.into_iter().filter(|(_, _, is_told)| *is_told);
+        told.map(|(topic, kind, _)| (topic, kind)).collect()
     }
 
     fn tells(&self, part: Part) -> bool {
@@ -255,7 +288,6 @@ impl Drop for Reporter {
 mod tests {
     use super::*;
     use crate::event::{Face, Faces, Stamp, State, StateChange};
-    use crate::service::ros::message;
     use serde_json::json;
     use std::borrow::Cow;
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::service::ros::message::Header;
+use crate::service::ros::topics::{MOST_TOPICS, RESTING};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpListener;
