@@ -13,8 +13,10 @@ const CONFIG: &str = "[notice]\nacknowledged = true\npurpose = \"a test\"\nsetti
     [decision]\nexplain = true\n[indicator]\nled = \"none\"\n[button]\nline = \"none\"\n";
 /// What the manager allows between two feeds.
 const ALLOWED: Duration = Duration::from_secs(2);
-/// Lines whose answers, of 600 bytes and more, no pipe holds.
-const LINES: usize = 150;
+/// Bytes that a pipe holds.
+const PIPE: usize = 65_536;
+/// Lines whose answers, of 600 bytes and more, are more than an eighth of that.
+const LINES: usize = 20;
 /// Feeds after which a hanging worker should long have been noticed, even on an emulated board.
 const MOST_FEEDS: usize = 200;
 
@@ -36,14 +38,14 @@ impl Manager {
     }
 }
 
-fn start_under(manager: &std::path::Path, config: &str) -> Child {
+fn start_under(manager: &std::path::Path, config: &str, events: impl Into<Stdio>) -> Child {
     let micros = ALLOWED.as_micros().to_string();
     command(&["run", "--config", config, "--json"])
         .env("NOTIFY_SOCKET", manager)
         .env("WATCHDOG_USEC", micros)
         .env_remove("WATCHDOG_PID")
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(events)
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts")
@@ -55,8 +57,12 @@ fn a_reader_that_hangs_starves_the_manager_until_it_reads_again() {
     let config = folder.file("run.toml", CONFIG);
     let path = folder.path("notify");
     let manager = Manager(UnixDatagram::bind(&path).expect("a socket"));
-    let mut child = start_under(&path, &config);
-    let (mut words, mut events) = (child.stdin.take().expect("piped"), child.stdout.take());
+    // empty lines leave room for a few answers, so that the emulated program need not make many
+    let (mut events, mut to_events) = std::io::pipe().expect("a pipe");
+    let lines = [b'\n'; PIPE - PIPE / 8];
+    to_events.write_all(&lines).expect("a pipe takes so many");
+    let mut child = start_under(&path, &config, to_events);
+    let mut words = child.stdin.take().expect("piped");
     let long = Duration::from_secs(60);
     let ready = manager.hear(long).expect("it becomes ready");
     assert!(ready.starts_with("READY=1\nSTATUS="), "{ready}");
@@ -73,7 +79,6 @@ fn a_reader_that_hangs_starves_the_manager_until_it_reads_again() {
     let fed = (0..MOST_FEEDS).take_while(|_| manager.hear(3 * ALLOWED).is_some());
     assert!(fed.count() < MOST_FEEDS, "a hanging worker was not noticed");
     // and on it goes when somebody reads again
-    let mut events = events.take().expect("piped");
     let reading = std::thread::spawn(move || {
         let mut text = String::new();
         events.read_to_string(&mut text).expect("UTF-8");
