@@ -61,6 +61,8 @@ struct Bank {
     scale: Vec<f32>,
     labels: Vec<u8>,
     about: Vec<(String, String)>,
+    /// The same rows in half floats.
+    half: bool,
 }
 
 impl Bank {
@@ -96,6 +98,7 @@ impl Bank {
             about: about.map(|(key, value)| (key.to_owned(), value)).to_vec(),
             rows,
             labels,
+            half: false,
         }
     }
 
@@ -107,12 +110,18 @@ impl Bank {
 
     fn bytes(&self) -> Vec<u8> {
         let n = self.rows.len();
-        let rows: Vec<u8> = self
-            .rows
-            .concat()
-            .iter()
-            .map(|b| b.cast_unsigned())
-            .collect();
+        let halves = |(row, scale): (&Vec<i8>, &f32)| -> Vec<u8> {
+            let values: Vec<f32> = row.iter().map(|b| f32::from(*b) * scale).collect();
+            let values = demeanor::kernels::float16::of_floats(&values);
+            values.into_iter().flat_map(u16::to_le_bytes).collect()
+        };
+        let rows: Vec<u8> = if self.half {
+            self.rows.iter().zip(&self.scale).flat_map(halves).collect()
+        } else {
+            let bytes = self.rows.iter().flatten();
+            bytes.map(|b| b.cast_unsigned()).collect()
+        };
+        let dtype = if self.half { "F16" } else { "I8" };
         let scale: Vec<u8> = self.scale.iter().flat_map(|s| s.to_le_bytes()).collect();
         let ids: Vec<u8> = (0..n as u64)
             .flat_map(|id| (id + 700).to_le_bytes())
@@ -125,11 +134,15 @@ impl Bank {
         let mut header = serde_json::json!({ "__metadata__": about });
         let mut data = Vec::new();
         for (name, dtype, shape, bytes) in [
-            ("rows", "I8", vec![n, WIDTH], rows),
+            ("rows", dtype, vec![n, WIDTH], rows),
             ("scale", "F32", vec![n], scale),
             ("labels", "U8", vec![n], self.labels.clone()),
             ("ids", "U64", vec![n], ids),
         ] {
+            // half floats need none
+            if self.half && name == "scale" {
+                continue;
+            }
             let start = data.len();
             data.extend(bytes);
             let span = [start, data.len()];
@@ -365,7 +378,13 @@ fn a_bank_that_is_none_is_refused_in_a_sentence() {
         ..usual()
     };
     let empty = Bank::of(&[], &reader());
+    let wild_half = Bank {
+        scale: vec![f32::INFINITY; 6],
+        half: true,
+        ..usual()
+    };
     for (bank, sentence) in [
+        (wild_half.bytes(), "holds an infinite or undefined value"),
         (empty.bytes(), "remembers nothing: it has no rows"),
         (
             usual().with("k", "7").bytes(),
@@ -408,6 +427,28 @@ fn a_bank_that_is_none_is_refused_in_a_sentence() {
         let ran = analyze(&models, &args);
         ran.is_error(sentence);
         assert_eq!(ran.err.trim().lines().count(), 1, "{}", ran.err);
+    }
+}
+
+#[test]
+fn a_bank_in_half_floats_answers_as_one_in_bytes_does() {
+    let (folder, other) = (Folder::new(), Folder::new());
+    let args = ["--text", LOVELY, "--seen", "rain"];
+    let bytes = answer(&bundle(&folder, &usual()), &args);
+    let half = Bank {
+        half: true,
+        ..usual()
+    };
+    let half = answer(&bundle(&other, &half), &args);
+    let told = |event: &Value| -> Vec<(Value, f64)> {
+        let all = event["neighbours"].as_array().expect("neighbours").iter();
+        all.map(|n| (n["id"].clone(), n["share"].as_f64().expect("a share")))
+            .collect()
+    };
+    assert_eq!(bytes["label"], half["label"]);
+    for ((id, share), (id_half, share_half)) in told(&bytes).iter().zip(told(&half)) {
+        assert_eq!(*id, id_half);
+        assert!((share - share_half).abs() < 2e-3, "{share} {share_half}");
     }
 }
 

@@ -83,13 +83,16 @@ def export_text(layer: torch.nn.Linear, path: Path) -> int:
     return g.save(path)
 
 
-def write_bank(path: Path, made_by: list[Path], q: np.ndarray, labels, ids, k: int, tau: float) -> None:
-    """Rows `q` [N, 128] at unit length in int8 with a scale a row, the class of each and its id;
+def write_bank(path: Path, made_by: list[Path], q: np.ndarray, labels, ids, k: int, tau: float, half=False) -> None:
+    """Rows `q` [N, 128] at unit length, in int8 with a scale a row or in half floats, the class of each and its id;
     `made_by`: the files whose hashes a bundle must have for the rows to mean anything in it."""
     unit = q / np.linalg.norm(q, axis=1, keepdims=True).clip(1e-9)
-    scale = (np.abs(unit).max(1) / 127).clip(1e-9).astype(np.float32)
-    rows = np.rint(unit / scale[:, None]).astype(np.int8)
-    arrays = {"rows": rows, "scale": scale, "labels": np.asarray(labels, np.uint8), "ids": np.asarray(ids, np.uint64)}
+    arrays = {"labels": np.asarray(labels, np.uint8), "ids": np.asarray(ids, np.uint64)}
+    if half:
+        arrays["rows"] = unit.astype(np.float16)
+    else:
+        arrays["scale"] = (np.abs(unit).max(1) / 127).clip(1e-9).astype(np.float32)
+        arrays["rows"] = np.rint(unit / arrays["scale"][:, None]).astype(np.int8)
     about = {"k": str(k), "tau": str(tau)} | {f"sha256:{file.name}": manifest.digest(file) for file in made_by}
     save_file(arrays, path, about)
 

@@ -5,6 +5,7 @@ Stages:
   ladder    every row of the paper's table, five seeds, on frozen rows of the trunk as it ships
   export    heads, banks and the manifest
   few       a bank of a tenth of the posts that stand for all, for `--bank`: in `--work`/few
+  half      the bank in half floats, twice the size, for `--bank`: in `--work`/half
   card      manifest and card, from what `demeanor eval` measures on valid
 
 `--work` is the folder where `run.py trunk` trained; `--models` holds the bundles `words` and `sentiment`.
@@ -62,15 +63,24 @@ def export(at: Places) -> None:
     bundle.write_manifest(at.out, at.models, temperatures(at))
 
 
-def few(at: Places) -> None:
-    text, folder = text_file(at), at.work / "few"
-    folder.mkdir(exist_ok=True)
-    of, (name, file, bank) = ladder.parts(at.data, at.work, text), SHIPPED[-1]
+def other_bank(at: Places, folder: str, choose, half: bool = False) -> None:
+    """The shipped head's bank in `--work`/`folder`, of the posts at the places that `choose` gives for rows and classes."""
+    of, (name, file, bank) = ladder.parts(at.data, at.work, text_file(at)), SHIPPED[-1]
     y = ladder.labels(of.train)
     q = st.answer(ladder.head(at.work, name, ladder.SHIPPED_SEED), of.train, of.words)[1]
-    chosen = st.prototypes(q, y, st.PROTOTYPES)
+    chosen = choose(q, y)
     ids = [int(of.train.items[i].id) for i in chosen]
-    bundle.write_bank(folder / bank, [text, at.out / file], q[chosen], y[chosen], ids, ladder.K, ladder.TAU)
+    path, made_by = at.work / folder / bank, [text_file(at), at.out / file]
+    path.parent.mkdir(exist_ok=True)
+    bundle.write_bank(path, made_by, q[chosen], y[chosen], ids, ladder.K, ladder.TAU, half)
+
+
+def few(at: Places) -> None:
+    other_bank(at, "few", lambda q, y: st.prototypes(q, y, st.PROTOTYPES))
+
+
+def half(at: Places) -> None:
+    other_bank(at, "half", lambda q, y: list(range(len(y))), half=True)
 
 
 def table(at: Places):
@@ -109,4 +119,4 @@ def write_card(at: Places) -> None:
     fill(at.models / "recipes/sarcasm/CARD.in.md", words, at.out / "CARD.md")
 
 
-STAGES = {"baseline": run_baseline, "ladder": run_ladder, "export": export, "few": few, "card": write_card}
+STAGES = {"baseline": run_baseline, "ladder": run_ladder, "export": export, "few": few, "half": half, "card": write_card}

@@ -12,7 +12,7 @@ mod bank;
 
 use super::{Head, HeadInput, Reply, Size};
 use crate::event::Neighbour;
-use crate::fusion::{Data, MemoryBank, Rows, Scratch, Tensor};
+use crate::fusion::{MemoryBank, Rows, Scratch};
 use crate::kernels;
 use crate::model::{Bundle, Model, ModelError, Output, manifest};
 use bank::Bank;
@@ -60,23 +60,7 @@ pub(super) fn load(
     let folder = size.bank;
     let folder = folder.filter(|f| !head.ablation || f.join(stored).is_file());
     let bank = Bank::find(bundle, stored, folder)?;
-    let (rows, width) = bank.dims;
-    let tensor = |dims: &[usize], data| Tensor {
-        dims: dims.to_vec(),
-        data,
-    };
-    let answers = vec![0.0; rows];
-    let memory = MemoryBank::new(
-        "MemoryBankFusionInt8",
-        vec![
-            tensor(&[width, rows], Data::I8(&bank.columns)),
-            tensor(&[rows], Data::F32(&bank.scale)),
-            tensor(&[rows, 1], Data::F32(&answers)),
-        ],
-        &[("k", bank.k as f64), ("tau", f64::from(bank.tau))],
-        *kernels::active(),
-    );
-    let memory = memory.map_err(|e| bank.refused(e))?;
+    let memory = bank.memory()?;
     if let Some(class) = bank
         .labels
         .iter()

@@ -1,7 +1,9 @@
-//! The file of a memory bank: safetensors with `rows` `[n, width]` in int8 and a `scale` for each,
-//! the class (`labels`, u8) and the number (`ids`, u64) of what each row remembers. Its metadata
-//! hold `k`, `tau`, and the hash of each file that made it, as `sha256:NAME`.
+//! The file of a memory bank: safetensors with `rows` `[n, width]`, in int8 with a `scale` for each or
+//! in half floats, the class (`labels`, u8) and the number (`ids`, u64) of what each row remembers.
+//! Its metadata hold `k`, `tau`, and the hash of each file that made it, as `sha256:NAME`.
 
+use crate::fusion::{Data, MemoryBank, Tensor};
+use crate::kernels;
 use crate::model::manifest::Manifest;
 use crate::model::{Bundle, ModelError, Origin};
 use serde::Deserialize;
@@ -16,14 +18,20 @@ const EVIDENCE: &str = "evidence.jsonl";
 const MOST_HEADER: usize = 1 << 20;
 const HASH: &str = "sha256:";
 
+/// What the search goes through.
+enum Stored {
+    /// `[width, rows]`, and the scale of each row.
+    Int8 { columns: Vec<i8>, scale: Vec<f32> },
+    /// `[rows, width]`.
+    Half(Vec<u16>),
+}
+
 /// A bank, checked.
 pub(super) struct Bank {
     name: String,
     /// Rows and their width.
     pub dims: (usize, usize),
-    /// `[width, rows]`.
-    pub columns: Vec<i8>,
-    pub scale: Vec<f32>,
+    stored: Stored,
     pub labels: Vec<u8>,
     pub ids: Vec<u64>,
     pub k: usize,
@@ -95,6 +103,34 @@ impl Bank {
         Ok(bank)
     }
 
+    /// What finds the nearest.
+    ///
+    /// # Errors
+    /// Rows that hold what is no number.
+    pub fn memory(&self) -> Result<MemoryBank, ModelError> {
+        let (rows, width) = self.dims;
+        let tensor = |dims: &[usize], data| Tensor {
+            dims: dims.to_vec(),
+            data,
+        };
+        let answers = vec![0.0; rows];
+        let answers = tensor(&[rows, 1], Data::F32(&answers));
+        let (function, weights) = match &self.stored {
+            Stored::Int8 { columns, scale } => {
+                let bank = tensor(&[width, rows], Data::I8(columns));
+                let scale = tensor(&[rows], Data::F32(scale));
+                ("MemoryBankFusionInt8", vec![bank, scale, answers])
+            }
+            Stored::Half(values) => {
+                let bank = tensor(&[rows, width], Data::F16(values));
+                ("MemoryBankFusion", vec![bank, answers])
+            }
+        };
+        let settings = [("k", self.k as f64), ("tau", f64::from(self.tau))];
+        let memory = MemoryBank::new(function, weights, &settings, *kernels::active());
+        memory.map_err(|e| self.refused(e))
+    }
+
     /// The bank as refused for what it turned out to be.
     pub fn refused(&self, what: impl ToString) -> ModelError {
         ModelError::Refused {
@@ -117,28 +153,38 @@ impl Bank {
         let about: BTreeMap<String, String> =
             serde_json::from_value(about).map_err(|_| "has no metadata".to_owned())?;
         check_makers(&about, manifest)?;
-        let mut tensor = |name: &str, dtype: &str| {
+        let mut tensor = |name: &str, dtypes: &[&str]| {
             let entry = header.remove(name);
             let entry: Entry = entry
                 .and_then(|e| serde_json::from_value(e).ok())
-                .filter(|e: &Entry| e.dtype == dtype)
-                .ok_or_else(|| format!("has no tensor `{name}` of {dtype}"))?;
+                .filter(|e: &Entry| dtypes.contains(&e.dtype.as_str()))
+                .ok_or_else(|| format!("has no tensor `{name}` of {}", dtypes.join(" or ")))?;
             let [start, end] = entry.data_offsets;
             let bytes = data.get(start..end).ok_or_else(broken)?;
-            Ok::<_, String>((entry.shape, bytes))
+            Ok::<_, String>((entry, bytes))
         };
-        let (shape, rows) = tensor("rows", "I8")?;
-        let (_, scale) = tensor("scale", "F32")?;
-        let (_, labels) = tensor("labels", "U8")?;
-        let (_, ids) = tensor("ids", "U64")?;
-        let [n, width] = shape[..] else {
+        let (of_rows, rows) = tensor("rows", &["I8", "F16"])?;
+        let is_half = of_rows.dtype == "F16";
+        let scale = if is_half {
+            None
+        } else {
+            Some(floats(tensor("scale", &["F32"])?.1))
+        };
+        let (_, labels) = tensor("labels", &["U8"])?;
+        let (_, ids) = tensor("ids", &["U64"])?;
+        let [n, width] = of_rows.shape[..] else {
             return Err("its tensor `rows` has not two axes".into());
         };
         if n == 0 || width == 0 {
             return Err("remembers nothing: it has no rows".into());
         }
-        let whole = n.checked_mul(width) == Some(rows.len())
-            && [scale.len() / 4, labels.len(), ids.len() / 8] == [n; 3];
+        let size = if is_half { 2 } else { 1 };
+        let whole = n
+            .checked_mul(width)
+            .and_then(|values| values.checked_mul(size))
+            == Some(rows.len())
+            && [labels.len(), ids.len() / 8] == [n; 2]
+            && scale.as_ref().is_none_or(|scale| scale.len() == n);
         if !whole {
             return Err("its tensors do not have one entry for each row".into());
         }
@@ -155,16 +201,19 @@ impl Bank {
         let tau: f32 = tau
             .filter(|tau: &f32| (1e-6..=1e6).contains(tau))
             .ok_or("its metadata give a `tau` that is no positive number")?;
-        let scale: Vec<f32> = floats(scale);
-        if !scale.iter().all(|s| s.is_finite() && *s > 0.0) {
-            return Err("holds a scale that is no positive number".into());
-        }
-        let columns = (0..width).flat_map(|c| rows[c..].iter().step_by(width));
+        let stored = match scale {
+            None => Stored::Half(halves(rows)),
+            Some(scale) if scale.iter().all(|s| s.is_finite() && *s > 0.0) => {
+                let columns = (0..width).flat_map(|c| rows[c..].iter().step_by(width));
+                let columns = columns.map(|b| b.cast_signed()).collect();
+                Stored::Int8 { columns, scale }
+            }
+            Some(_) => return Err("holds a scale that is no positive number".into()),
+        };
         Ok(Bank {
             name: name.to_owned(),
             dims: (n, width),
-            columns: columns.map(|b| b.cast_signed()).collect(),
-            scale,
+            stored,
             labels: labels.to_vec(),
             ids: ids
                 .as_chunks()
@@ -182,6 +231,11 @@ impl Bank {
 fn floats(bytes: &[u8]) -> Vec<f32> {
     let four = bytes.as_chunks().0.iter();
     four.map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+fn halves(bytes: &[u8]) -> Vec<u16> {
+    let two = bytes.as_chunks().0.iter();
+    two.map(|b| u16::from_le_bytes(*b)).collect()
 }
 
 /// Rows mean something only to the files that made them.
