@@ -47,24 +47,31 @@ impl DepthwiseWeights {
         let mut pairs = vec![vec![[[0; 2]; COLUMNS]; taps.div_ceil(2)]; panels.len()];
         #[cfg(target_arch = "x86_64")]
         let mut words = vec![[[[[0; 2]; COLUMNS]; 2]; 3]; if taps == 9 { panels.len() } else { 0 }];
-        for (c, weights) in weights.chunks_exact(taps).enumerate() {
-            for (t, w) in weights.iter().enumerate() {
+        for (at, weights) in weights.chunks(COLUMNS * taps).enumerate() {
+            for t in 0..taps {
+                let mut of_tap = [0; COLUMNS];
+                let values = weights[t..].iter().step_by(taps);
+                of_tap.iter_mut().zip(values).for_each(|(to, w)| *to = *w);
+                let wide = of_tap.map(i16::from);
+                panels[at][t] = wide;
+                let sums = sums[at].iter_mut().zip(wide);
+                sums.for_each(|(sum, w)| *sum += i32::from(w));
+                let (block, lane) = (at / 4, at % 4 * 16);
+                let quad = &mut quads[block][t / 4];
+                for (c, w) in of_tap.iter().enumerate() {
+                    quad[c / 4].0[lane + c % 4 * 4 + t % 4] = *w;
+                }
                 #[cfg(target_arch = "x86_64")]
                 {
-                    let (panel, c) = (c / COLUMNS, c % COLUMNS);
-                    pairs[panel][t / 2][c][t % 2] = i16::from(*w);
-                    if let Some(words) = words.get_mut(panel) {
-                        words[t % 3][t / 6][c][t / 3 % 2] = i16::from(*w);
+                    let pair = pairs[at][t / 2].iter_mut().zip(wide);
+                    pair.for_each(|(pair, w)| pair[t % 2] = w);
+                    if let Some(words) = words.get_mut(at) {
+                        let word = words[t % 3][t / 6].iter_mut().zip(wide);
+                        word.for_each(|(word, w)| word[t / 3 % 2] = w);
+                        for (c, w) in of_tap.iter().enumerate() {
+                            columns[block][t % 3][c / 4].0[lane + c % 4 * 4 + t / 3] = *w;
+                        }
                     }
-                }
-                panels[c / COLUMNS][t][c % COLUMNS] = i16::from(*w);
-                sums[c / COLUMNS][c % COLUMNS] += i32::from(*w);
-                let (sixteen, four) = (c / COLUMNS % 4, c % COLUMNS / 4);
-                let (block, byte) = (c / (4 * COLUMNS), sixteen * 16 + c % 4 * 4);
-                quads[block][t / 4][four].0[byte + t % 4] = *w;
-                #[cfg(target_arch = "x86_64")]
-                if let Some(columns) = columns.get_mut(block) {
-                    columns[t % 3][four].0[byte + t / 3] = *w;
                 }
             }
         }
