@@ -6,9 +6,8 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from common import manifest, runtime
 from common.onnx_graph import Graph, quantise_per_channel
@@ -18,7 +17,7 @@ from trunk.data import MAX_TOKENS, TYPES
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "catalogue"))
 from registry import bodies, needed  # noqa: E402
 
-VERSION = "1.2.0"
+VERSION = "1.2.1"
 THRESHOLD = 0.5
 TOP = 5  # as sarcasm has it: both read the words once
 # precision and recall that the MNER-QG paper reports on Twitter2015's test part
@@ -113,41 +112,6 @@ def write_reader(reader: tm.Reader, path: Path) -> int:
     for value, name, shape in zip(list(g.nodes[-1].output), names, shapes):
         g.output(value, name, shape, TensorProto.FLOAT)
     return g.save(path)
-
-
-def restored(path: Path) -> tm.Reader:
-    """The module that says what a reader.onnx says, but for the rounding of what it computes. Where
-    the file holds a product of two maps, one of them is the identity here."""
-    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
-    names = list(bodies()["QueriedSpans"].input)[2:]
-    w = {name: held[next(n for n in held if n.rpartition("_")[0] == name)].astype(np.float64) for name in names}
-    for name in [name for name in names if f"{name}_scale" in w]:
-        w[name] = w[name] * w[f"{name}_scale"]
-    dim, root = w["gamma"].size, math.sqrt(w["gamma"].size)
-    eye, none = np.eye(dim), np.zeros(dim)
-    # the queries are what they say to the shared keys
-    query = np.linalg.lstsq(w["w_key"].T, w["query_key"].T, rcond=None)[0].T
-    of_queries = lambda wanted: np.linalg.lstsq(query, wanted, rcond=None)[0].T
-    state = {
-        "text.weight": w["w_text"].T, "text.bias": w["b_text"],
-        "picture.weight": w["w_picture"].T, "picture.bias": w["b_picture"],
-        "q.weight": w["w_look"].T * root, "k.weight": eye, "v.weight": w["w_view"].T,
-        "mixed.weight": w["gamma"], "mixed.bias": w["beta"], "query": query,
-        "gain.weight": of_queries(w["gain"] - 1), "gain.bias": none,
-        "shift.weight": of_queries(w["shift"]), "shift.bias": none,
-        "exist_key.weight": of_queries(w["exist_key"] * root),
-        "exist.weight": w["w_exist"][None], "exist.bias": w["b_exist"],
-        "keys.weight": eye, "values.weight": w["w_value"].T,
-        "match.weight": w["w_match"][None], "match.bias": w["b_match"],
-    }
-    for i, (name, pair) in enumerate((("start", "first"), ("end", "last"))):
-        state[f"ends.{i}.weight"] = w["w_key"][:, i * dim : (i + 1) * dim] * root
-        state |= {f"norms.{i}.weight": w[f"{name}_gamma"], f"norms.{i}.bias": w[f"{name}_beta"]}
-        state |= {f"marks.{i}.weight": w[f"w_{name}"][None], f"marks.{i}.bias": w[f"b_{name}"]}
-        state |= {f"pair.{i}.weight": w[f"w_{pair}"].T, f"pair.{i}.bias": w[f"b_{pair}"]}
-    reader = tm.Reader()
-    reader.load_state_dict({name: torch.tensor(x, dtype=torch.float32) for name, x in state.items()})
-    return reader.eval()
 
 
 def answers(path: Path, tokens: np.ndarray, pictures: np.ndarray) -> list[np.ndarray]:

@@ -35,15 +35,12 @@ def ladder(found: dict[str, dict[str, list[dict]]]) -> str:
 
 
 def checks(found: dict[str, dict]) -> str:
-    """The shipped reader and what changes it, a column a set; readers that were trained over their seeds."""
+    """The shipped reader and what changes it, a column a set."""
     signed = "{:.3f} ({:+.3f} [{:+.3f}, {:+.3f}])"
     lines = ["| | " + " | ".join(found) + " |", "|---" * (1 + len(found)) + "|"]
     for row in next(iter(found.values())):
         each = [of[row] for of in found.values()]
-        if isinstance(each[0], list):
-            cells = [f"{np.mean(seeds):.4f} ± {np.std(seeds):.4f}" for seeds in each]
-        else:
-            cells = [signed.format(of["f1"], of["gain"], *of["ci95"]) if of["gain"] else f"{of['f1']:.3f}" for of in each]
+        cells = [signed.format(of["f1"], of["gain"], *of["ci95"]) if of["gain"] else f"{of['f1']:.3f}" for of in each]
         lines.append(f"| {row} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

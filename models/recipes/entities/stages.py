@@ -3,8 +3,8 @@
 Stages:
   ladder    the head gone on with on rows of the trunk as it ships, three seeds, and the ablations
   export    the reader as the bundle, and a check against ONNX Runtime
-  checks    the reader that ships with the types given and without the shapes of words, and readers that
-            went on learning so; whether a name's box comes from the picture (after `grounding export`)
+  checks    the reader that ships with the types given and without the shapes of words; whether a name's
+            box comes from the picture (after `grounding export`)
   card      manifest and card, from what `demeanor eval` measures on both valid parts and, of boxes, on
             Flickr8k's val pictures (recipe `grounding`, which makes boxes.onnx, runs before)
 

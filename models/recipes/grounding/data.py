@@ -83,15 +83,6 @@ def pictures(data: Path, work: Path, part: str, trunk: Path) -> Pictures:
     return Pictures(held["names"].tolist(), {name: held[name] for name in MAPS})
 
 
-def some(pictures: Pictures, queries: "Queries", chosen: np.ndarray) -> tuple[Pictures, "Queries"]:
-    """Those pictures that are `chosen`, a truth each, and what is asked of them."""
-    row, asked = np.cumsum(chosen) - 1, chosen[queries.picture]
-    names = [name for name, each in zip(pictures.names, chosen) if each]
-    kinds = [kinds for kinds, each in zip(queries.kinds, asked) if each]
-    fewer = Pictures(names, {name: rows[chosen] for name, rows in pictures.maps.items()})
-    return fewer, Queries(queries.pieces[asked], row[queries.picture[asked]], queries.box[asked], kinds)
-
-
 def phrases(data: Path, part: str) -> list[dict]:
     """Rows of the table whose pixels are here."""
     with lzma.open(data / "grounding/phrases.csv.xz", "rt", encoding="utf-8") as file:

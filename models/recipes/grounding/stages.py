@@ -4,7 +4,6 @@ It ships in the bundle `entities`, whose names it is asked about.
 
 Stages:
   prepare   maps of the trunk at three strides for every picture and its mirror image
-  rules     which of the cells' boxes to tell, by a head that has not seen every eleventh train picture
   train     the head, on phrases and on kinds of names
   export    boxes.onnx and its head into the entities bundle; the trunk gives the maps as outputs
   measure   A@0.5, A@0.75 and mean IoU on Flickr8k's val pictures by `demeanor eval`, int8
@@ -29,7 +28,6 @@ DATA = "folder with grounding/"
 OUT = REPO / "models" / "entities"
 THREADS = 1
 WORST = 0.02
-HELD, HELD_EPOCHS = 11, 3
 
 
 def pictures(at: Places, part: str) -> gd.Pictures:
@@ -45,24 +43,6 @@ def words(at: Places):
     tokenizer = text_data.tokenizer(at.work)
     pieces = gd.known(at.data, tokenizer)
     return tokenizer, pieces, gd.table(at.work, pieces)
-
-
-def rules(at: Places) -> None:
-    path = at.work / "grounding-rules.json"
-    if path.exists():
-        return
-    tokenizer, pieces, table = words(at)
-    seen = pictures(at, "train")
-    queries = gd.queries(at.data, "train", seen.names, pieces, tokenizer)
-    held = np.argsort(np.argsort(seen.names)) % HELD == 0
-    head = gt.train(*gd.some(seen, queries, ~held), table, epochs=HELD_EPOCHS)
-    shown, asked = gd.some(seen, queries, held)
-    found = {}
-    for rule in (gt.likeliest, gt.meant):
-        boxes, _ = gt.answer(head, shown, asked, rule=rule)
-        found[rule.__name__] = gt.measure(boxes, asked.box) | {"pictures": int(held.sum())}
-        print(rule.__name__, found[rule.__name__], flush=True)
-    path.write_text(json.dumps(found, indent=1))
 
 
 def train(at: Places) -> None:
@@ -100,6 +80,7 @@ def export(at: Places) -> None:
     print(f"boxes.onnx, {size / 1e3:.0f} kB: boxes within {max(worst):.4f} of torch's", flush=True)
     if max(worst) > WORST:
         raise SystemExit("that is more than bytes explain")
+    bundle.agree(path)
     bundle.expose(at.models)
     bundle.enter(at.out, at.models)
 
@@ -138,4 +119,4 @@ def measure(at: Places) -> None:
         print(row["name"], row["metrics"])
 
 
-STAGES = {"prepare": prepare, "rules": rules, "train": train, "export": export, "measure": measure}
+STAGES = {"prepare": prepare, "train": train, "export": export, "measure": measure}

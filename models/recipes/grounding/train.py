@@ -100,20 +100,15 @@ def train(pictures: gd.Pictures, queries: gd.Queries, table, seed: int = 0, epoc
     return mean
 
 
-def likeliest(logits, boxes):
-    """[Q]: the cell that is surest."""
-    return logits[:, 1:].argmax(1)
-
-
 def meant(logits, boxes):
     """[Q]: the cell whose box overlaps most with those of all cells, each as much as it is likely;
-    this is what the device tells."""
+    `bundle.agree` writes it into the file."""
     iou, _ = gm.overlap(boxes[:, :, None], boxes[:, None])
     return (iou @ logits[:, 1:].softmax(1)[..., None]).squeeze(-1).argmax(1)
 
 
 @torch.no_grad()
-def answer(head: gm.Head, pictures: gd.Pictures, queries: gd.Queries, kind_alone: bool = False, rule=meant):
+def answer(head: gm.Head, pictures: gd.Pictures, queries: gd.Queries, kind_alone: bool = False):
     """Every query's box [n, 4] and whether it is absent, a probability [n]; by the phrase, or
     by its kind alone."""
     best, absent = np.zeros((len(queries.picture), 4), np.float32), np.zeros(len(queries.picture), np.float32)
@@ -125,7 +120,7 @@ def answer(head: gm.Head, pictures: gd.Pictures, queries: gd.Queries, kind_alone
             pieces = np.tile(NOTHING, (len(which), 1))
             kinds = np.array([TYPES.index(queries.kinds[at][0]) if queries.kinds[at] else NO_KIND for at in which])
         logits, boxes = head(maps, torch.from_numpy(pieces)[None], torch.from_numpy(kinds)[None])
-        at = rule(logits[0], boxes[0])
+        at = meant(logits[0], boxes[0])
         best[which] = boxes[0, torch.arange(len(at)), at].numpy()
         absent[which] = logits[0].softmax(1)[:, 0].numpy()
     return best, absent
