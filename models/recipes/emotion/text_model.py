@@ -40,7 +40,7 @@ class Layer(nn.Module):
         """x[B, N, dim]; bias broadcasts to the scores [B, heads, N, N]."""
         split = lambda y: y.view(*y.shape[:2], self.heads, -1).transpose(1, 2)
         q = split(self.q(x))
-        mixed = F.scaled_dot_product_attention(q, split(self.k(x)), split(self.v(x)), attn_mask=bias.to(q.dtype))
+        mixed = F.scaled_dot_product_attention(q, split(self.k(x)), split(self.v(x)), attn_mask=None if bias is None else bias.to(q.dtype))
         x = self.norm1(x + self.drop(self.o(mixed.transpose(1, 2).flatten(2))))
         return self.norm2(x + self.drop(self.down(F.gelu(self.up(x)))))
 

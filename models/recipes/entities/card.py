@@ -32,3 +32,23 @@ def ladder(found: dict[str, dict[str, list[dict]]]) -> str:
         seeds = [[s["f1"] for s in rows[row]] for rows in found.values()]
         lines.append(f"| {row} | " + " | ".join(f"{np.mean(s):.4f} ± {np.std(s):.4f}" for s in seeds) + " |")
     return "\n".join(lines)
+
+
+def checks(found: dict[str, dict]) -> str:
+    """The shipped reader and what changes it, a column a set."""
+    signed = "{:.3f} ({:+.3f} [{:+.3f}, {:+.3f}])"
+    lines = ["| | " + " | ".join(found) + " |", "|---" * (1 + len(found)) + "|"]
+    for row in next(iter(found.values())):
+        each = [of[row] for of in found.values()]
+        cells = [signed.format(of["f1"], of["gain"], *of["ci95"]) if of["gain"] else f"{of['f1']:.3f}" for of in each]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def names(found: dict[str, dict]) -> str:
+    lines = ["| asked for | what is counted | n (pictures) | share |", "|---|---|---|---|"]
+    for asked, rows in found.items():
+        for what, of in rows.items():
+            share = "{:.3f} [{:.3f}, {:.3f}]".format(of["share"], *of["ci95"])
+            lines.append(f"| {asked} | {what} | {of['n']} ({of['pictures']}) | {share} |")
+    return "\n".join(lines)

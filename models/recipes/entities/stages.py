@@ -3,6 +3,8 @@
 Stages:
   ladder    the head gone on with on rows of the trunk as it ships, three seeds, and the ablations
   export    the reader as the bundle, and a check against ONNX Runtime
+  checks    the reader that ships with the types given and without the shapes of words; whether a name's
+            box comes from the picture (after `grounding export`)
   card      manifest and card, from what `demeanor eval` measures on both valid parts and, of boxes, on
             Flickr8k's val pictures (recipe `grounding`, which makes boxes.onnx, runs before)
 
@@ -18,7 +20,8 @@ import numpy as np
 import torch
 
 from common.stages import Places, fill
-from entities import bundle, card, ladder
+from emotion import text_data
+from entities import bundle, card, checks, ladder, names
 from grounding import stages as pointing
 from trunk import data as td
 from trunk import model as tm
@@ -60,6 +63,14 @@ def export(at: Places) -> None:
     bundle.write_manifest(at.out, at.models)
 
 
+def run_checks(at: Places) -> None:
+    found = checks.run(at.data, at.work, at.models / "sarcasm/text.onnx", at.out / "reader.onnx")
+    print(card.checks(found))
+    seen = pointing.pictures(at, "val")
+    found = names.run(at.data, at.work, at.out / bundle.BOXES, seen.maps, seen.names, text_data.tokenizer(at.work))
+    print(card.names(found), flush=True)
+
+
 def write_card(at: Places) -> None:
     root, reports = td.unpack(at.data, at.work), {}
     with lzma.open(at.data / "picture_words/twitter_mner.csv.xz", "rt", encoding="utf-8", newline="") as file:
@@ -73,7 +84,8 @@ def write_card(at: Places) -> None:
         valid = root / f"mner_umt_text/data/twitter{year}/valid.txt"
         reports[f"Twitter{year}"] = at.evaluate("entities", at.out, valid, None, "--picture-words", str(captions))
     (at.work / "entities-eval.json").write_text(json.dumps(reports, indent=1))
-    found = json.loads((at.work / "entities-ladder.json").read_text())
+    made = lambda name: json.loads((at.work / f"entities-{name}.json").read_text())
+    found = made("ladder")
     metrics = []
     for name, report in reports.items():
         of = report["metrics"]
@@ -95,9 +107,11 @@ def write_card(at: Places) -> None:
         "left": f"{absence['left_alone'] / absence['without_box']:.0%}",
         "seeds": str(len(found["Twitter2015"]["mner-qg"])),
         "ladder": card.ladder(found),
+        "checks": card.checks(made("checks")),
+        "names": card.names(made("names")),
         "data": "\n".join(f"| {name} | {licence} |" for name, licence in [*bundle.DATA, *bundle.BOXES_DATA]),
     }
     fill(at.models / "recipes/entities/CARD.in.md", words, at.out / "CARD.md")
 
 
-STAGES = {"ladder": run_ladder, "export": export, "card": write_card}
+STAGES = {"ladder": run_ladder, "export": export, "checks": run_checks, "card": write_card}

@@ -34,9 +34,12 @@ class Posts(NamedTuple):
         return tokens, words, real, [self.items[i] for i in which]
 
 
-def posts(items: list[td.Item], cache: Path, trunk: Path, tokenizer) -> Posts:
-    """Rows of `trunk` (text.onnx); cached in `cache`, which is made again when the trunk is newer."""
+def posts(items: list[td.Item], cache: Path, trunk: Path, tokenizer, shapes: bool = True) -> Posts:
+    """Rows of `trunk` (text.onnx); cached in `cache`, which is made again when the trunk is newer.
+    Without `shapes` every word is a plain one to it."""
     encoded = [td.encode(tokenizer, item.text, item.picture) for item in items]
+    if not shapes:
+        encoded = [each._replace(kinds=[k if k == td.BESIDE else td.PLAIN for k in each.kinds]) for each in encoded]
     if not (cache.exists() and cache.stat().st_mtime > trunk.stat().st_mtime):
         run, rows = runtime.session(trunk), []
         for each in encoded:
