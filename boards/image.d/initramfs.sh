@@ -28,11 +28,13 @@ make_initramfs() {
     pack "$root" "$place/initrd.gz"
 }
 
-# What boards/boot needs besides: a recording, its words, and something that plays it.
+# What boards/boot needs besides: a recording, its words, something that plays it, and recordings
+# to adapt to.
 rehearsal() {
     install -m 644 "$PARTS/test/rehearsal" "$1/etc/rehearsal"
     install -m 644 "$sound" "$1/usr/share/sound.wav"
     install -m 644 "${sound%.wav}.txt" "$1/usr/share/sound.txt"
+    install -D -m 644 -t "$1/usr/share/recordings" "$ROOT"/tests/data/recordings/*
     install -m 755 "$(unpacked alsa-utils:arm64)/usr/bin/aplay" "$1/usr/bin/aplay"
 }
 

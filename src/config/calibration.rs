@@ -17,13 +17,13 @@ const DAYS: i64 = 183;
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
-    /// When it was made, RFC 3339.
+    /// When the background was measured, RFC 3339.
     pub date: String,
     /// What was listened to; `none` if nothing was.
     pub microphone: String,
     /// What was looked through; `none` if nothing was.
     pub camera: String,
-    /// Minutes that were listened and looked.
+    /// Minutes that were listened and looked; 0 where the background was not measured.
     pub minutes: f64,
     /// False answers an hour that ordinary background may cause.
     pub false_answers: f64,
@@ -50,6 +50,8 @@ pub struct Usual {
     pub task: String,
     /// What is watched.
     pub of: Watched,
+    /// When it was measured, RFC 3339: seldom on the day of the background.
+    pub date: String,
     /// Of all answers.
     pub mean: f64,
     /// Standard deviation of the answers about one person.
@@ -181,16 +183,29 @@ impl Calibration {
                 ));
             }
         }
-        match self.date.parse::<Timestamp>() {
-            Ok(date) if now.duration_since(date).as_hours() / 24 > DAYS => {
-                let days = now.duration_since(date).as_hours() / 24;
-                faults.push(format!(
-                    "the calibration is {days} days old; rooms change, run `demeanor calibrate` again"
-                ));
-            }
-            _ => {}
+        if let Some(days) = self.background_date().and_then(|date| age(date, now)) {
+            faults.push(format!(
+                "the calibration is {days} days old; rooms change, run `demeanor calibrate` again"
+            ));
+        }
+        if let Some(days) = self.usual_date().and_then(|date| age(date, now)) {
+            faults.push(format!(
+                "what is usual of the answers was measured {days} days ago; people change, run \
+                 `demeanor calibrate --people` again"
+            ));
         }
         faults
+    }
+
+    /// When the background was measured, if it was.
+    pub fn background_date(&self) -> Option<&str> {
+        (self.minutes > 0.0).then_some(self.date.as_str())
+    }
+
+    /// When what is usual was measured, if it was: the oldest of it.
+    pub fn usual_date(&self) -> Option<&str> {
+        let dates = self.usual.iter().map(|u| u.date.as_str());
+        dates.min_by_key(|date| date.parse::<Timestamp>().ok())
     }
 
     /// Whether what it holds can be meant.
@@ -214,13 +229,18 @@ impl Calibration {
                 drift::ENOUGH
             ));
         }
-        match self.date.parse::<Timestamp>() {
-            Ok(_) => Ok(()),
-            Err(_) => Err(format!(
-                "`calibration.date` is `{}`, which is no time like 2026-01-31T12:00:00Z",
-                self.date
-            )),
+        let usual = self
+            .usual
+            .iter()
+            .map(|u| ("calibration.usual.date", &u.date));
+        for (name, date) in [("calibration.date", &self.date)].into_iter().chain(usual) {
+            if date.parse::<Timestamp>().is_err() {
+                return Err(format!(
+                    "`{name}` is `{date}`, which is no time like 2026-01-31T12:00:00Z"
+                ));
+            }
         }
+        Ok(())
     }
 
     /// The text of a config with this table in place of the one that it has; everything else
@@ -245,6 +265,12 @@ impl Calibration {
     }
 }
 
+/// Days since a date, if they are too many.
+fn age(date: &str, now: Timestamp) -> Option<i64> {
+    let days = now.duration_since(date.parse().ok()?).as_hours() / 24;
+    (days > DAYS).then_some(days)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,6 +290,7 @@ mod tests {
             usual: vec![Usual {
                 task: "emotion".into(),
                 of: Watched::Speech,
+                date: "2026-07-31T12:00:00Z".into(),
                 mean: 0.25,
                 within: 0.5,
                 between: 0.125,
@@ -284,9 +311,25 @@ mod tests {
         let twice = newer.place(&once);
         assert_eq!(twice.matches("[calibration]").count(), 1, "{twice}");
         assert_eq!(twice.matches("[[calibration.usual]]").count(), 1, "{twice}");
-        let few = twice.replace("answers = 300", "answers = 9");
-        let refused = crate::config::Config::parse(&few).err().unwrap_or_default();
-        assert!(refused.contains("at least 100 answers"), "{refused}");
+        for (right, wrong, sentence) in [
+            ("answers = 300", "answers = 9", "at least 100 answers"),
+            (
+                "2026-07-31T12",
+                "31 July 2026, 12",
+                "`calibration.usual.date` is `31 July",
+            ),
+            (
+                "2026-01-31T12",
+                "31 January 2026, 12",
+                "`calibration.date` is `31 January",
+            ),
+        ] {
+            let other = twice.replace(right, wrong);
+            let refused = crate::config::Config::parse(&other)
+                .err()
+                .unwrap_or_default();
+            assert!(refused.contains(sentence), "{refused}");
+        }
         let read = crate::config::Config::parse(&twice);
         assert_eq!(read.map(|c| c.calibration), Ok(Some(newer)));
     }
@@ -303,6 +346,23 @@ mod tests {
         assert!(
             faults[0].contains("`array`") && faults[1].contains("365 days old"),
             "{faults:?}"
+        );
+        // what people are like was measured half a year after the room
+        let ages = |text: &str| made.faults("array", "none", day(text));
+        assert!(
+            matches!(&ages("2026-08-30T00:00:00Z")[..], [room] if room.contains("210 days old"))
+        );
+        let both = ages("2027-02-01T00:00:00Z");
+        assert!(both[1].contains("measured 184 days ago"), "{both:?}");
+        // a room that nobody measured is not old
+        let people = Calibration {
+            minutes: 0.0,
+            ..made.clone()
+        };
+        let only = people.faults("array", "none", day("2027-02-01T00:00:00Z"));
+        assert!(
+            matches!(&only[..], [usual] if usual.contains("--people")),
+            "{only:?}"
         );
         assert_eq!(made.background("other", "none").speech, None);
         assert_eq!(made.background("array", "none").speech, Some(0.75));

@@ -24,6 +24,8 @@ pub(crate) struct Linear {
     pub weights: Vec<f32>,
     /// One a class.
     pub bias: Vec<f32>,
+    /// What the mean rows are about, `[width]`: integers are made of how far they are from it.
+    pub centre: Vec<f32>,
     /// How the shipped logits count; `None` where they do not.
     pub prior: Option<Prior>,
     /// The product is one of integers, as the shipped file's are.
@@ -295,7 +297,9 @@ impl Writer<'_> {
         self.made("Add", &[&product, &bias], &[])
     }
 
-    /// The product with weights of 8 bits, a scale a class, and codes of the mean rows.
+    /// The product with weights of 8 bits, a scale a class, and codes of what the mean rows are apart
+    /// from the centre, each number as it counts: what tells items apart is small beside what all
+    /// of them share, and would be lost in the codes of that.
     fn integer_product(
         &mut self,
         pooled: &str,
@@ -303,22 +307,41 @@ impl Writer<'_> {
         width: usize,
         classes: usize,
     ) -> String {
+        let of_row = linear.weights.chunks_exact(classes.max(1));
+        let counts = of_row.map(|row| row.iter().fold(0.0f32, |most, w| most.max(w.abs())));
+        let counts: Vec<f32> = counts.collect();
+        let mut weights = linear.weights.clone();
+        let mut bias = linear.bias.clone();
+        for ((row, count), centre) in weights
+            .chunks_exact_mut(classes.max(1))
+            .zip(&counts)
+            .zip(&linear.centre)
+        {
+            for (weight, bias) in row.iter_mut().zip(&mut bias) {
+                *bias += *weight * centre;
+                *weight /= count.max(f32::MIN_POSITIVE);
+            }
+        }
         let mut codes = vec![0u8; width * classes];
         let mut scales = vec![1.0f32; classes];
         for (class, scale) in scales.iter_mut().enumerate() {
             let column = (0..width).map(|k| k * classes + class);
-            let peak = column.clone().map(|at| linear.weights[at].abs());
+            let peak = column.clone().map(|at| weights[at].abs());
             let peak = peak.fold(0.0f32, f32::max);
             if peak > 0.0 {
                 *scale = peak / 127.0;
             }
             for at in column {
-                codes[at] = (linear.weights[at] / *scale).round() as i8 as u8;
+                codes[at] = (weights[at] / *scale).round() as i8 as u8;
             }
         }
+        let centre = self.floats(&[width], &linear.centre);
+        let counts = self.floats(&[width], &counts);
+        let apart = self.made("Sub", &[pooled, &centre], &[]);
+        let apart = self.made("Mul", &[&apart, &counts], &[]);
         let (codes_of, scale, zero) = (self.fresh(), self.fresh(), self.fresh());
         let outputs = [codes_of.as_str(), scale.as_str(), zero.as_str()];
-        self.nodes("DynamicQuantizeLinear", &[pooled], &outputs, &[]);
+        self.nodes("DynamicQuantizeLinear", &[&apart], &outputs, &[]);
         let weights = self.constant(&[width, classes], DataType::Int8, codes);
         let sums = self.made("MatMulInteger", &[&codes_of, &weights, &zero], &[]);
         let to_float = [int("to", DataType::Float as i64)];
@@ -326,7 +349,7 @@ impl Writer<'_> {
         let scales = self.floats(&[classes], &scales);
         let scales = self.made("Mul", &[&scale, &scales], &[]);
         let product = self.made("Mul", &[&sums, &scales], &[]);
-        let bias = self.floats(&[classes], &linear.bias);
+        let bias = self.floats(&[classes], &bias);
         self.made("Add", &[&product, &bias], &[])
     }
 
@@ -426,6 +449,7 @@ mod tests {
                 .map(|i| (i % 7) as f32 * 0.1 - 0.3)
                 .collect(),
             bias: (0..classes).map(|i| i as f32).collect(),
+            centre: vec![0.5; width],
             prior: None,
             int8,
         }
@@ -462,6 +486,26 @@ mod tests {
                 assert!((a - b).abs() < 0.02, "{int8}: {a} {b}");
             }
             assert_eq!(model.audit().float.is_empty(), int8);
+        }
+    }
+
+    #[test]
+    fn what_all_rows_share_does_not_drown_in_integers_what_tells_them_apart() {
+        let mut linear = linear(4, 3, true);
+        linear.centre = vec![0.1, -900.0, 0.2, 0.0];
+        linear.weights[3..6].copy_from_slice(&[0.01, -0.01, 0.0]);
+        let rows = [Rows {
+            input: Err("rows".into()),
+            width: 4,
+        }];
+        let onnx = head(None, &rows, &linear).unwrap();
+        let model = Model::open("adapted", &onnx).unwrap();
+        let given = [0.3, -880.0, 0.1, -0.2];
+        let outputs = model
+            .run(&[(&[1, 4], InputValues::Floats(&given))])
+            .unwrap();
+        for (a, b) in outputs[0].values.iter().zip(&alone(&linear, &given)) {
+            assert!((a - b).abs() < 0.02, "{a} {b}");
         }
     }
 

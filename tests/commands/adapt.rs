@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Stdio;
 
 /// What people say when they greet, and when they ask for help: no shipped class.
-const GREETING: [&str; 12] = [
+pub(super) const GREETING: [&str; 12] = [
     "Good morning to you",
     "Hello there my friend",
     "Hi, nice to see you",
@@ -20,7 +20,7 @@ const GREETING: [&str; 12] = [
     "Good day to all of you",
     "Hi there, good morning",
 ];
-const ASKING: [&str; 12] = [
+pub(super) const ASKING: [&str; 12] = [
     "Where do I find the station?",
     "Can somebody help me with this?",
     "How does this machine work?",
@@ -146,7 +146,7 @@ fn words_teach_classes_of_ones_own() {
 }
 
 /// A voice of the sample, faster or slower by `pace`, from a place of it.
-fn voice(from: f32, pace: f32) -> Vec<f32> {
+pub(super) fn voice(from: f32, pace: f32) -> Vec<f32> {
     let samples = sample();
     let start = (from * samples.len() as f32) as usize;
     let part = &samples[start..(start + 24_000).min(samples.len())];

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// A drawn picture as PNG.
-fn png(side: u32, colour: impl Fn(u32, u32) -> [u8; 3]) -> Vec<u8> {
+pub(super) fn png(side: u32, colour: impl Fn(u32, u32) -> [u8; 3]) -> Vec<u8> {
     let places = (0..side).flat_map(|y| (0..side).map(move |x| (x, y)));
     let pixels: Vec<u8> = places.flat_map(|(x, y)| colour(x, y)).collect();
     let mut bytes = Vec::new();

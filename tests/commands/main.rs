@@ -4,6 +4,7 @@
 mod support;
 
 mod adapt;
+mod adapt_joined;
 mod adapt_pictures;
 mod annotate;
 mod bad_input;

@@ -44,8 +44,10 @@ def speech_shifts(data, work) -> list[Shift]:
         found = [c for c in audio.clips(data) if c.corpus == corpus and c.emotion in labels]
         speakers = sorted({c.speaker for c in found})
         parts = min(SPEAKER_PARTS, len(speakers))
+        # where one speaker is left to learn from, what belongs together is what was said
+        group = (lambda c: c.speaker) if parts > 2 else (lambda c: c.text)
         return [
-            {"id": c.id, "audio": str(c.path), "label": c.emotion, "group": c.speaker, "part": speakers.index(c.speaker) % parts}
+            {"id": c.id, "audio": str(c.path), "label": c.emotion, "group": group(c), "part": speakers.index(c.speaker) % parts}
             for c in found
         ]
 

@@ -34,6 +34,20 @@ pub(super) struct Items {
 }
 
 impl Items {
+    /// The mean of all rows.
+    pub fn centre(&self) -> Vec<f64> {
+        let all: Vec<usize> = (0..self.class.len()).collect();
+        self.centre_of(&all)
+    }
+
+    fn centre_of(&self, which: &[usize]) -> Vec<f64> {
+        let mut centre = vec![0.0; self.width];
+        for item in which {
+            add(&mut centre, 1.0 / which.len() as f64, self.row(*item));
+        }
+        centre
+    }
+
     pub fn row(&self, item: usize) -> &[f64] {
         &self.rows[item * self.width..][..self.width]
     }
@@ -107,10 +121,7 @@ pub(super) struct Path<'a> {
 impl<'a> Path<'a> {
     pub fn new(items: &'a Items, which: &'a [usize]) -> Path<'a> {
         let (width, n) = (items.width, which.len().max(1) as f64);
-        let mut centre = vec![0.0; width];
-        for item in which {
-            add(&mut centre, 1.0 / n, items.row(*item));
-        }
+        let centre = items.centre_of(which);
         let mut spread = vec![0.0; width];
         for item in which {
             for ((s, x), c) in spread.iter_mut().zip(items.row(*item)).zip(&centre) {

@@ -101,6 +101,7 @@ fn file(
     let linear = Linear {
         weights,
         bias: adapted.head.bias.iter().map(|b| *b as f32).collect(),
+        centre: items.centre().iter().map(|x| *x as f32).collect(),
         prior: (classes.known() > 0).then(|| Prior {
             share: share as f32,
             places: classes.places.clone(),

@@ -7,6 +7,7 @@ use crate::board::profile::{Line, Profile};
 use crate::board::{BoardError, pins};
 use crate::capture::camera::CameraSpec;
 use crate::capture::{CaptureError, mic, v4l};
+use crate::config::calibration::Calibration;
 use crate::config::{Config, Wired};
 use rustix::fs::{Access, access};
 use std::fmt::Display;
@@ -77,12 +78,20 @@ pub(super) fn calibration(config: Option<&Config>, sources: Option<&Sources>) ->
     let (microphone, camera) = sources.devices();
     let faults = made.faults(&microphone, &camera, jiff::Timestamp::now());
     match faults.is_empty() {
-        true => Check::ok(
-            name,
-            format!("calibrated {}, {} minutes", made.date, made.minutes),
-        ),
+        true => Check::ok(name, measured(made)),
         false => Check::warning(name, faults.join("; ")),
     }
+}
+
+/// What was measured of the place, and when.
+fn measured(made: &Calibration) -> String {
+    let background = match made.background_date() {
+        Some(date) => format!("calibrated {date}, {} minutes", made.minutes),
+        None => "its background was not measured".into(),
+    };
+    let usual = made.usual_date();
+    let usual = usual.map(|date| format!("; what is usual of the answers was measured {date}"));
+    background + &usual.unwrap_or_default()
 }
 
 /// Whether a program can be started.

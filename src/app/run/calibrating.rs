@@ -134,7 +134,7 @@ impl Calibrating {
     pub fn outcome(&self, before: Calibration, date: Timestamp) -> Option<Calibration> {
         let tally = self.tally();
         if self.people {
-            let usual = tally.usual.usual();
+            let usual = tally.usual.usual(date);
             return (!usual.is_empty()).then_some(Calibration { usual, ..before });
         }
         let time = tally.open.max(tally.streamed);

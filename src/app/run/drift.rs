@@ -6,6 +6,7 @@ use crate::decision::drift::{self, Kind, Tally, Turn, Watch};
 use crate::event::{Event, State, StateChange};
 use crate::service::metrics::Drifting;
 use crate::session::{Distance, Session, UNSURE};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// Answers about one source that follow each other faster count once: they are about the same
@@ -70,13 +71,14 @@ impl Tallies {
         }
     }
 
-    /// What was usual, of what there was enough of.
-    pub fn usual(&self) -> Vec<Usual> {
+    /// What was usual until this date, of what there was enough of.
+    pub fn usual(&self, date: Timestamp) -> Vec<Usual> {
         let known = self.sums.iter().filter_map(|((task, of), tally)| {
             let usual = tally.usual()?;
             Some(Usual {
                 task: task.clone(),
                 of: *of,
+                date: date.to_string(),
                 mean: rounded(usual.mean),
                 within: rounded(usual.within),
                 between: rounded(usual.between),
