@@ -15,7 +15,7 @@ use crate::service::voice::Voice;
 use crate::sink::{self, Content, Receiver};
 use serde_json::Value;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Our events as JSON.
@@ -160,20 +160,30 @@ impl Report {
 
     /// Somebody begins or ceases to speak, or can be heard no more.
     pub fn hear(&self, voice: Voice) {
-        *self.voice.lock().unwrap_or_else(PoisonError::into_inner) = voice;
+        let mut heard = self.lock_voice();
+        *heard = voice;
         if self.tells_voice() {
             self.retain(SPEAKING, Message::flag(voice == Voice::Speaking));
-            self.tell_heard();
+            self.retain_heard(voice);
         }
     }
 
     fn tell_heard(&self) {
+        // until it is in the outbox, lest what comes meanwhile is told before it
+        let heard = self.lock_voice();
         if self.tells_voice() {
-            let voice = *self.voice.lock().unwrap_or_else(PoisonError::into_inner);
-            let id = (voice != Voice::Unheard).then(|| ANYBODY.to_owned());
-            let ids = id.into_iter().collect();
-            self.retain(HEARD, Message::ids(Header::at(event::now()), ids));
+            self.retain_heard(*heard);
         }
+    }
+
+    fn lock_voice(&self) -> MutexGuard<'_, Voice> {
+        self.voice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn retain_heard(&self, voice: Voice) {
+        let id = (voice != Voice::Unheard).then(|| ANYBODY.to_owned());
+        let ids = id.into_iter().collect();
+        self.retain(HEARD, Message::ids(Header::at(event::now()), ids));
     }
 
     fn tell_diagnostics(&self) {
@@ -407,6 +417,37 @@ mod tests {
         tell(&report, Content::Event(Cow::Owned(seen(3))));
         report.look(&mut None, Instant::now());
         assert_eq!(ids(&report), Some(json!([id])));
+    }
+
+    #[test]
+    fn a_voice_is_told_once_a_second_too_and_at_the_end_nobody_is_heard() {
+        let report = Arc::new(report("[\"voices\"]"));
+        let heard = |report: &Report| {
+            let told = told(report).into_iter();
+            let of = |(topic, message): (String, Value)| match topic.as_str() {
+                SPEAKING => message["data"].clone(),
+                HEARD => message["ids"].clone(),
+                other => panic!("{other}"),
+            };
+            told.map(of).collect::<Vec<_>>()
+        };
+        let both = |is_speaking: bool, ids: &[&str]| vec![json!(is_speaking), json!(ids)];
+        report.hear(Voice::Unheard);
+        assert_eq!(heard(&report), both(false, &[]));
+        report.hear(Voice::Speaking);
+        assert_eq!(heard(&report), both(true, &[ANYBODY]));
+        report.look(&mut None, Instant::now());
+        assert_eq!(heard(&report), both(true, &[ANYBODY]));
+        assert_eq!(
+            report.standing(),
+            [(HEARD, message::IDS_LIST), (SPEAKING, message::FLAG)]
+        );
+        drop(Reporter(Arc::clone(&report)));
+        report.hear(Voice::Speaking);
+        assert_eq!(heard(&report), both(false, &[]));
+        let unasked = self::report("[\"scores\", \"faces\"]");
+        unasked.hear(Voice::Speaking);
+        assert!(heard(&unasked).is_empty());
     }
 
     #[test]
