@@ -412,13 +412,14 @@ impl Config {
                     .into(),
             );
         }
-        let single = |publish: &Publish| publish.tells(Part::Scores) || publish.tells(Part::Faces);
+        let parts = [Part::Scores, Part::Faces, Part::Voices];
+        let single = |publish: &Publish| parts.iter().any(|part| publish.tells(*part));
         let mqtt = self.mqtt.as_ref().map(|mqtt| ("mqtt", &mqtt.publish));
         let ros = self.ros.as_ref().map(|ros| ("ros", &ros.publish));
         match mqtt.into_iter().chain(ros).find(|(_, told)| single(told)) {
             Some((section, _)) => Err(format!(
-                "`{section}.publish` names scores or faces, and `[aggregate]` tells neither; publish \
-                 \"labels\" for the counts"
+                "`{section}.publish` names scores, faces or voices, and `[aggregate]` tells none of \
+                 them; publish \"labels\" for the counts"
             )),
             None => Ok(()),
         }
@@ -542,6 +543,7 @@ mod tests {
                 "[ros]\nbridge = \"ws://robot\"\npublish = [\"faces\"]\n",
                 "`ros.publish`",
             ),
+            ("[mqtt]\npublish = [\"voices\"]\n", "`mqtt.publish`"),
         ] {
             let said = parse(more).unwrap_err();
             assert!(said.starts_with(what), "{said}");

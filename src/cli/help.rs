@@ -152,12 +152,12 @@ The config (TOML):
   [mqtt]                      # a broker, and Home Assistant; none without the section
   broker = \"mqtt://hub.local\" # \"mqtts://…\" with ca, cert and key for TLS
   # user, password_file, version = \"3.1.1\", group, expire = 60, discovery = \"none\"
-  publish = [\"labels\", \"state\", \"health\"]  # or \"scores\", \"faces\"
+  publish = [\"labels\", \"state\", \"health\"]  # or \"scores\", \"faces\", \"voices\"
   mute = true                 # who may publish there may mute; it never undoes a press
   words = false
   [ros]                       # a robot, by rosbridge; none without the section
   bridge = \"ws://robot.local:9090\"  # or domain = 0 (and address) for DDS
-  publish = [\"labels\", \"state\", \"health\"]  # or \"scores\", \"faces\"
+  publish = [\"labels\", \"state\", \"health\"]  # or \"scores\", \"faces\", \"voices\"
   words = false
 
 SIGUSR1 is a press of the button. SIGTERM answers what was heard and ends.";

@@ -121,6 +121,8 @@ pub enum Part {
     Scores,
     /// How many faces are in sight, and whose an answer is: numbers of this session.
     Faces,
+    /// Whether somebody speaks, while they do; not who, and not what.
+    Voices,
     /// Capturing or muted, sources, what is wrong.
     State,
     /// Temperature, memory, losses.

@@ -30,6 +30,7 @@ mod sources;
 pub mod speaking;
 mod tcp;
 mod visits;
+pub mod voice;
 
 use crate::event::State;
 use notify::Manager;

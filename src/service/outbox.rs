@@ -155,6 +155,9 @@ impl<P: Clone + PartialEq> Outbox<P> {
     /// Keeps what a topic holds now, and tells it unless it is what was told last.
     pub fn retain(&self, topic: &str, payload: P, expires: Option<Instant>) {
         let mut inner = self.lock();
+        if inner.is_closed {
+            return;
+        }
         let letter = Letter {
             topic: topic.to_owned(),
             payload,

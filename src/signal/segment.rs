@@ -131,10 +131,12 @@ impl Utterance {
 #[derive(Debug, Clone, Copy)]
 enum State {
     Idle,
-    /// `voiced` frames heard; the last of them ends at `end` in the held samples.
+    /// `voiced` frames heard; the last of them ends at `end` in the held samples. `is_sure` once
+    /// they are too many for a click, and for as long as the speaker goes on.
     Speaking {
         voiced: usize,
         end: usize,
+        is_sure: bool,
     },
 }
 
@@ -207,6 +209,13 @@ impl Segmenter {
         matches!(self.state, State::Speaking { .. })
     }
 
+    /// The same, but not of a click or a cough: true once there is an utterance worth it, and
+    /// until the silence that ends what is said, through the cuts of a long one.
+    #[must_use]
+    pub fn hears_somebody(&self) -> bool {
+        matches!(self.state, State::Speaking { is_sure: true, .. })
+    }
+
     /// How long somebody has been speaking in the utterance under way; zero while nobody does.
     #[must_use]
     pub fn spoken(&self) -> Duration {
@@ -223,7 +232,7 @@ impl Segmenter {
     #[must_use]
     pub fn under_way(&self) -> Option<Utterance> {
         match self.state {
-            State::Speaking { voiced, end } if voiced >= self.sizes.min_voiced => {
+            State::Speaking { voiced, end, .. } if voiced >= self.sizes.min_voiced => {
                 let keep = self.held.len().min(end + self.sizes.post_roll);
                 Some(self.utterance(keep, false))
             }
@@ -317,6 +326,7 @@ impl Segmenter {
                 self.state = State::Speaking {
                     voiced: 1,
                     end: len,
+                    is_sure: self.sizes.min_voiced <= 1,
                 };
                 None
             }
@@ -324,10 +334,15 @@ impl Segmenter {
                 self.drop_front(len.saturating_sub(self.sizes.pre_roll));
                 None
             }
-            State::Speaking { voiced, end } => {
+            State::Speaking {
+                voiced,
+                end,
+                is_sure,
+            } => {
                 if speech {
                     *voiced += 1;
                     *end = len;
+                    *is_sure |= *voiced >= self.sizes.min_voiced;
                 }
                 if len - *end >= self.sizes.end_silence {
                     self.close(false)
@@ -342,7 +357,7 @@ impl Segmenter {
 
     /// Ends the utterance under way behind its last voiced frame; `None` if too short.
     fn close(&mut self, cut: bool) -> Option<Utterance> {
-        let State::Speaking { voiced, end } = self.state else {
+        let State::Speaking { voiced, end, .. } = self.state else {
             return None;
         };
         self.state = State::Idle;
@@ -360,7 +375,12 @@ impl Segmenter {
 
     /// Cuts an utterance that grew too long at the quietest point of its last quarter.
     fn cut(&mut self) -> Option<Utterance> {
-        let State::Speaking { voiced, end } = self.state else {
+        let State::Speaking {
+            voiced,
+            end,
+            is_sure,
+        } = self.state
+        else {
             return None;
         };
         let len = self.held.len();
@@ -373,6 +393,7 @@ impl Segmenter {
         self.state = State::Speaking {
             voiced: voiced.min(rest / FRAME),
             end: rest,
+            is_sure,
         };
         utterance
     }

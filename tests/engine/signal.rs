@@ -614,6 +614,57 @@ fn trim_finds_the_speech_of_a_file() {
     }
 }
 
+#[test]
+fn somebody_is_heard_from_what_is_no_click_until_the_silence_behind_it() {
+    let config = SegmentConfig {
+        min_speech: seconds(0.5),
+        max_length: seconds(2.0),
+        ..SegmentConfig::default()
+    };
+    let mut segmenter = Segmenter::new(&config).unwrap();
+    let (mut now, mut edges, mut cuts) = (Duration::ZERO, Vec::new(), Vec::new());
+    let mut hear = |segmenter: &mut Segmenter, samples: &[f32]| {
+        for piece in samples.chunks(160) {
+            let was = segmenter.hears_somebody();
+            let chunk = AudioChunk {
+                start: now,
+                samples: piece.to_vec(),
+                gap: None,
+                own: false,
+            };
+            now += duration_of(piece.len() as u64);
+            cuts.extend(segmenter.push(&chunk));
+            if segmenter.hears_somebody() != was {
+                edges.push((now.as_secs_f64(), !was));
+            }
+        }
+    };
+    let hello = hello();
+    let speech = &hello[8_000..36_000];
+    hear(&mut segmenter, &silence(1.0));
+    // over before it is an utterance
+    hear(&mut segmenter, &speech[..2_400]);
+    hear(&mut segmenter, &silence(1.0));
+    let begun = 2.15;
+    for _ in 0..3 {
+        hear(&mut segmenter, speech);
+    }
+    hear(&mut segmenter, &silence(1.0));
+    // what is interrupted is heard no more
+    hear(&mut segmenter, speech);
+    assert!(segmenter.hears_somebody());
+    segmenter.interrupt();
+    assert!(!segmenter.hears_somebody());
+    assert!(cuts.len() >= 3, "{}", cuts.len());
+    let [(began, true), (ended, false), (_, true)] = edges[..] else {
+        panic!("{edges:?}")
+    };
+    let after = began - begun;
+    assert!((0.5..0.9).contains(&after), "{after}");
+    let after = ended - begun - 5.25;
+    assert!((0.5..0.9).contains(&after), "{after}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases(30)))]
 

@@ -8,7 +8,10 @@
 #![cfg(all(unix, feature = "ros2"))]
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
-use crate::ros::{ALL, ANSWER, CONFIG, camera, is_there, python, signal, start, told};
+use crate::ros::{
+    ALL, ANSWER, CONFIG, camera, hears_whether_somebody_speaks, is_there, listen, python, signal,
+    start, told,
+};
 use crate::support::*;
 use broker::{Lines, Running};
 use mutate::Rng;
@@ -191,6 +194,16 @@ fn hears_of_faces_answers_and_states(domain: u16, heard: &Lines) {
     assert_eq!(child.exit_code(), Some(0));
     // at the end nobody is in sight any more
     heard.wait(&["/humans/faces/tracked", "\"ids\": []"]);
+}
+
+#[test]
+fn a_node_by_cyclone_dds_hears_whether_somebody_speaks_while_they_do() {
+    let (folder, domain) = (Folder::new(), free_domain());
+    let Some((_reader, heard)) = cyclone(domain, 9) else {
+        return;
+    };
+    let run = listen(&folder, &section(domain, "publish = [\"voices\"]\n"));
+    hears_whether_somebody_speaks(run, &heard);
 }
 
 /// In a network of its own, where nothing is but loopback.

@@ -82,7 +82,18 @@ fn run(folder: &Folder, port: u16, more: &str, publish: &str) -> (Running, Child
 
 /// A run that hears words, with that section `[ros]`.
 pub fn start(folder: &Folder, more: &str, section: &str) -> (Running, ChildStdin, Lines) {
-    let config = folder.file("run.toml", format!("{CONFIG}{more}[ros]\n{section}"));
+    start_with(folder, &format!("{CONFIG}{more}[ros]\n{section}"))
+}
+
+/// A run that hears sound instead: raw, once its header is written.
+pub fn listen(folder: &Folder, section: &str) -> (Running, ChildStdin, Lines) {
+    let config = CONFIG.replace("[audio]\nsource = \"none\"", "[audio]\nsource = \"-\"");
+    let config = config.replace("source = \"stdin\"", "source = \"none\"");
+    start_with(folder, &format!("{config}[ros]\n{section}"))
+}
+
+fn start_with(folder: &Folder, config: &str) -> (Running, ChildStdin, Lines) {
+    let config = folder.file("run.toml", config);
     let mut child = command(&["run", "--config", &config, "--json"]);
     let child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut child = child.unwrap();
@@ -162,6 +173,75 @@ fn a_robot_hears_of_faces_answers_and_states_each_as_its_type_asks() {
     // at the end nobody is in sight any more
     let tracked = |l: &&String| l.starts_with("/humans/faces/tracked");
     assert!(rest.iter().rfind(tracked).unwrap().contains("\"ids\": []"));
+    assert!(!rest.iter().any(|l| l.contains("REFUSED")), "{rest:?}");
+}
+
+/// Seconds of the sample, as a pipe brings them; before the first its header, without a length.
+fn seconds(of: std::ops::Range<f64>) -> Vec<u8> {
+    let mut bytes = fs::read(repo("tests/data/sample.wav")).unwrap();
+    bytes[4..8].fill(0xff);
+    bytes[40..44].fill(0xff);
+    let at = |seconds: f64| 44 + 2 * (seconds * 16_000.0) as usize;
+    let from = if of.start == 0.0 { 0 } else { at(of.start) };
+    bytes[from..at(of.end)].to_vec()
+}
+
+const TRACKED: &str = "/humans/voices/tracked hri_msgs/msg/IdsList";
+const IS_SPEAKING: &str = "/humans/voices/anonymous_speaker/is_speaking std_msgs/msg/Bool";
+const SPEAKS: [&str; 2] = [IS_SPEAKING, "true"];
+const IS_SILENT: [&str; 2] = [IS_SPEAKING, "false"];
+const NOBODY: [&str; 2] = [TRACKED, "\"ids\": []"];
+const ANYBODY: [&str; 2] = [TRACKED, "[\"anonymous_speaker\"]"];
+
+/// Somebody begins to speak, is no longer heard, goes on, is muted, and speaks again at the end.
+pub fn hears_whether_somebody_speaks(
+    (mut child, mut sound, out): (Running, ChildStdin, Lines),
+    heard: &Lines,
+) {
+    out.wait(&["\"-\"", "\"capturing\""]);
+    sound.write_all(&seconds(0.0..0.1)).unwrap();
+    heard.wait(&ANYBODY);
+    heard.wait(&IS_SILENT);
+    // in the midst of the first sentence
+    sound.write_all(&seconds(0.1..2.0)).unwrap();
+    heard.wait(&SPEAKS);
+    // the pipe hangs there, so that nobody knows any more
+    heard.wait(&IS_SILENT);
+    sound.write_all(&seconds(2.0..2.3)).unwrap();
+    heard.wait(&SPEAKS);
+    signal(&child, "USR1");
+    heard.wait(&IS_SILENT);
+    heard.wait(&NOBODY);
+    out.wait(&["\"button\"", "\"muted\""]);
+    // it is taken from the pipe, and heard by nobody
+    sound.write_all(&seconds(0.1..2.3)).unwrap();
+    // as it is told once a second
+    for _ in 0..3 {
+        let line = heard.wait(&["/humans/voices/"]);
+        assert!(!SPEAKS.iter().all(|part| line.contains(part)), "{line}");
+        assert!(!line.contains("[\"anonymous"), "{line}");
+    }
+    signal(&child, "USR1");
+    heard.wait(&ANYBODY);
+    sound.write_all(&seconds(0.1..2.3)).unwrap();
+    heard.wait(&SPEAKS);
+    signal(&child, "TERM");
+    heard.wait(&IS_SILENT);
+    heard.wait(&NOBODY);
+    assert_eq!(child.exit_code(), Some(0));
+    // standard output hears nothing of it
+    assert!(!out.rest().iter().any(|line| line.contains("speak")));
+}
+
+#[test]
+fn a_robot_hears_whether_somebody_speaks_while_they_do() {
+    let (folder, port) = (Folder::new(), free_port());
+    let Some((_bridge, heard)) = bridge(port) else {
+        return;
+    };
+    let section = format!("bridge = \"ws://127.0.0.1:{port}\"\npublish = [\"voices\"]\n");
+    hears_whether_somebody_speaks(listen(&folder, &section), &heard);
+    let rest = heard.until("left");
     assert!(!rest.iter().any(|l| l.contains("REFUSED")), "{rest:?}");
 }
 

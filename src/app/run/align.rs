@@ -134,6 +134,11 @@ impl Aligner {
         self.pairing = Pairing::new(self.patience);
     }
 
+    /// Whether somebody is speaking, and it is no click or cough.
+    pub fn hears_somebody(&self) -> bool {
+        self.segmenter.hears_somebody()
+    }
+
     /// What somebody is saying, once for every so many seconds of it.
     pub fn saying(&mut self) -> Option<Saying> {
         let number = self.cut + 1;

@@ -136,6 +136,15 @@ impl AudioInput {
         }
     }
 
+    /// Whether what it brings is heard now: it is neither muted nor waiting for its device.
+    pub fn is_heard(&self) -> bool {
+        let is_away = match &self.audio {
+            Audio::Live(live) => !matches!(live.mic.state(), MicState::Listening),
+            Audio::File(_) | Audio::Pipe(_) => false,
+        };
+        !(self.muted || is_away)
+    }
+
     /// What a microphone has lost so far.
     pub fn counters(&self) -> MicCounters {
         match &self.audio {

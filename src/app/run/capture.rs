@@ -19,6 +19,7 @@ use crate::event::State;
 use crate::service::audit::Record;
 use crate::service::metrics::Counter;
 use crate::service::progress::Stage;
+use crate::service::voice::Voice;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +30,9 @@ use std::time::{Duration, Instant};
 const IDLE: Duration = Duration::from_millis(10);
 /// Pause between two times that what the sources lost is counted.
 const ACCOUNT: Duration = Duration::from_secs(1);
+
+/// Nobody speaks any more where no sound has come for so long, whatever became of its source.
+const STALLED: Duration = Duration::from_secs(1);
 
 /// The sources that are open, or muted.
 #[derive(Default)]
@@ -90,6 +94,8 @@ pub struct Capture {
     /// In which all that is half heard was heard.
     epoch: u64,
     accounted: Instant,
+    /// When sound came last.
+    sounded: Instant,
     left_out: LeftOut,
     /// What has been told of the words.
     notices: Notices,
@@ -119,6 +125,7 @@ impl Capture {
             has_begun: false,
             epoch: 0,
             accounted: now,
+            sounded: now,
             left_out: LeftOut::default(),
             notices: Notices::default(),
             failure: None,
@@ -133,6 +140,7 @@ impl Capture {
     pub fn run(mut self) -> Result<(), Error> {
         // a closed queue is noticed where the answers go
         let _: Result<(), Closed> = self.read_all();
+        self.shared.ear.hear(Voice::Unheard, self.epoch);
         self.count();
         let spoke = self.own.last_news();
         self.tell_own(State::Skipped, spoke);
@@ -159,10 +167,23 @@ impl Capture {
             }
             let is_muted = position == Position::Off;
             let any = self.poll(is_muted)?;
+            self.shared.ear.hear(self.voice(), self.epoch);
             self.account();
             if !any {
                 std::thread::sleep(IDLE);
             }
+        }
+    }
+
+    /// Whether somebody speaks now.
+    fn voice(&self) -> Voice {
+        let audio = self.inputs.audio.as_ref();
+        if !audio.is_some_and(AudioInput::is_heard) {
+            return Voice::Unheard;
+        }
+        match self.aligner.hears_somebody() && self.sounded.elapsed() < STALLED {
+            true => Voice::Speaking,
+            false => Voice::Silent,
         }
     }
 
@@ -359,6 +380,7 @@ impl Capture {
             }
             Polled::Item(chunk) => {
                 self.aligner.hear(&chunk);
+                self.sounded = now;
                 let spoke = self.own.news(now);
                 self.tell_own(State::Skipped, spoke);
             }

@@ -34,6 +34,7 @@ use crate::service::latches::Remote;
 use crate::service::ledger::Ledger;
 use crate::service::metrics::{Machine, Metrics};
 use crate::service::progress::{Progress, Stage};
+use crate::service::voice::Ear;
 use crate::session::{self, Background, Tasks};
 use crate::sink::Fanout;
 pub(crate) use calibrating::Calibrating;
@@ -187,6 +188,7 @@ fn run_for(
         board: profile.name.clone(),
         tasks: worker.labels(),
         sees: camera,
+        hears: sources.sound != Sound::None && tells_voice(&config, calibrating.is_some()),
         config_sha256: sha256(&options.config),
         bundles: worker.bundles(),
         thermal_zone: profile.thermal_zone.clone(),
@@ -228,6 +230,12 @@ fn run_for(
         log::warn!("not in the audit log: {line}");
     }
     ended.map(|outcome| matches!(outcome, Outcome::Done(true)))
+}
+
+/// Whether it may be told while somebody speaks: not where voices are not judged, nor while the
+/// place is measured.
+fn tells_voice(config: &Config, is_calibrating: bool) -> bool {
+    config.notice.setting.allows_biometrics() && !is_calibrating
 }
 
 /// SHA-256 of a file, so that a fleet shows whose config is another one; empty when it is gone.
@@ -287,6 +295,8 @@ struct Shared {
     writing: Writing,
     /// The latch of those who are far away.
     remote: Arc<Remote>,
+    /// Whether somebody speaks now.
+    ear: Ear,
     health: Health,
     /// Every source is open.
     is_ready: AtomicBool,
@@ -306,6 +316,7 @@ impl Shared {
             metrics: Metrics::new(Instant::now()),
             writing: Writing::default(),
             remote,
+            ear: Ear::default(),
             health: Health::new(Instant::now()),
             is_ready: AtomicBool::new(false),
         }

@@ -75,6 +75,8 @@ impl Outputs {
             let report = Arc::new(report.map_err(failed)?);
             sink = sink.also("mqtt", Reporter(Arc::clone(&report)));
             links.push(("mqtt", published(&report.outbox)));
+            let showing = Arc::clone(&report);
+            shared.ear.watch(move |voice| showing.hear(voice));
             let telling = Arc::clone(shared);
             let tell = move |told| telling.status.relay(told);
             mqtt.serve(report, Arc::clone(&shared.remote), tell)
@@ -86,6 +88,8 @@ impl Outputs {
             let report = Arc::new(report.map_err(failed)?);
             sink = sink.also("ros", ros::Reporter(Arc::clone(&report)));
             links.push(("ros", published(&report.outbox)));
+            let showing = Arc::clone(&report);
+            shared.ear.watch(move |voice| showing.hear(voice));
             let telling = Arc::clone(shared);
             let tell = move |told| telling.status.relay(told);
             ros::serve(section.way.clone(), report, tell).map_err(failed)?;
@@ -117,6 +121,8 @@ pub struct About {
     pub tasks: Vec<(String, Vec<String>)>,
     /// There is a camera.
     pub sees: bool,
+    /// There is a microphone, and it may be told whether somebody speaks.
+    pub hears: bool,
     /// SHA-256 of the configuration's file.
     pub config_sha256: String,
     /// `id@version` of every bundle that answers.
@@ -135,6 +141,7 @@ fn reported(config: &Config, shared: &Arc<Shared>, about: &About) -> mqtt::About
         bundles: about.bundles.clone(),
         tasks: about.tasks.clone(),
         sees: about.sees,
+        hears: about.hears,
         aggregate: config.aggregate,
         setting: config.notice.setting.name(),
         purpose: config.notice.purpose.clone(),
@@ -150,6 +157,7 @@ fn of_robot(config: &Config, shared: &Arc<Shared>, about: &About) -> ros::About 
     let zone = about.thermal_zone.clone();
     ros::About {
         device: config.device.name(),
+        hears: about.hears,
         resting: Box::new(move || healthy.health.resting(Instant::now())),
         machine: Box::new(move || machine(zone.as_deref())),
     }

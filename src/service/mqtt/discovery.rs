@@ -85,6 +85,9 @@ impl Entities<'_> {
         });
         let faces = about.tells_faces(config).then_some(faces);
         self.add("faces", "Faces", "sensor", faces);
+        let speaking = json!({ "stat_t": topics.own("speaking"), "ic": "mdi:account-voice" });
+        let speaking = about.tells_voice(config).then_some(speaking);
+        self.add("speaking", "Speaking", "binary_sensor", speaking);
     }
 
     fn add_wishes(&mut self, config: &Config, topics: &Topics) {

@@ -10,6 +10,7 @@ use crate::service::latches::Remote;
 use crate::service::metrics::Machine;
 use crate::service::outbox::{Letter, Outbox};
 use crate::service::sources::Sources;
+use crate::service::voice::Voice;
 use crate::sink::{Content, Message, Receiver};
 use serde_json::{Value, json};
 use std::io;
@@ -33,6 +34,8 @@ pub struct About {
     pub tasks: Vec<(String, Vec<String>)>,
     /// There is a camera.
     pub sees: bool,
+    /// There is a microphone, and it may be told whether somebody speaks.
+    pub hears: bool,
     /// Counts of answers are told instead of these.
     pub aggregate: Option<Aggregate>,
     /// Of the notice.
@@ -51,6 +54,11 @@ impl About {
     /// Whether the broker hears who is in sight.
     pub fn tells_faces(&self, config: &Config) -> bool {
         self.sees && config.publish.tells(Part::Faces) && self.aggregate.is_none()
+    }
+
+    /// Whether the broker hears that somebody speaks.
+    pub fn tells_voice(&self, config: &Config) -> bool {
+        self.hears && config.publish.tells(Part::Voices) && self.aggregate.is_none()
     }
 }
 
@@ -113,6 +121,17 @@ impl Report {
         if let Some(topic) = &self.topics.discovery {
             let device = discovery::device(&self.config, about, &self.topics);
             self.outbox.retain(topic, device.to_string(), None);
+        }
+    }
+
+    /// Somebody begins or ceases to speak, or can be heard no more.
+    pub fn hear(&self, voice: Voice) {
+        if self.about.tells_voice(&self.config) {
+            let speaking = match voice {
+                Voice::Speaking => "ON",
+                Voice::Silent | Voice::Unheard => "OFF",
+            };
+            self.retain("speaking", speaking.into());
         }
     }
 
@@ -234,6 +253,7 @@ impl Receiver for Reporter {
 impl Drop for Reporter {
     /// Gives the broker a moment for the last letters; one that hangs is left behind.
     fn drop(&mut self) {
+        self.0.hear(Voice::Unheard);
         self.0.retain("availability", "offline".into());
         self.0.outbox.close();
         self.0.outbox.wait_finished(GRACE);
@@ -254,6 +274,7 @@ mod tests {
             bundles: Vec::new(),
             tasks: vec![("emotion".into(), vec!["sad".into()])],
             sees: false,
+            hears: false,
             aggregate: None,
             setting: "public",
             purpose: "a test".into(),
@@ -278,17 +299,25 @@ mod tests {
             machine: Box::new(hot),
             ..about()
         };
+        let hearing = || About {
+            hears: true,
+            ..about()
+        };
         let counting = || About {
             aggregate: Some(Aggregate::default()),
             ..seeing()
         };
         let all = "publish = [\"labels\", \"faces\", \"state\", \"health\"]";
+        let voices = "publish = [\"labels\", \"voices\", \"state\"]";
         let usual = ["capturing", "emotion", "forget", "mute", "problem"];
         for (section, about, rest) in [
             ("", about(), &["utterance"][..]),
             (all, about(), &["utterance"]),
             ("", seeing(), &["temperature", "utterance"]),
             (all, seeing(), &["faces", "temperature", "utterance"]),
+            ("", hearing(), &["utterance"]),
+            (voices, hearing(), &["speaking", "utterance"]),
+            (voices, about(), &["utterance"]),
         ] {
             let mut told = usual.to_vec();
             told.extend(rest);
@@ -310,7 +339,7 @@ mod tests {
         let device = on("_door/config").expect("it is announced");
         let device: Value = serde_json::from_str(&device.payload).expect("JSON");
         let entities = device["cmps"].as_object().expect("entities");
-        assert_eq!(entities.len(), 9, "{entities:?}");
+        assert_eq!(entities.len(), 10, "{entities:?}");
         let (named, bare): (Vec<_>, Vec<_>) =
             entities.iter().partition(|(_, e)| e.get("name").is_some());
         told.sort_unstable();
@@ -364,6 +393,36 @@ mod tests {
                 "{faces}"
             );
         }
+    }
+
+    #[test]
+    fn that_somebody_speaks_is_told_until_they_cease_or_the_run_does() {
+        let config: Config = toml::from_str("publish = [\"voices\"]").expect("a section");
+        let hearing = About {
+            hears: true,
+            ..about()
+        };
+        let report = Report::new(&config, hearing, Arc::default()).expect("a pipe");
+        let report = Arc::new(report);
+        let told = |voice| {
+            report.hear(voice);
+            let letters = letters(&report);
+            let told = letters.iter().find(|l| l.topic == "demeanor/door/speaking");
+            told.map(|letter| letter.payload.clone())
+        };
+        assert_eq!(told(Voice::Speaking).as_deref(), Some("ON"));
+        assert_eq!(told(Voice::Speaking), None);
+        assert_eq!(told(Voice::Unheard).as_deref(), Some("OFF"));
+        assert_eq!(told(Voice::Silent), None);
+        assert_eq!(told(Voice::Speaking).as_deref(), Some("ON"));
+        drop(Reporter(Arc::clone(&report)));
+        let letters = letters(&report);
+        let last = letters.iter().map(|l| (&*l.topic, &*l.payload));
+        let expected = [
+            ("demeanor/door/speaking", "OFF"),
+            ("demeanor/door/availability", "offline"),
+        ];
+        assert_eq!(last.collect::<Vec<_>>(), expected);
     }
 
     #[test]

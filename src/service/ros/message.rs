@@ -50,6 +50,12 @@ pub struct Text {
     data: String,
 }
 
+/// `std_msgs/Bool`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Flag {
+    data: bool,
+}
+
 /// `hri_msgs/IdsList`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct IdsList {
@@ -141,6 +147,8 @@ pub type Kind = (&'static str, &'static str);
 
 /// That of texts.
 pub const TEXT: Kind = ("std_msgs", "String");
+/// That of what is so or not.
+pub const FLAG: Kind = ("std_msgs", "Bool");
 /// That of lists of ids.
 pub const IDS_LIST: Kind = ("hri_msgs", "IdsList");
 /// That of diagnostics.
@@ -152,7 +160,9 @@ pub const DIAGNOSTICS: Kind = ("diagnostic_msgs", "DiagnosticArray");
 pub enum Message {
     /// JSON of ours.
     Text(Text),
-    /// Who is in sight.
+    /// Whether somebody speaks.
+    Flag(Flag),
+    /// Who is in sight, or heard.
     IdsList(IdsList),
     /// What a face shows.
     Expression(Expression),
@@ -177,6 +187,11 @@ impl Message {
     /// A text.
     pub fn text(data: String) -> Message {
         Message::Text(Text { data })
+    }
+
+    /// What is so, or not.
+    pub fn flag(data: bool) -> Message {
+        Message::Flag(Flag { data })
     }
 
     /// A list of ids.
@@ -223,6 +238,7 @@ impl Message {
     pub fn kind(&self) -> Kind {
         match self {
             Message::Text(_) => TEXT,
+            Message::Flag(_) => FLAG,
             Message::IdsList(_) => IDS_LIST,
             Message::Expression(_) => ("hri_msgs", "Expression"),
             Message::Region(_) => ("hri_msgs", "NormalizedRegionOfInterest2D"),
@@ -293,6 +309,7 @@ mod tests {
             written(&Message::text("{\"a\":null}".into())),
             "{\"data\":\"{\\\"a\\\":null}\"}"
         );
+        assert_eq!(written(&Message::flag(true)), "{\"data\":true}");
         let status = Status::new("door", "machine", Level::Warn, "hot".into())
             .with("temperature", Some(81.5))
             .with("throttled", None::<bool>);

@@ -11,16 +11,23 @@ use crate::service::latches::Remote;
 use crate::service::metrics::Machine;
 use crate::service::outbox::{Letter, Outbox};
 use crate::service::sources::Sources;
+use crate::service::voice::Voice;
 use crate::sink::{self, Content, Receiver};
 use serde_json::Value;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Our events as JSON.
 pub const EVENTS: &str = "/demeanor/events";
 /// Who is in sight.
 pub const TRACKED: &str = "/humans/faces/tracked";
+/// Whose voice can be heard.
+pub const HEARD: &str = "/humans/voices/tracked";
+/// ROS4HRI's own nodes call it so where nobody tells one speaker from another.
+const ANYBODY: &str = "anonymous_speaker";
+/// Whether somebody speaks.
+pub const SPEAKING: &str = "/humans/voices/anonymous_speaker/is_speaking";
 /// How the device is.
 pub const DIAGNOSTICS: &str = "/diagnostics";
 /// What every topic of a face begins with.
@@ -29,7 +36,7 @@ pub const FACES: &str = "/humans/faces/";
 /// Whether something is told there.
 #[cfg(feature = "ros2")]
 pub fn is_ours(topic: &str) -> bool {
-    [EVENTS, DIAGNOSTICS].contains(&topic) || topic.starts_with(FACES)
+    [EVENTS, DIAGNOSTICS, HEARD, SPEAKING].contains(&topic) || topic.starts_with(FACES)
 }
 
 /// The task that tells what faces show.
@@ -50,6 +57,8 @@ const GRACE: Duration = Duration::from_millis(400);
 pub struct About {
     /// Which device this is.
     pub device: String,
+    /// There is a microphone, and it may be told whether somebody speaks.
+    pub hears: bool,
     /// Stages that make no progress, by name.
     pub resting: Box<dyn Fn() -> Vec<&'static str> + Send + Sync>,
     /// What the machine is like.
@@ -64,6 +73,7 @@ pub struct Report {
     remote: Arc<Remote>,
     sources: Sources,
     tracked: InSight,
+    voice: Mutex<Voice>,
     /// Behind the number of a face: another run's face is another one.
     run: String,
 }
@@ -82,6 +92,7 @@ impl Report {
             remote,
             sources: Sources::without("ros"),
             tracked: InSight::default(),
+            voice: Mutex::default(),
             run: (0..3).map(letter).collect(),
         })
     }
@@ -102,6 +113,8 @@ impl Report {
                 publish.tells_answers() || faces || state,
             ),
             (TRACKED, message::IDS_LIST, faces),
+            (HEARD, message::IDS_LIST, self.tells_voice()),
+            (SPEAKING, message::FLAG, self.tells_voice()),
             (
                 DIAGNOSTICS,
                 message::DIAGNOSTICS,
@@ -116,6 +129,10 @@ impl Report {
         self.config.publish.tells(part)
     }
 
+    fn tells_voice(&self) -> bool {
+        self.about.hears && self.tells(Part::Voices)
+    }
+
     /// The id of a face: letters and digits, as part of a topic's name.
     fn id(&self, face: u32) -> String {
         format!("f{face}{}", self.run)
@@ -126,6 +143,9 @@ impl Report {
         if told.is_none_or(|at| now.saturating_duration_since(at) >= EVERY) {
             *told = Some(now);
             self.tell_tracked();
+            self.tell_heard();
+            // it bears no time, and is read from when its voice is known
+            self.outbox.repeat_topic(SPEAKING);
             self.tell_diagnostics();
         }
     }
@@ -136,6 +156,34 @@ impl Report {
             let ids = ids.collect();
             self.retain(TRACKED, Message::ids(Header::at(event::now()), ids));
         }
+    }
+
+    /// Somebody begins or ceases to speak, or can be heard no more.
+    pub fn hear(&self, voice: Voice) {
+        let mut heard = self.lock_voice();
+        *heard = voice;
+        if self.tells_voice() {
+            self.retain(SPEAKING, Message::flag(voice == Voice::Speaking));
+            self.retain_heard(voice);
+        }
+    }
+
+    fn tell_heard(&self) {
+        // until it is in the outbox, lest what comes meanwhile is told before it
+        let heard = self.lock_voice();
+        if self.tells_voice() {
+            self.retain_heard(*heard);
+        }
+    }
+
+    fn lock_voice(&self) -> MutexGuard<'_, Voice> {
+        self.voice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn retain_heard(&self, voice: Voice) {
+        let id = (voice != Voice::Unheard).then(|| ANYBODY.to_owned());
+        let ids = id.into_iter().collect();
+        self.retain(HEARD, Message::ids(Header::at(event::now()), ids));
     }
 
     fn tell_diagnostics(&self) {
@@ -274,11 +322,12 @@ impl Receiver for Reporter {
 }
 
 impl Drop for Reporter {
-    /// Nobody is in sight any more. Gives the other side a moment for the last letters; one that
+    /// Nobody is in sight or heard any more. Gives the other side a moment for the last letters; one that
     /// hangs is left behind.
     fn drop(&mut self) {
         self.0.tracked.clear();
         self.0.tell_tracked();
+        self.0.hear(Voice::Unheard);
         self.0.outbox.close();
         self.0.outbox.wait_finished(GRACE);
     }
@@ -296,6 +345,7 @@ mod tests {
         let config: Config = toml::from_str(&section).unwrap();
         let about = About {
             device: "door".into(),
+            hears: true,
             resting: Box::new(Vec::new),
             machine: Box::new(Machine::default),
         };
@@ -367,6 +417,37 @@ mod tests {
         tell(&report, Content::Event(Cow::Owned(seen(3))));
         report.look(&mut None, Instant::now());
         assert_eq!(ids(&report), Some(json!([id])));
+    }
+
+    #[test]
+    fn a_voice_is_told_once_a_second_too_and_at_the_end_nobody_is_heard() {
+        let report = Arc::new(report("[\"voices\"]"));
+        let heard = |report: &Report| {
+            let told = told(report).into_iter();
+            let of = |(topic, message): (String, Value)| match topic.as_str() {
+                SPEAKING => message["data"].clone(),
+                HEARD => message["ids"].clone(),
+                other => panic!("{other}"),
+            };
+            told.map(of).collect::<Vec<_>>()
+        };
+        let both = |is_speaking: bool, ids: &[&str]| vec![json!(is_speaking), json!(ids)];
+        report.hear(Voice::Unheard);
+        assert_eq!(heard(&report), both(false, &[]));
+        report.hear(Voice::Speaking);
+        assert_eq!(heard(&report), both(true, &[ANYBODY]));
+        report.look(&mut None, Instant::now());
+        assert_eq!(heard(&report), both(true, &[ANYBODY]));
+        assert_eq!(
+            report.standing(),
+            [(HEARD, message::IDS_LIST), (SPEAKING, message::FLAG)]
+        );
+        drop(Reporter(Arc::clone(&report)));
+        report.hear(Voice::Speaking);
+        assert_eq!(heard(&report), both(false, &[]));
+        let unasked = self::report("[\"scores\", \"faces\"]");
+        unasked.hear(Voice::Speaking);
+        assert!(heard(&unasked).is_empty());
     }
 
     #[test]

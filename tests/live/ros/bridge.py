@@ -23,8 +23,8 @@ def base(kind, value):
     if kind in ("float32", "float64"):
         assert type(value) in (int, float), f"{value!r} is no {kind}"
         return float(value)
-    if kind == "string":
-        assert type(value) is str, f"{value!r} is no string"
+    if kind in ("string", "bool"):
+        assert type(value) is {"string": str, "bool": bool}[kind], f"{value!r} is no {kind}"
         return value
     assert type(value) is int and 0 <= value < 2 ** WHOLE[kind], f"{value!r} is no {kind}"
     return value

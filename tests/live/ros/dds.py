@@ -5,7 +5,7 @@
 Without PEER it finds others as Cyclone DDS is used to; with it, it stays on 127.0.0.1, uses no
 multicast, and announces itself to PEER, a port there, as well. One line a message on standard
 output: the topic, the type, and the message as JSON. `found` where somebody is there whom it may
-read. Faces are read from when `/humans/faces/tracked` names them.
+read. A face or a voice is read from when its `tracked` names it, as ROS4HRI's own library does.
 """
 import dataclasses
 import json
@@ -32,9 +32,10 @@ from cyclonedds.topic import Topic
 from cyclonedds.util import duration
 from rosbags.interfaces import Nodetype
 
-from definitions import TOPICS, of_face, store, told
+from definitions import TOPICS, of_tracked, store, told
 
 BASIC = {
+    "bool": bool,
     "float32": idl.float32,
     "int32": idl.int32,
     "uint32": idl.uint32,
@@ -97,6 +98,5 @@ while True:
             if hasattr(message, "sample_info") and not message.sample_info.valid_data:
                 continue
             told(topic, kind, json.dumps(dataclasses.asdict(message)))
-            for face in getattr(message, "ids", []):
-                read(of_face(face))
+            read(of_tracked(topic, message))
     time.sleep(0.02)

@@ -18,15 +18,25 @@ TOPICS = {
     "/demeanor/events": "std_msgs/msg/String",
     "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
     "/humans/faces/tracked": "hri_msgs/msg/IdsList",
+    "/humans/voices/tracked": "hri_msgs/msg/IdsList",
 }
 
 
-def of_face(face):
-    """The topics of a face that `/humans/faces/tracked` names, and their types."""
-    return {
-        f"/humans/faces/{face}/expression": "hri_msgs/msg/Expression",
-        f"/humans/faces/{face}/roi": "hri_msgs/msg/NormalizedRegionOfInterest2D",
-    }
+OF_ONE = {
+    "/humans/faces/tracked": {
+        "expression": "hri_msgs/msg/Expression",
+        "roi": "hri_msgs/msg/NormalizedRegionOfInterest2D",
+    },
+    "/humans/voices/tracked": {"is_speaking": "std_msgs/msg/Bool"},
+}
+
+
+def of_tracked(topic, message):
+    """The topics of the faces or voices that a message on their `tracked` names, and their types."""
+    root = topic.removesuffix("tracked")
+    kinds = OF_ONE.get(topic, {})
+    ids = message.ids if kinds else []
+    return {f"{root}{one}/{name}": kind for one in ids for name, kind in kinds.items()}
 
 
 def told(*words):

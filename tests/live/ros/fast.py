@@ -12,7 +12,7 @@ import pathlib
 import subprocess
 import sys
 
-from definitions import TOPICS, of_face, store, told
+from definitions import TOPICS, of_tracked, store, told
 
 source = pathlib.Path(__file__).with_suffix(".cpp")
 program = pathlib.Path(sys.prefix, "fast-dds")
@@ -46,5 +46,4 @@ for line in node.stdout:
         continue
     message = store.deserialize_cdr(bytes.fromhex(data), kinds[topic])
     told(topic, kinds[topic], json.dumps(dataclasses.asdict(message)))
-    for face in getattr(message, "ids", []):
-        read(of_face(face))
+    read(of_tracked(topic, message))
