@@ -20,9 +20,9 @@ pub enum Voice {
 /// Somebody who shows it, and waits for nothing.
 type Watcher = Box<dyn Fn(Voice) + Send>;
 
-/// Hears, and has those who show it told when that changes.
+/// Whether somebody speaks now; those who show it are told when that changes.
 #[derive(Default)]
-pub struct Ear(Mutex<Inner>);
+pub struct VoiceActivity(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -40,7 +40,7 @@ impl Inner {
     }
 }
 
-impl Ear {
+impl VoiceActivity {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,17 +78,17 @@ mod tests {
 
     #[test]
     fn changes_are_told_and_a_press_ends_what_was_heard_before_it() {
-        let ear = Ear::default();
+        let activity = VoiceActivity::default();
         let (tell, told) = mpsc::channel();
-        ear.watch(move |voice| tell.send(voice).unwrap());
+        activity.watch(move |voice| tell.send(voice).unwrap());
         for voice in [Voice::Silent, Voice::Silent, Voice::Speaking] {
-            ear.hear(voice, 0);
+            activity.hear(voice, 0);
         }
-        ear.forget_before(0);
-        ear.forget_before(1);
+        activity.forget_before(0);
+        activity.forget_before(1);
         // by whoever has not seen the press
-        ear.hear(Voice::Speaking, 0);
-        ear.hear(Voice::Silent, 1);
+        activity.hear(Voice::Speaking, 0);
+        activity.hear(Voice::Silent, 1);
         let told: Vec<Voice> = told.try_iter().collect();
         use Voice::{Silent, Speaking, Unheard};
         assert_eq!(told, [Unheard, Silent, Speaking, Unheard, Silent]);

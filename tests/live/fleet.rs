@@ -267,6 +267,7 @@ impl Board {
             bundles: vec![answer.bundle.clone()],
             tasks: vec![(answer.task.clone(), labels.to_vec())],
             sees: false,
+            hears: false,
             setting: "public",
             purpose: "a load".into(),
             aggregate: None,

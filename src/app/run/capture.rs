@@ -140,7 +140,7 @@ impl Capture {
     pub fn run(mut self) -> Result<(), Error> {
         // a closed queue is noticed where the answers go
         let _: Result<(), Closed> = self.read_all();
-        self.shared.ear.hear(Voice::Unheard, self.epoch);
+        self.shared.activity.hear(Voice::Unheard, self.epoch);
         self.count();
         let spoke = self.own.last_news();
         self.tell_own(State::Skipped, spoke);
@@ -167,7 +167,7 @@ impl Capture {
             }
             let is_muted = position == Position::Off;
             let any = self.poll(is_muted)?;
-            self.shared.ear.hear(self.voice(), self.epoch);
+            self.shared.activity.hear(self.voice(), self.epoch);
             self.account();
             if !any {
                 std::thread::sleep(IDLE);

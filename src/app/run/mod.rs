@@ -34,7 +34,7 @@ use crate::service::latches::Remote;
 use crate::service::ledger::Ledger;
 use crate::service::metrics::{Machine, Metrics};
 use crate::service::progress::{Progress, Stage};
-use crate::service::voice::Ear;
+use crate::service::voice::VoiceActivity;
 use crate::session::{self, Background, Tasks};
 use crate::sink::Fanout;
 pub(crate) use calibrating::Calibrating;
@@ -296,7 +296,7 @@ struct Shared {
     /// The latch of those who are far away.
     remote: Arc<Remote>,
     /// Whether somebody speaks now.
-    ear: Ear,
+    activity: VoiceActivity,
     health: Health,
     /// Every source is open.
     is_ready: AtomicBool,
@@ -316,7 +316,7 @@ impl Shared {
             metrics: Metrics::new(Instant::now()),
             writing: Writing::default(),
             remote,
-            ear: Ear::default(),
+            activity: VoiceActivity::default(),
             health: Health::new(Instant::now()),
             is_ready: AtomicBool::new(false),
         }

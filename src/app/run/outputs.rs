@@ -76,7 +76,7 @@ impl Outputs {
             sink = sink.also("mqtt", Reporter(Arc::clone(&report)));
             links.push(("mqtt", published(&report.outbox)));
             let showing = Arc::clone(&report);
-            shared.ear.watch(move |voice| showing.hear(voice));
+            shared.activity.watch(move |voice| showing.hear(voice));
             let telling = Arc::clone(shared);
             let tell = move |told| telling.status.relay(told);
             mqtt.serve(report, Arc::clone(&shared.remote), tell)
@@ -89,7 +89,7 @@ impl Outputs {
             sink = sink.also("ros", ros::Reporter(Arc::clone(&report)));
             links.push(("ros", published(&report.outbox)));
             let showing = Arc::clone(&report);
-            shared.ear.watch(move |voice| showing.hear(voice));
+            shared.activity.watch(move |voice| showing.hear(voice));
             let telling = Arc::clone(shared);
             let tell = move |told| telling.status.relay(told);
             ros::serve(section.way.clone(), report, tell).map_err(failed)?;

@@ -305,7 +305,7 @@ impl Supervisor {
         };
         let epoch = self.shared.switch.turn(position);
         self.shared.queue.forget_before(epoch);
-        self.shared.ear.forget_before(epoch);
+        self.shared.activity.forget_before(epoch);
     }
 
     /// Has the devices closed, and forgets what they gave and nobody has answered yet.

@@ -11,7 +11,7 @@ use crate::service::latches::Remote;
 use crate::service::ledger::Ledger;
 use crate::service::metrics::Metrics;
 use crate::service::progress::Progress;
-use crate::service::voice::{Ear, Voice};
+use crate::service::voice::{Voice, VoiceActivity};
 use crate::tasks::pair::Pair;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ fn stage(audit: Option<PathBuf>) -> Stage {
         metrics: Metrics::new(Instant::now()),
         writing: Writing::default(),
         remote,
-        ear: Ear::default(),
+        activity: VoiceActivity::default(),
         health: Health::new(Instant::now()),
         is_ready: AtomicBool::new(false),
     });
@@ -392,14 +392,14 @@ fn a_second_signal_waits_for_no_answer() {
 fn a_press_ends_what_is_heard_though_who_hears_it_hangs() {
     let (release, block) = blocker();
     let hears = move |shared: &Shared| {
-        shared.ear.hear(Voice::Speaking, 0);
+        shared.activity.hear(Voice::Speaking, 0);
         block();
-        shared.ear.hear(Voice::Speaking, 0);
+        shared.activity.hear(Voice::Speaking, 0);
         Ok(())
     };
     let run = stage(None).begin(hears, infer);
     let (tell, told) = mpsc::channel();
-    run.shared.ear.watch(move |voice| {
+    run.shared.activity.watch(move |voice| {
         let _ = tell.send(voice);
     });
     let told_next = || told.recv_timeout(SLACK);
