@@ -8,9 +8,10 @@
 #![cfg(all(unix, feature = "ros2"))]
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
+use crate::outputs::percentiles;
 use crate::ros::{
     ALL, ANSWER, CONFIG, camera, hears_whether_somebody_speaks, is_there, listen, python, signal,
-    start, told,
+    start, start_with, told,
 };
 use crate::support::*;
 use broker::{Lines, Running};
@@ -21,7 +22,7 @@ use std::io::Write;
 use std::net::UdpSocket;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A domain whose ports nobody has.
 fn free_domain() -> u16 {
@@ -342,6 +343,39 @@ fn rubbish_on_its_ports_and_a_reader_that_hangs_cost_no_answer() {
     assert!(grown < 16 << 10, "{grown} kB more");
     drop(words);
     assert_eq!(child.exit_code(), Some(0));
+}
+
+/// From a line of words to its answer on standard output: a run without outputs and one whose only
+/// reader hangs, in turn.
+#[test]
+#[ignore = "a measurement, of 2 x 4000 answers: OUTPUTS.md says how to start it"]
+fn what_an_answer_takes_while_a_reader_by_dds_hangs() {
+    let (folder, other, domain) = (Folder::new(), Folder::new(), free_domain());
+    let Some((reader, heard)) = cyclone(domain, 9) else {
+        return;
+    };
+    let hung = start(&folder, "", &section(domain, ALL));
+    meet(&heard);
+    signal(&reader, "STOP");
+    let mut runs = [(start_with(&other, CONFIG), vec![]), (hung, vec![])];
+    for n in 0..4_000 {
+        for ((_, words, out), times) in &mut runs {
+            let begun = Instant::now();
+            answer(words, out, &format!("this makes me very happy, {n} times"));
+            times.push(begun.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    signal(&reader, "CONT");
+    let [none, hung] = runs.map(|((mut child, words, _), times)| {
+        drop(words);
+        assert_eq!(child.exit_code(), Some(0));
+        percentiles(times)
+    });
+    println!("            median     p99");
+    println!("no output {:5.2} ms {:5.2} ms", none.0, none.1);
+    println!("hung      {:5.2} ms {:5.2} ms", hung.0, hung.1);
+    let (median, p99) = (hung.0 / none.0, hung.1 / none.1);
+    println!("ratio     {median:5.3}    {p99:5.3}");
 }
 
 #[test]

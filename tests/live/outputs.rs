@@ -493,7 +493,7 @@ fn hung_broker() -> u16 {
 }
 
 /// The 50th and the 99th of a hundred, in milliseconds.
-fn percentiles(mut times: Vec<f64>) -> (f64, f64) {
+pub fn percentiles(mut times: Vec<f64>) -> (f64, f64) {
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times[(share * (times.len() - 1) as f64) as usize];
     (at(0.5), at(0.99))

@@ -92,7 +92,8 @@ pub fn listen(folder: &Folder, section: &str) -> (Running, ChildStdin, Lines) {
     start_with(folder, &format!("{config}[ros]\n{section}"))
 }
 
-fn start_with(folder: &Folder, config: &str) -> (Running, ChildStdin, Lines) {
+/// A run with that config.
+pub fn start_with(folder: &Folder, config: &str) -> (Running, ChildStdin, Lines) {
     let config = folder.file("run.toml", config);
     let mut child = command(&["run", "--config", &config, "--json"]);
     let child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();

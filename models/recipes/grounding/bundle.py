@@ -102,54 +102,6 @@ def look(g: Graph, w: dict, q: str, x: str) -> str:
     return g.op("Reshape", [seen, g.ints([-1, gm.DIM])])
 
 
-def agree(path: Path) -> None:
-    """Of the cells' boxes the one that most of them mean becomes the likeliest, in a file that `head` wrote:
-    a cell's share of the answer is how much its box overlaps with those of all cells, each as much as it
-    is likely. Whether any cell answers stays as it was."""
-    model = onnx.load(path)
-    nodes = list(model.graph.node)
-    if "meant" in {node.name for node in nodes}:
-        return
-    ends = {node.output[0]: node for node in nodes if node.output[0] in ("logits", "boxes")}
-    said, boxes = (ends[name].input[0] for name in ("logits", "boxes"))
-    g = Graph("agreement", int8=False)
-    g._count = 10_000  # beyond the names of the file
-    likely = g.softmax(said)
-    some = lambda first, past: g.op("Gather", [likely, g.ints(range(first, past))], axis=1)
-    none, cells = some(0, 1), some(1, 1 + gm.CELLS * gm.CELLS)
-    total = lambda x: g.op("ReduceSum", [x, g.ints([1])])
-    found = agreed(g, boxes, cells)
-    shares = g.op("Div", [g.mul(found, total(cells)), total(found)])
-    g.nodes.append(onnx.helper.make_node("Log", [g.op("Concat", [none, shares], axis=1)], ["meant"], name="meant"))
-    ends["logits"].input[:] = ["meant"]
-    kept = [node for node in nodes if node.output[0] not in ends]
-    del model.graph.node[:]
-    model.graph.node.extend([*kept, *g.nodes, *ends.values()])
-    model.graph.initializer.extend(g.initializers)
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
-
-
-def agreed(g: Graph, boxes: str, cells: str) -> str:
-    """[Q, cells]: the overlap of each cell's box with all others', by their share; never nothing. Least and
-    most are made of ReLU, which has a kernel."""
-    sub, relu = (lambda a, b: g.op("Sub", [a, b])), (lambda x: g.op("Relu", [x]))
-    turn = lambda x: g.op("Transpose", [x], perm=[0, 2, 1])
-    tiny = g.f32(1e-9)
-    left, top, right, bottom = (g.op("Gather", [boxes, g.ints([side])], axis=2) for side in range(4))
-
-    def common(first: str, last: str) -> str:
-        """[Q, cells, cells]: min(last, last') - max(first, first'), at least 0."""
-        inner = sub(sub(last, relu(sub(last, turn(last)))), relu(sub(first, turn(first))))
-        return relu(sub(inner, turn(first)))
-
-    shared = g.mul(common(left, right), common(top, bottom))
-    area = g.mul(sub(right, left), sub(bottom, top))
-    overlap = g.op("Div", [shared, sub(g.add(area, g.add(turn(area), tiny)), shared)])
-    others = g.op("Unsqueeze", [cells, g.ints([1])])
-    return g.add(g.op("ReduceSum", [g.mul(overlap, others), g.ints([2])], keepdims=0), tiny)
-
-
 def expose(models: Path) -> None:
     """The integer trunk of the sentiment bundle in its place, with those maps as outputs that it does
     not give yet; manifests that name it name it as it is now."""

@@ -101,8 +101,8 @@ def train(pictures: gd.Pictures, queries: gd.Queries, table, seed: int = 0, epoc
 
 
 def meant(logits, boxes):
-    """[Q]: the cell whose box overlaps most with those of all cells, each as much as it is likely;
-    `bundle.agree` writes it into the file."""
+    """[Q]: the cell whose box overlaps most with those of all cells, each as much as it is likely, as the
+    program tells it (src/session/heads/boxes.rs)."""
     iou, _ = gm.overlap(boxes[:, :, None], boxes[:, None])
     return (iou @ logits[:, 1:].softmax(1)[..., None]).squeeze(-1).argmax(1)
 

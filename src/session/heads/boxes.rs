@@ -10,6 +10,7 @@
 use super::{Head, HeadInput, Reply, Size};
 use crate::model::manifest::Trunk;
 use crate::model::{self, Bundle, Model, ModelError, manifest};
+use crate::vision::faces::Rect;
 
 const OUTPUTS: [&str; 2] = ["logits", "boxes"];
 /// The id of `[PAD]`.
@@ -110,16 +111,37 @@ impl Head for Boxes {
     }
 }
 
-/// The box of the likeliest cell, within the image, and whether any cell answers.
+/// The box that most of the cells mean, and whether any cell answers: of all boxes, within the
+/// image, the one with the most overlap with the others, each as much as its cell is likely. The
+/// likeliest cell alone is one of many that stand in the same thing and each see a bit of it.
 fn place(logits: &[f32], boxes: &[f32]) -> Place {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f32 = logits.iter().map(|x| (x - most).exp()).sum();
-    let nothing = (logits[0] - most).exp() / total;
-    let at = crate::decision::top(&logits[1..]).unwrap_or(0);
-    let [left, top, right, bottom] = [0, 1, 2, 3].map(|side| boxes[4 * at + side].clamp(0.0, 1.0));
+    let shares: Vec<f32> = logits.iter().map(|x| (x - most).exp()).collect();
+    let total: f32 = shares.iter().sum();
+    let rects: Vec<Rect> = boxes.chunks_exact(4).map(within).collect();
+    let meant = |rect: &Rect| {
+        let others = rects.iter().zip(&shares[1..]);
+        others
+            .map(|(other, share)| share * rect.overlap(other))
+            .sum()
+    };
+    let meant: Vec<f32> = rects.iter().map(meant).collect();
+    let at = crate::decision::top(&meant).unwrap_or(0);
+    let rect = rects.get(at).copied().unwrap_or_default();
     Place {
-        sides: [left, top, right.max(left), bottom.max(top)],
-        score: 1.0 - nothing,
+        sides: [rect.x, rect.y, rect.x + rect.width, rect.y + rect.height],
+        score: 1.0 - shares[0] / total,
+    }
+}
+
+/// What lies within the image of a box of four sides; nothing of one that is inside out.
+fn within(sides: &[f32]) -> Rect {
+    let [left, top, right, bottom] = [0, 1, 2, 3].map(|side| sides[side].clamp(0.0, 1.0));
+    Rect {
+        x: left,
+        y: top,
+        width: (right - left).max(0.0),
+        height: (bottom - top).max(0.0),
     }
 }
 
@@ -128,14 +150,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_likeliest_cell_answers_within_the_image() {
-        let boxes = [[0.0; 4], [0.25, -0.5, 0.5, 1.5], [0.9, 0.9, 0.8, 0.8]].concat();
-        let found = place(&[0.0, -9.0, 3.0, 2.0], &boxes);
+    fn the_box_that_most_cells_mean_is_the_answer() {
+        let cells = [
+            [0.0, 0.0, 0.5, 0.5],
+            [0.5, 0.5, 1.0, 1.0],
+            [0.5, 0.5, 1.0, 0.75],
+        ];
+        // one cell is the likeliest, but the two others mean about the same
+        let found = place(&[0.0, 3.0, 2.7, 2.7], &cells.concat());
+        assert_eq!(found.sides, [0.5, 0.5, 1.0, 1.0]);
+        let answers = 3f32.exp() + 2.0 * 2.7f32.exp();
+        assert!((found.score - answers / (1.0 + answers)).abs() < 1e-6);
+        // and of boxes that share nothing it is the likeliest
+        let found = place(
+            &[0.0, 3.0, 2.9, 2.5],
+            &[cells[0], cells[1], [0.0, 0.5, 0.5, 1.0]].concat(),
+        );
+        assert_eq!(found.sides, cells[0]);
+    }
+
+    #[test]
+    fn boxes_lie_within_the_image_and_none_is_turned_inside_out() {
+        let found = place(&[0.0, 3.0], &[0.25, -0.5, 0.5, 1.5]);
         assert_eq!(found.sides, [0.25, 0.0, 0.5, 1.0]);
-        let cells = 3f32.exp() + 2f32.exp() + (-9f32).exp();
-        assert!((found.score - cells / (1.0 + cells)).abs() < 1e-6);
-        // no box is turned inside out
-        let found = place(&[9.0, -9.0, -9.0, 2.0], &boxes);
+        let found = place(&[9.0, 2.0], &[0.9, 0.9, 0.8, 0.8]);
         assert_eq!(found.sides, [0.9, 0.9, 0.9, 0.9]);
         assert!(found.score < 0.01);
     }
