@@ -40,11 +40,14 @@ cross() {
         "$CARGO" fetch --locked --target $TARGET
 }
 
+# Cargo's features of a board's binary.
+export BOARD_FEATURES=mic,v4l,tls
+
 # for_board COMMAND [ARGUMENT…]: cargo's command, as the board's binary is built: without the study
 # of fusion operators. BOARD_CONFIG may hold a setting, as cargo's --config takes it.
 for_board() {
     local command=$1
     shift
-    "$CARGO" "$command" --locked --offline --profile board --no-default-features --features mic,v4l,tls --target $TARGET \
+    "$CARGO" "$command" --locked --offline --profile board --no-default-features --features "$BOARD_FEATURES" --target $TARGET \
         ${BOARD_CONFIG:+--config "$BOARD_CONFIG"} "$@"
 }
