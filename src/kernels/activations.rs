@@ -12,7 +12,7 @@ fn decay<L: Lanes>(lanes: L, x: L::V, factor: f32) -> L::V {
 
 /// `finish(x, e^{−|x|·factor})` of every value. The exponential needs the level's own
 /// operations; divisions the compiler vectorises by itself, in a loop of their own.
-macro_rules! squash {
+macro_rules! sigmoidal {
     ($name:ident, $factor:literal, $finish:path) => {
         #[inline(always)]
         pub(super) fn $name<L: Lanes>(lanes: L, x: &mut [f32]) {
@@ -46,8 +46,8 @@ fn tangent(x: f32, e: f32) -> f32 {
     ((1.0 - e) / (1.0 + e)).copysign(x)
 }
 
-squash!(sigmoid, 1.0, logistic);
-squash!(tanh, 2.0, tangent);
+sigmoidal!(sigmoid, 1.0, logistic);
+sigmoidal!(tanh, 2.0, tangent);
 
 /// Scalar reference.
 pub(super) mod scalar {

@@ -196,7 +196,7 @@ fn run_for(
     let sink = sink.live(&config.device.name());
     let (mut sink, _file) = outputs.serve(sink, &config, &shared, about)?;
     let (heard, seen) = (sources.sound.name(), sources.camera_name());
-    let (microphone, eye) = sources.devices();
+    let (microphone, camera_name) = sources.devices();
     let inferring = Arc::clone(&shared);
     let infer = move || worker.work(&inferring, &mut sink, (&heard, &seen));
     let announce = |gate: &mut CaptureGate| announce(&config, &profile.name, &names, gate, &shared);
@@ -206,8 +206,10 @@ fn run_for(
     if let (Some(calibrating), Ok(Outcome::Done(_))) = (calibrating, &ended) {
         let now = jiff::Timestamp::now();
         let known = config.calibration.as_ref();
-        let before = known.filter(|c| c.is_of(&microphone, &eye)).cloned();
-        let before = before.unwrap_or_else(|| Calibration::unknown(&microphone, &eye, now));
+        let before = known
+            .filter(|c| c.is_of(&microphone, &camera_name))
+            .cloned();
+        let before = before.unwrap_or_else(|| Calibration::unknown(&microphone, &camera_name, now));
         ended = conclude(
             &options.config,
             calibrating.outcome(before, now),
