@@ -49,8 +49,8 @@ pub(super) fn tensor(
 }
 
 /// How long tract may take to read a model: shapes that contradict each other have it add them up
-/// without end.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// without end, and a busy board needs half a minute for a large file.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `read` makes of a model, unless it takes longer. Nothing can stop it then: it goes on,
 /// unheard, until the process ends.
