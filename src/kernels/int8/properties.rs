@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::super::properties::{few, matrix, run, size};
+use super::super::properties::{between, drawn, few, matrix, run, size};
 use super::super::{Kernels, Level, Rows};
 use super::*;
 
@@ -14,13 +14,21 @@ fn stored(level: Level, codes: &[u8]) -> Vec<u8> {
 
 fn bytes(len: usize) -> impl Strategy<Value = Vec<u8>> {
     // the ends of the range are where sums overflow, if they do
-    let byte = prop_oneof![any::<u8>(), Just(0), Just(255), Just(128)];
-    proptest::collection::vec(byte, len)
+    drawn(len, |bits| match bits % 4 {
+        0 => (bits >> 8) as u8,
+        1 => 0,
+        2 => 255,
+        _ => 128,
+    })
 }
 
 fn weights(len: usize) -> impl Strategy<Value = Vec<i8>> {
-    let weight = prop_oneof![any::<i8>(), Just(127), Just(-127), Just(-128)];
-    proptest::collection::vec(weight, len)
+    drawn(len, |bits| match bits % 4 {
+        0 => (bits >> 8) as i8,
+        1 => 127,
+        2 => -127,
+        _ => -128,
+    })
 }
 
 fn quant() -> impl Strategy<Value = Quant> {
@@ -58,7 +66,7 @@ struct Product {
 
 fn product() -> impl Strategy<Value = Product> {
     shape().prop_flat_map(|(rows, k, n)| {
-        let floats = |low: f32, len| proptest::collection::vec(low..2.0_f32, len);
+        let floats = |low, len| drawn(len, between(low, 2.0));
         let parts = (
             bytes(rows * padded_depth(k)),
             weights(k * n),

@@ -159,26 +159,26 @@ pub(in crate::kernels) fn attend(
     _scratch: &mut AttentionScratch,
     out: &mut [f32],
 ) {
-    let columns = job.heads * job.width;
     let of =
         |(codes, q): (Codes<'_>, Quant), row: usize, c: usize| value(codes.from_row(row)[c], q);
-    for (at, out) in out.iter_mut().enumerate() {
-        let (row, c) = (at / columns, at % columns);
-        let head = c / job.width * job.width;
+    for (at, out) in out.chunks_exact_mut(job.width).enumerate() {
+        let (row, head) = (at / job.heads, at % job.heads * job.width);
         let score = |j: usize| -> f32 {
             let head = head..head + job.width;
             let products = head.map(|c| f64::from(of(job.q, row, c)) * f64::from(of(job.k, j, c)));
             (products.sum::<f64>() * f64::from(job.scale)) as f32
         };
-        let scores: Vec<f32> = (0..job.k.0.rows).map(score).collect();
-        let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weight = |s: &f32| ((s - top).exp() * 255.0).round_ties_even();
-        let total: f32 = scores.iter().map(weight).sum();
-        let mixed = scores
-            .iter()
-            .enumerate()
-            .map(|(j, s)| weight(s) * of(job.v, j, c));
-        *out = mixed.sum::<f32>() / total;
+        let mut weights: Vec<f32> = (0..job.k.0.rows).map(score).collect();
+        let top = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        for weight in &mut weights {
+            *weight = ((*weight - top).exp() * 255.0).round_ties_even();
+        }
+        let total: f32 = weights.iter().sum();
+        for (c, out) in out.iter_mut().enumerate() {
+            let mixed = weights.iter().enumerate();
+            let mixed = mixed.map(|(j, weight)| weight * of(job.v, j, head + c));
+            *out = mixed.sum::<f32>() / total;
+        }
     }
 }
 
