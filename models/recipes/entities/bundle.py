@@ -17,7 +17,7 @@ from trunk.data import MAX_TOKENS, TYPES
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "catalogue"))
 from registry import bodies, needed  # noqa: E402
 
-VERSION = "1.2.1"
+VERSION = "1.3.0"
 THRESHOLD = 0.5
 TOP = 5  # as sarcasm has it: both read the words once
 # precision and recall that the MNER-QG paper reports on Twitter2015's test part

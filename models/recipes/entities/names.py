@@ -18,7 +18,6 @@ from trunk import data as td
 
 NAMES, RESAMPLED, SURE = 10, 2000, 0.5
 UNKNOWN = 100  # the piece of a word that is not said
-NOBODY = {"people", "bodyparts", "clothing"}  # types of phrases, none of which tells of a person
 
 
 class Seen(NamedTuple):
@@ -30,16 +29,6 @@ class Seen(NamedTuple):
     truth: np.ndarray
 
 
-def people_of(data: Path, root: Path) -> list[str]:
-    """Names of people in the valid parts of Twitter2015 and 2017."""
-    found = {}
-    for year in ("2015", "2017"):
-        for item in td.twitter(data, root, year, "valid"):
-            words = item.text.split()
-            found |= {" ".join(words[first:past]): None for first, past, kind in item.label if kind == "PER"}
-    return list(found)
-
-
 def seen(data: Path, names: list[str]) -> list[Seen]:
     rows: dict = {name: [] for name in names}
     for row in gd.phrases(data, "val"):
@@ -49,7 +38,7 @@ def seen(data: Path, names: list[str]) -> list[Seen]:
         boxed = [row for row in of if row["status"] == "box"]
         people = [gd.around(box) for row in boxed if "people" in row["types"] for box in row["boxes_224"].split(";")]
         people += [gd.around(row["boxes_224"]) for row in boxed if "people" in row["types"]]
-        told = any(NOBODY & set(row["types"].split("/")) for row in of)
+        told = any(gd.OF_PEOPLE & set(row["types"].split("/")) for row in of)
         truth = np.array([gd.around(row["boxes_224"]) for row in boxed], np.float32).reshape(-1, 4)
         made.append(Seen(np.array(people, np.float32).reshape(-1, 4), told, [row["phrase"] for row in boxed], truth))
     return made
@@ -91,7 +80,7 @@ def hits(boxes: np.ndarray, people: np.ndarray) -> np.ndarray:
 
 def run(data: Path, work: Path, file: Path, maps: dict, names: list[str], tokenizer) -> dict:
     """`maps` of the val pictures `names`."""
-    told, pool, rng = seen(data, names), people_of(data, td.unpack(data, work)), np.random.default_rng(0)
+    told, pool, rng = seen(data, names), gd.people(data, td.unpack(data, work), "valid"), np.random.default_rng(0)
     pointer, person, none = Pointer(file, maps, tokenizer), td.TYPES.index("PER"), len(td.TYPES)
     with_people = [at for at, each in enumerate(told) if len(each.people)]
     without = [at for at, each in enumerate(told) if not each.told]

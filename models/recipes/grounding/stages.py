@@ -3,8 +3,8 @@
 It ships in the bundle `entities`, whose names it is asked about.
 
 Stages:
-  prepare   maps of the trunk at three strides for every picture and its mirror image
-  train     the head, on phrases and on kinds of names
+  prepare   maps of the trunk at three strides for every picture, its mirror image and cuts of both
+  train     the head, on phrases, on kinds of names and on people's names, there and lacking
   export    boxes.onnx and its head into the entities bundle; the trunk gives the maps as outputs
   measure   A@0.5, A@0.75 and mean IoU on Flickr8k's val pictures by `demeanor eval`, int8
 """
@@ -23,8 +23,9 @@ from grounding import bundle
 from grounding import data as gd
 from grounding import model as gm
 from grounding import train as gt
+from trunk import data as td
 
-DATA = "folder with grounding/"
+DATA = "folder with grounding/ and text.tar.xz"
 OUT = REPO / "models" / "entities"
 THREADS = 1
 WORST = 0.02
@@ -52,15 +53,17 @@ def train(at: Places) -> None:
     tokenizer, pieces, table = words(at)
     seen = pictures(at, "train")
     queries = gd.queries(at.data, "train", seen.names, pieces, tokenizer)
+    names = gd.rows_of(gd.people(at.data, td.unpack(at.data, at.work), "train"), pieces, tokenizer)
+    given = (seen, queries, table, names, gd.Lacking(queries, len(seen.names)))
 
     def keep(head: gm.Head, step: int) -> None:
         torch.save(head.state_dict(), at.work / "grounding-part.pt")
         print(f"step {step}", flush=True)
 
     if not flat.exists():
-        torch.save(gt.train(seen, queries, table, look=keep).state_dict(), flat)
+        torch.save(gt.train(*given, look=keep).state_dict(), flat)
     fall = {"epochs": gt.FALL_EPOCHS, "rate": gt.FALL_RATE, "start": torch.load(flat)}
-    torch.save(gt.train(seen, queries, table, seed=1, look=keep, **fall).state_dict(), done)
+    torch.save(gt.train(*given, seed=1, look=keep, **fall).state_dict(), done)
 
 
 def export(at: Places) -> None:

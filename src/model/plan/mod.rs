@@ -564,3 +564,6 @@ fn of_const(value: &Const) -> (Fact, Buffer) {
     }
     (fact, buffer)
 }
+
+#[cfg(test)]
+mod tests;
