@@ -72,12 +72,10 @@ class Asked(NamedTuple):
     lacking: torch.Tensor
 
 
-def batch(rng, group, views, pictures: gd.Pictures, queries: gd.Queries, of: list, lacking: gd.Lacking | None, names) -> Asked:
+def batch(rng, group, views, pictures: gd.Pictures, queries: gd.Queries, of: list, lacking: gd.Lacking, names) -> Asked:
     rows, boxes = [], []
     for picture, view in zip(group, views):
-        foreign = np.array([], int)
-        if lacking:
-            foreign = lacking.draw(rng, picture, NOBODY_LACKING if lacking.nobody(picture) else LACKING)
+        foreign = lacking.draw(rng, picture, NOBODY_LACKING if lacking.nobody(picture) else LACKING)
         count = PHRASES - len(foreign)
         own = rng.choice(of[picture], count, replace=len(of[picture]) < count)
         # a kind by itself is there if a phrase of it is, and lacking where nobody is: things of some kind are everywhere
@@ -94,7 +92,7 @@ def batch(rng, group, views, pictures: gd.Pictures, queries: gd.Queries, of: lis
     return Asked(pieces, kinds, truth, (truth[..., 0] != HIDDEN) & ~lacks, lacks)
 
 
-def train(pictures: gd.Pictures, queries: gd.Queries, table, names: np.ndarray, lacking: gd.Lacking | None, seed: int = 0,
+def train(pictures: gd.Pictures, queries: gd.Queries, table, names: np.ndarray, lacking: gd.Lacking, seed: int = 0,
           epochs: int = EPOCHS, rate: float = RATE, look=None, start: dict | None = None, **shape) -> gm.Head:
     """The mean of the weights over the last steps. `look` sees it every LOOK steps. From the weights
     `start` on the rate falls to nothing. `names` are people's, rows of the table of words."""
