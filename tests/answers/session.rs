@@ -110,11 +110,7 @@ fn manifests_that_contradict_themselves_are_refused_by_name() {
     let folder = Folder::new();
     let gate = "[[head]]\nname = \"is it so\"\nkind = \"gate\"\nof = [\"words\"]\nlabels = [\"yes\", \"no\"]\n[decision]";
     let cases: [(&str, &str, &str); 10] = [
-        (
-            "[decision]",
-            gate,
-            "reads the output `gate` of head `words`, which gives none",
-        ),
+        ("[decision]", gate, "a gate reads what a trunk gives"),
         ("schema = 2", "schema = 1", "this build reads 2"),
         ("\"classes\"", "\"oracle\"", "this build knows classes"),
         ("text.hidden", "text.smell", "`text.smell`"),

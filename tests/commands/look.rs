@@ -142,7 +142,7 @@ fn no_face_is_no_answer_and_said() {
 fn bundle(folder: &Folder, edit: impl Fn(String) -> String) -> String {
     let (from, dir) = (repo("models/expression"), folder.path("expression"));
     fs::create_dir_all(&dir).unwrap();
-    for file in ["face.onnx", "expression.onnx"] {
+    for file in ["face.onnx", "expression.onnx", "second-look.onnx"] {
         fs::copy(from.join(file), dir.join(file)).unwrap();
     }
     let manifest = fs::read_to_string(from.join("manifest.toml")).unwrap();
@@ -173,9 +173,9 @@ fn a_second_look_tells_a_dog_from_a_face() {
     // the detector takes either for a face
     let open = bundle(&folder, gate_at(0.0));
     assert_eq!((faces("dog.jpg", &open), faces("face.jpg", &open)), (1, 1));
-    let strict = bundle(&folder, gate_at(0.9));
+    let shipped = bundle(&folder, |manifest| manifest);
     assert_eq!(
-        (faces("dog.jpg", &strict), faces("face.jpg", &strict)),
+        (faces("dog.jpg", &shipped), faces("face.jpg", &shipped)),
         (0, 1)
     );
 }

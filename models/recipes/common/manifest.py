@@ -5,7 +5,7 @@ import json
 from decimal import Decimal
 from pathlib import Path
 
-INLINE = ("explain", "classes", "range")  # tables that are short enough for a line
+INLINE = ("explain", "classes", "range", "context")  # tables that are short enough for a line
 
 
 def fixed(number: float) -> Decimal:

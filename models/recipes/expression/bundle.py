@@ -1,4 +1,4 @@
-"""The manifest of the expression bundle, and what its two networks do on pictures.
+"""The manifest of the expression bundle, and what its networks do on pictures.
 
 Figures are made with ONNX Runtime on the files that ship: this bundle's answer on a face is a
 chain of bytes that `demeanor` repeats.
@@ -18,16 +18,19 @@ from common.stages import fill
 from expression import detector, student
 from expression.boxes import detect, overlap, square
 
-VERSION = "1.2.0"
+VERSION = "1.3.0"
 CROP_SCALE, CROP_SHIFT = 1.16, -0.09  # `framing` finds them
 MIN_SCORE, UNSURE_BELOW = 0.6, 0.4
-FILES = ["face.onnx", "expression.onnx"]
+SECOND_LOOK = "second-look.onnx"
+FILES = ["face.onnx", "expression.onnx", SECOND_LOOK]
+CONTEXT_SIDE, CONTEXT_SCALE = 96, 2.2  # what the second look sees of a box and what is around it
 GATE = "is it a face"
 DATA = [
     ("FER2013 faces (expression; pasted into pictures, face: rounding to int8)", "research: Kaggle challenge of ICML 2013"),
     ("FER+ votes (expression)", "MIT"),
     ("BlazeFace short range of mediapipe 0.10.14 (face, initial weights)", "Apache-2.0"),
     ("MVSA-Single train pictures without labels (face: rounding to int8; gate)", "research"),
+    ("EfficientNet-Lite0, ImageNet (gate, weights)", "Apache-2.0"),
     ("Flickr30k Entities phrases and boxes, their Flickr8k pictures (gate)", "research only: Flickr terms"),
 ]
 
@@ -37,7 +40,7 @@ def write_manifest(folder: Path, temperature: float, int8: bool = True, metrics=
     heads = [manifest.head("expression", ["face.crop"], "expression.onnx", temperature)]
     if gate is not None:
         labels = ["face", "other"]
-        heads.append(manifest.head(GATE, kind="gate", of=["expression"], labels=labels, threshold=manifest.fixed(gate)))
+        heads.append(manifest.head(GATE, ["face.context"], SECOND_LOOK, kind="gate", labels=labels, threshold=manifest.fixed(gate)))
     about = {
         "id": "ferplus",
         "task": "expression",
@@ -52,12 +55,13 @@ def write_manifest(folder: Path, temperature: float, int8: bool = True, metrics=
             "crop_side": student.SIDE,
             "crop_scale": CROP_SCALE,
             "crop_shift": CROP_SHIFT,
+            **({} if gate is None else {"context": {"side": CONTEXT_SIDE, "scale": CONTEXT_SCALE}}),
         },
         "head": heads,
         "decision": {"unsure_below": UNSURE_BELOW},
         "eval": {"figures": ["accuracy", "ua", "macro_f1"]},
     }
-    files = [(name, "int8" if int8 else "f32") for name in FILES]
+    files = [(name, "int8" if int8 else "f32") for name in FILES if name != SECOND_LOOK or gate is not None]
     manifest.write(folder, about, files, metrics=metrics, data=DATA)
 
 

@@ -1,13 +1,15 @@
 """What the detector takes for a face: in pictures without people, and where faces are known to be.
 
-Every find is kept with the score of the detector and the grey crop that the expression network
-would see, cut as the device cuts it. Groups are pictures: what was cut from one stays in one fold.
+Every find is kept with the score of the detector and in colour with what is around it: as the device
+cuts it (`context`), and a little more for views that are cut and lit otherwise (`around`). Groups are
+pictures: what was cut from one stays in one fold.
 
     none      finds in pictures whose sentences name nobody, and in cut-outs of animals and things
     away      squares of pictures, away from every find and every person
     people    finds above SURE on the upper half of a person's box
     perhaps   the same from `min_score` to SURE: by eye five of six are faces, many turned away or small
     pasted    FER+ faces pasted into scenes, found again
+    posts     finds above SURE in pictures of tweets, where nobody drew faces
 """
 
 import csv
@@ -22,11 +24,11 @@ from PIL import Image
 
 from common.image_nets import session_of
 from expression import bundle, detector
-from expression.boxes import detect, overlap
+from expression.boxes import detect, overlap, square
 
 LEAST, SURE = 0.3, 0.9
-PASTED, AWAY, CROWDS, CUT = 1000, 400, 2000, 500  # FER+ faces; pictures of MVSA; with people, cut up of them
-KINDS = ("none", "away", "people", "pasted")
+PASTED, AWAY, POSTS, CROWDS, CUT = 1000, 400, 1600, 2000, 500  # FER+ faces; pictures of MVSA; with people, cut up of them
+AROUND, AROUND_SIDE = 2.4, 144  # of a box's longer side; pixels
 # a size of the longer side and a shape: packed pictures were squeezed to a square
 SHAPES = ((224, 224), (320, 240))
 
@@ -92,7 +94,9 @@ def collect(data: Path, work: Path, finder: Path) -> None:
     kept, seen = defaultdict(list), []  # finds; (group, part, kind) of every view that was searched
 
     def keep(kind: str, picture, find, group: str, part: str) -> None:
-        kept["crop"].append(bundle.cropped(picture, find))
+        side, centre = max(find[2] - find[0], find[3] - find[1]), ((find[0] + find[2]) / 2, (find[1] + find[3]) / 2)
+        kept["context"].append(square(picture, centre, bundle.CONTEXT_SCALE * side, bundle.CONTEXT_SIDE))
+        kept["around"].append(square(picture, centre, AROUND * side, AROUND_SIDE))
         about = {"score": find[4], "kind": kind, "group": group, "part": part, "view": len(seen) - 1}
         for name, value in about.items():
             kept[name].append(value)
@@ -120,10 +124,11 @@ def collect(data: Path, work: Path, finder: Path) -> None:
             for find in found:
                 if find[4] >= bundle.MIN_SCORE and on_a_head(find, persons):
                     keep("people" if find[4] >= SURE else "perhaps", picture, find, name, part)
-    print("grounding", len(kept["crop"]), flush=True)
+    print("grounding", len(seen), flush=True)
     rows = list(csv.DictReader(open(data / "mvsa_single" / "train.csv", newline="", encoding="utf-8")))
     scenes = []
-    for i in rng.permutation(len(rows))[:AWAY]:
+    order = rng.permutation(len(rows))
+    for i in order[:AWAY]:
         picture = Image.open(data / "mvsa_single" / rows[i]["image"]).convert("RGB")
         found = detect(session, picture, detector.SIDE, LEAST)
         if not len(found):
@@ -131,10 +136,15 @@ def collect(data: Path, work: Path, finder: Path) -> None:
         seen.append((rows[i]["image"], "train", "away"))
         side = rng.uniform(0.1, 0.6) * min(picture.size)
         corner = [rng.uniform(0, length - side) for length in picture.size]
-        square = np.array([corner[0], corner[1], corner[0] + side, corner[1] + side, 0.0])
-        if not len(found) or overlap(square[:4], found[:, :4]).max() == 0:
-            keep("away", picture, square, rows[i]["image"], "train")
-    print("mvsa", len(kept["crop"]), "of them empty", len(scenes), flush=True)
+        place = np.array([corner[0], corner[1], corner[0] + side, corner[1] + side, 0.0])
+        if not len(found) or overlap(place[:4], found[:, :4]).max() == 0:
+            keep("away", picture, place, rows[i]["image"], "train")
+    for i in order[AWAY : AWAY + POSTS]:
+        picture = Image.open(data / "mvsa_single" / rows[i]["image"]).convert("RGB")
+        seen.append((rows[i]["image"], "train", "posts"))
+        for find in detect(session, picture, detector.SIDE, SURE)[:4]:
+            keep("posts", picture, find, rows[i]["image"], "train")
+    print("tweets", len(seen), "without a find", len(scenes), flush=True)
     stored = np.load(work / "ferplus.npz")
     for part in ("train", "dev"):
         faces = stored[part]

@@ -8,7 +8,7 @@ Stages:
   export    quantise and write both networks, int8 and fp32, and their manifests
   finds     what the detector takes for a face, where there is one and where there is none
   choose    the gate of the second look, cross-validated by picture
-  gate      the gate, into expression.onnx and the manifest
+  gate      second-look.onnx: the gate upon the image trunk's first blocks, and the manifest
   false-faces  pictures without people that have a face, and faces that are lost, before and after the gate
   measure   accuracy, framing, agreement and recall, into faces.json of the work folder
   card      the bundle's card and the manifest's figures, from what `measure` wrote
@@ -59,6 +59,11 @@ def calibration(data: Path, work: Path) -> np.ndarray:
     return np.stack(made)
 
 
+def image(at: Places) -> Path:
+    """The image trunk, as the sentiment bundle ships it."""
+    return at.models / "sentiment" / "image.onnx"
+
+
 def reference(work: Path) -> Path:
     (work / "fp32").mkdir(exist_ok=True)
     return work / "fp32"
@@ -98,11 +103,11 @@ def finds(at: Places) -> None:
 
 
 def choose(at: Places) -> None:
-    second_look.choose(at.work, at.out / "expression.onnx")
+    second_look.choose(at.work, image(at))
 
 
 def gate(at: Places) -> None:
-    second_look.export(at.work, at.out / "expression.onnx", at.out)
+    second_look.export(at.work, image(at), at.out)
 
 
 def false_faces(at: Places) -> None:

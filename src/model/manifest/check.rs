@@ -169,6 +169,9 @@ impl Manifest {
         if head.reads.is_empty() == head.of.is_empty() {
             return Err("give either `reads` or `of`".into());
         }
+        if head.kind == "gate" && head.reads.is_empty() {
+            return Err("a gate reads what a trunk gives, and nothing `of` other heads".into());
+        }
         for read in &head.reads {
             if !self.has_trunk(read.trunk) {
                 let trunk = read.trunk.name();
@@ -267,7 +270,12 @@ impl Face {
         within("face.crop_side", self.crop_side as f32, 24.0, 224.0)?;
         within("face.crop_scale", self.crop_scale, 0.25, 4.0)?;
         within("face.crop_shift", self.crop_shift, -1.0, 1.0)?;
-        within("face.min_score", self.min_score, 0.05, 0.99)
+        within("face.min_score", self.min_score, 0.05, 0.99)?;
+        let Some(context) = self.context else {
+            return Ok(());
+        };
+        within("face.context.side", context.side as f32, 24.0, 224.0)?;
+        within("face.context.scale", context.scale, 0.5, 8.0)
     }
 }
 

@@ -82,7 +82,7 @@ pub struct Head {
     /// What it reads, in the order of its file's inputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reads: Vec<Read>,
-    /// Heads whose answers it reads instead; a gate the output `gate` of their files.
+    /// Heads whose answers it reads instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub of: Vec<String>,
     /// Its file. Without one, what it reads are the logits already.

@@ -52,7 +52,8 @@ impl Trunk {
 pub struct Read {
     /// Whose output.
     pub trunk: Trunk,
-    /// Name of the output in the trunk's file; `crop` of the face trunk is grey pixels.
+    /// Name of the output in the trunk's file; of the face trunk `crop` is grey
+    /// pixels, `context` coloured ones.
     pub output: String,
 }
 
@@ -209,4 +210,16 @@ pub struct Face {
     pub crop_scale: f32,
     /// The crop's centre lies this many box sides below the box's.
     pub crop_shift: f32,
+    /// What a gate sees, before a box is a face.
+    pub context: Option<FaceContext>,
+}
+
+/// A box of the face detector and what is around it.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaceContext {
+    /// A gate sees `side` × `side` pixels in colour.
+    pub side: u32,
+    /// Their side as a multiple of the box's longer side.
+    pub scale: f32,
 }

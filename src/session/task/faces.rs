@@ -1,12 +1,13 @@
 //! Faces: who is judged, the gate before that, and what a face adds to what is heard and read.
 
 use super::{
-    Answers, Context, FaceSearch, Head, Observation, Reply, Scene, Task, modality_of, model, passes,
+    Answers, Context, FaceSearch, Handle, Observation, Reply, Scene, Task, modality_of, model,
+    passes,
 };
 use crate::decision::Smoother;
 use crate::event::{Event, Face, Latency};
-use crate::model::manifest::{self, Manifest, Trunk};
-use crate::model::{Bundle, ModelError};
+use crate::model::ModelError;
+use crate::model::manifest::{self, Trunk};
 use crate::session::heads::HeadInput;
 use crate::session::trunks::timed;
 use crate::vision::faces::{Found, Rect};
@@ -15,8 +16,6 @@ use std::sync::Arc;
 
 /// Faces of an image that are judged, the most certain ones.
 const MAX_JUDGED: usize = 16;
-/// The output of a head's file that its gate reads: a logit for each of the gate's labels.
-const GATE: &str = "gate";
 
 impl Task {
     /// Judges the faces of an image, each by the one head that reads a face.
@@ -50,15 +49,15 @@ impl Task {
         for found in found.iter() {
             if judged.len() < MAX_JUDGED {
                 let mut latency = latency;
+                if !whole && !self.is_face(found, scene, handle, context, &mut latency)? {
+                    continue;
+                }
                 let trunk = context.trunks.face(handle);
                 let pixels = match whole {
                     true => Some(trunk.whole(scene.image, &mut latency)),
                     false => trunk.crop(scene.image, found, &mut latency),
                 };
                 let reply = self.judge_crop(at, pixels, &mut latency)?;
-                if !whole && !self.is_face(at, &reply, context)? {
-                    continue;
-                }
                 judged.push((found, reply.scores, latency));
             }
             places.push(found.place);
@@ -128,37 +127,39 @@ impl Task {
         timed(&mut latency.expression, || head.answer(&given))
     }
 
-    /// The second look: what the gates of the head that judged a crop make of its reply. A box
-    /// without extent passes none.
+    /// The second look: what gates make of a find and of what is around it. A box without extent
+    /// passes none.
     fn is_face(
         &self,
-        at: usize,
-        reply: &Reply,
+        found: &Found,
+        scene: &Scene<'_>,
+        handle: Handle,
         context: &mut Context<'_>,
+        latency: &mut Latency,
     ) -> Result<bool, ModelError> {
-        for (gate, head) in self.manifest.heads.iter().enumerate() {
-            let (true, Some(loaded)) = (self.opens(head, at), &self.heads[gate]) else {
-                continue;
-            };
-            let Some(logits) = reply.output(GATE) else {
+        let gates = self.manifest.heads.iter().zip(&self.heads);
+        let looks = |gate: &manifest::Head| {
+            gate.kind == "gate" && gate.reads.iter().any(|r| r.trunk == Trunk::Face)
+        };
+        for (gate, loaded) in gates.filter(|(gate, _)| looks(gate)) {
+            let trunk = context.trunks.face(handle);
+            let Some((side, pixels)) = trunk.context(scene.image, found, latency) else {
                 return Ok(false);
             };
+            let Some(loaded) = loaded else { continue };
+            let dims = [1, side as usize, side as usize, 3];
             let given = HeadInput {
-                values: vec![(&logits.dims, model::InputValues::Floats(&logits.values))],
+                values: vec![(&dims, model::InputValues::Bytes(pixels))],
                 ..HeadInput::default()
             };
+            let reply = timed(&mut latency.detect, || loaded.answer(&given))?;
             let least = context.options.background.face;
             let noted = &mut context.trunks.gated;
-            if !passes(head, &loaded.answer(&given)?, least, Trunk::Face, noted) {
+            if !passes(gate, &reply, least, Trunk::Face, noted) {
                 return Ok(false);
             }
         }
         Ok(true)
-    }
-
-    /// Whether a head is a gate before what the head at this place answers.
-    fn opens(&self, head: &manifest::Head, at: usize) -> bool {
-        head.kind == "gate" && head.of.contains(&self.manifest.heads[at].name)
     }
 
     /// What the nearest face adds: a probability a class, of a sum below 1 by what the face
@@ -183,29 +184,6 @@ impl Task {
             nearest.face,
         ))
     }
-}
-
-/// A gate before another head reads an output of that head's file.
-pub(super) fn check_gates(
-    bundle: &Bundle,
-    manifest: &Manifest,
-    heads: &[Option<Box<dyn Head>>],
-) -> Result<(), ModelError> {
-    for gate in manifest.heads.iter().filter(|h| h.kind == "gate") {
-        let named = manifest.heads.iter().zip(heads);
-        for (head, loaded) in named.filter(|(head, _)| gate.of.contains(&head.name)) {
-            if loaded.as_ref().is_some_and(|l| !l.gives(GATE)) {
-                return Err(ModelError::Refused {
-                    name: bundle.name(),
-                    what: format!(
-                        "the gate `{}` reads the output `{GATE}` of head `{}`, which gives none",
-                        gate.name, head.name
-                    ),
-                });
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Late fusion on probabilities: the other modalities count once and the face counts once, by

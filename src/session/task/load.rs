@@ -1,6 +1,5 @@
 //! A task from its bundle: heads, the trunks that they read, and that the two fit together.
 
-use super::faces::check_gates;
 use super::{Handle, Options, Task, Trunks};
 use crate::decision::Smoother;
 use crate::model::manifest::{self, Trunk};
@@ -65,7 +64,6 @@ impl Task {
             }
             heads.push(Some(loaded));
         }
-        check_gates(bundle, &manifest, &heads)?;
         let mut task = Task {
             bundle: bundle.name(),
             manifest,
@@ -97,13 +95,8 @@ fn check_read(
             return lacks.map_or(Ok(()), Err);
         }
         Trunk::Face => {
-            let model = trunks.face(handle).model();
-            return match read.output.as_str() {
-                "crop" => Ok(()),
-                other => Err(model.refused(format!(
-                    "a head reads `face.{other}`, and the face trunk gives `crop` alone"
-                ))),
-            };
+            let lacks = trunks.face(handle).lacks(&read.output);
+            return lacks.map_or(Ok(()), Err);
         }
     };
     match model.output(&read.output) {

@@ -53,8 +53,17 @@ impl super::Trunks {
 }
 
 impl FaceTrunk {
-    pub fn model(&self) -> &Model {
-        &self.model
+    /// Why no head can read this of a face; `None` if it can.
+    pub fn lacks(&self, output: &str) -> Option<ModelError> {
+        let gives: &[&str] = match self.wanted.context {
+            Some(_) => &["crop", "context"],
+            None => &["crop"],
+        };
+        let what = || {
+            let gives = gives.join(", ");
+            format!("a head reads `face.{output}`, and the face trunk gives {gives}")
+        };
+        (!gives.contains(&output)).then(|| self.model.refused(what()))
     }
 
     /// What the detector takes for faces of an image, most certain first.
@@ -142,7 +151,24 @@ impl FaceTrunk {
         Some(self.grey(image, crop, latency))
     }
 
-    /// The same of an image that is one face.
+    /// What a gate sees of a find before it is a face: it and what is around it, RGB; `None` of a
+    /// box without extent.
+    pub fn context(
+        &mut self,
+        image: &Picture,
+        found: &Found,
+        latency: &mut Latency,
+    ) -> Option<(u32, &[u8])> {
+        let wanted = self.wanted.context?;
+        let crop = faces::close_up(&found.place, wanted.scale, 0.0)?;
+        let side = wanted.side;
+        timed(&mut latency.resize, || {
+            self.resizer.rgb(image, crop, side, side, &mut self.pixels);
+        });
+        Some((side, &self.pixels))
+    }
+
+    /// What a head sees of an image that is one face.
     pub fn whole(&mut self, image: &Picture, latency: &mut Latency) -> &[u8] {
         self.grey(image, Crop::whole(image), latency)
     }
