@@ -113,7 +113,7 @@ impl Session {
         options.all_sounds = true;
         options.voice = true;
         let mut scores = Vec::new();
-        // no face is in the image: it is searched, and then taken for one
+        // no face is in the image: it is searched, looked at again, and then taken for one
         for faces in [FaceSearch::Find, FaceSearch::Whole] {
             options.faces = faces;
             self.trunks.next();
@@ -130,6 +130,9 @@ impl Session {
                     .into_iter()
                     .next()
                     .map_or(scores, |e| e.scores.into_iter().map(|(_, p)| p).collect());
+                if let Some(scene) = &observed.scene {
+                    task.try_second_look(scene, &mut context)?;
+                }
                 task.restart(&self.options);
             }
             if !reads(Trunk::Face) {

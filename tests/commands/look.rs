@@ -181,6 +181,23 @@ fn a_second_look_tells_a_dog_from_a_face() {
 }
 
 #[test]
+fn what_a_gate_sees_of_a_face_is_checked() {
+    let folder = Folder::new();
+    let cases = [
+        ("face.context", "face.crop", "a gate reads `face.context`"),
+        ("face.crop", "face.context", "any other head `face.crop`"),
+        ("context = {", "# {", "section `face` has no `context`"),
+        ("side = 96", "side = 8", "face.context.side"),
+        // another size than its file takes
+        ("side = 96", "side = 64", "second-look.onnx"),
+    ];
+    for (from, to, word) in cases {
+        let models = bundle(&folder, |manifest| manifest.replacen(from, to, 1));
+        demeanor(&["analyze", &picture("face.jpg"), "--models", &models]).is_error(word);
+    }
+}
+
+#[test]
 fn a_gate_that_nobody_passes_leaves_labelled_faces_alone() {
     let folder = Folder::new();
     let shut = bundle(&folder, gate_at(1.0));

@@ -1,7 +1,7 @@
 //! What a manifest must hold to beyond its fields' types: numbers in their ranges, files that are
 //! listed, heads that read what is there.
 
-use super::{Face, File, Head, Manifest, Precision, Seen, Speech, Transcript, Trunk};
+use super::{Face, File, Head, Manifest, Precision, Read, Seen, Speech, Transcript, Trunk};
 use std::collections::BTreeSet;
 
 impl Manifest {
@@ -180,9 +180,8 @@ impl Manifest {
                 ));
             }
         }
-        let faces = head.reads.iter().filter(|r| r.trunk == Trunk::Face).count();
-        if faces > 0 && head.reads.len() > 1 {
-            return Err("a head that reads a face reads nothing else".into());
+        if let Some(face) = head.reads.iter().find(|r| r.trunk == Trunk::Face) {
+            self.check_face_read(head, face)?;
         }
         if let Some(unknown) = head.of.iter().find(|name| {
             let of = self.head(name);
@@ -219,6 +218,23 @@ impl Manifest {
         }
         within("temperature", head.temperature, 0.05, 20.0)?;
         within("threshold", head.threshold.unwrap_or(0.0), 0.0, 1.0)
+    }
+
+    /// Gates see a find and what is around it; what they let through, other heads see.
+    fn check_face_read(&self, head: &Head, read: &Read) -> Result<(), String> {
+        let is_gate = head.kind == "gate";
+        if head.reads.len() > 1 {
+            return Err("a head that reads a face reads nothing else".into());
+        }
+        if read.output != if is_gate { "context" } else { "crop" } {
+            return Err(format!(
+                "it reads `{read}`; a gate reads `face.context`, any other head `face.crop`"
+            ));
+        }
+        if is_gate && self.face.as_ref().is_some_and(|f| f.context.is_none()) {
+            return Err("it reads `face.context`, and section `face` has no `context`".into());
+        }
+        Ok(())
     }
 
     fn check_late(&self) -> Result<(), String> {

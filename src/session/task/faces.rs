@@ -162,6 +162,20 @@ impl Task {
         Ok(true)
     }
 
+    /// Has the gates before a face look at a whole image, whatever they make of it.
+    pub fn try_second_look(
+        &self,
+        scene: &Scene<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<(), ModelError> {
+        let Some(handle) = self.handles.get(&Trunk::Face) else {
+            return Ok(());
+        };
+        let latency = &mut Latency::default();
+        self.is_face(&the_whole(scene), scene, *handle, context, latency)?;
+        Ok(())
+    }
+
     /// What the nearest face adds: a probability a class, of a sum below 1 by what the face
     /// gives to expressions that are no class here.
     pub(super) fn late(

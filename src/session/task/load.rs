@@ -94,10 +94,8 @@ fn check_read(
             let lacks = trunks.seen(handle).lacks(&read.output);
             return lacks.map_or(Ok(()), Err);
         }
-        Trunk::Face => {
-            let lacks = trunks.face(handle).lacks(&read.output);
-            return lacks.map_or(Ok(()), Err);
-        }
+        // its file gives boxes; what a head sees of them is the manifest's to check
+        Trunk::Face => return Ok(()),
     };
     match model.output(&read.output) {
         Some(_) => Ok(()),

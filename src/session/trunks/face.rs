@@ -53,19 +53,6 @@ impl super::Trunks {
 }
 
 impl FaceTrunk {
-    /// Why no head can read this of a face; `None` if it can.
-    pub fn lacks(&self, output: &str) -> Option<ModelError> {
-        let gives: &[&str] = match self.wanted.context {
-            Some(_) => &["crop", "context"],
-            None => &["crop"],
-        };
-        let what = || {
-            let gives = gives.join(", ");
-            format!("a head reads `face.{output}`, and the face trunk gives {gives}")
-        };
-        (!gives.contains(&output)).then(|| self.model.refused(what()))
-    }
-
     /// What the detector takes for faces of an image, most certain first.
     ///
     /// # Errors
