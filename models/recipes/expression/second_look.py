@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from scipy.stats import beta
 
 from common import runtime
 from common.image_nets import session_of
@@ -305,6 +306,12 @@ def measure(work: Path, out: Path) -> dict:
     return found
 
 
+def at_most(share: float, n: int) -> float:
+    """The upper end of the 95% interval (Clopper and Pearson) of a share of `n` that is below 1."""
+    hits = round(share * n)
+    return float(beta.ppf(0.975, hits + 1, n - hits))
+
+
 TITLE, BEFORE = "## A second look", "## Why no valence"
 
 
@@ -336,7 +343,8 @@ person's upper half, five of six of them faces by eye, many turned away, small o
 | val and dev, as it ships | {cells(measured["after"])} |
 
 Train: {n["whole"]} views and {n["cut-out"]} cut-outs, {counts["people"][1]}, {counts["pasted"][1]} and {counts["perhaps"][1]} true faces (blocks, penalty and
-threshold were chosen there); val and dev: {m["whole"]} and {m["cut-out"]}, {true["people"]}, {true["pasted"]} and {true["perhaps"]} (looked at once).
+threshold were chosen there); val and dev: {m["whole"]} and {m["cut-out"]}, {true["people"]}, {true["pasted"]} and {true["perhaps"]} (looked at by
+one candidate): so few that shares of up to {at_most(measured["after"]["whole"], m["whole"]):.3f} and {at_most(measured["after"]["cut-out"], m["cut-out"]):.3f} would be no surprise (95%).
 Nobody drew faces in these pictures: a statue or a doll on a cut-out counts as false, and a hand on a chest as true.
 """
 
