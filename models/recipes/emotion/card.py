@@ -9,10 +9,11 @@ from emotion import bundle
 LISTS = {
     "speech": "RAVDESS, speaker-independent 5-fold, the sentence that was read as text",
     "pairs": "label-matched pairs: RAVDESS voices of held-out speakers with MELD dev words",
+    "heard": "label-matched pairs whose words were spoken by a synthesiser and recognised",
     "neutral_words": "the same voices with MELD dev words of the class neutral",
     "conflict": "the emotional ones of these voices with MELD dev words of the opposite polarity; the voice's label is true",
 }
-TABLES = {"speech": "fold", "pairs": "pairs_fold", "neutral_words": "neutral_meld_fold", "conflict": "conflict_fold"}
+TABLES = {"speech": "fold", "pairs": "pairs_fold", "heard": "heard_fold", "neutral_words": "neutral_meld_fold", "conflict": "conflict_fold"}
 ROWS = ["text-only", "speech-only", "score fusion", "A_r only", "A_l only", "attention constraint"]
 
 

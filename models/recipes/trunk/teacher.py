@@ -30,7 +30,7 @@ DIM = 768
 class Teacher(nn.Module):
     def __init__(self, path: Path):
         super().__init__()
-        self.mpnet = Mpnet(path, frozen=False, dropout=DROPOUT)
+        self.mpnet = Mpnet(path, DROPOUT)
         # what is told of a word's shape, and of what stands beside it, is at first nothing
         self.kinds = nn.Embedding(td.KINDS, DIM)
         nn.init.zeros_(self.kinds.weight)
@@ -40,7 +40,7 @@ class Teacher(nn.Module):
 
     def forward(self, batch: tb.Batch, words):
         """Logits by task, and the reader's answers if the batch has any."""
-        rows = self.mpnet.rows(self.ids[batch.ids], batch.first(batch.lengths), self.kinds(batch.kinds))
+        rows = self.mpnet(self.ids[batch.ids], batch.first(batch.lengths), self.kinds(batch.kinds))
         mean = F.dropout(masked_mean(rows, batch.words >= 0), DROPOUT, self.training)
         spans = self.reader(rows, batch.first(batch.own), *words.of(batch.pictures)) if batch.task in th.SPANS else None
         return {name: head(mean) for name, head in self.classes.items()}, spans
