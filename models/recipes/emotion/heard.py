@@ -5,8 +5,8 @@ MELD's utterances and a part of GoEmotions are spoken by espeak-ng and recognise
 (`run.py recognition`), whose mistakes are those that a board makes. Words alone: a synthesiser's voice says
 nothing of the emotion.
 
-    write(data, work, binary, recogniser)   heard.json: {text: what was heard}, resumable
-    read(work)                              the same, as a table; empty words where nothing was understood
+    write(data, work, binary, recogniser)   work/text/heard, {text: what was heard}; resumable
+    read(work)                              all of it; empty words where nothing was understood
 """
 
 import json
@@ -22,6 +22,7 @@ from scipy.signal import resample_poly
 from common import audio
 from common.mel import RATE
 from emotion import text_data as td
+from recognition.sentences import espeak
 
 # Train texts are spoken by the first two; those that measure by the third, close to the microphone.
 VOICES, STRANGER = ("en-us", "en-gb+f3"), "en-gb-x-rp+m7"
@@ -50,9 +51,7 @@ def spoken(text: str, voices: tuple[str, ...]) -> np.ndarray:
     """16 kHz mono."""
     digest = zlib.crc32(text.encode())
     rng = np.random.default_rng(digest)
-    speed = str(int(rng.integers(140, 185)))
-    command = ["espeak-ng", "-v", voices[digest % len(voices)], "-s", speed, "--stdout", text]
-    said = subprocess.run(command, check=True, capture_output=True).stdout
+    said = espeak(text, voices[digest % len(voices)], int(rng.integers(140, 185)), "--stdout")
     # a pipe's header does not know how much follows it
     wave = np.frombuffer(said[44:], np.int16).astype(np.float32) / 32768
     wave = resample_poly(wave, RATE, ESPEAK_RATE).astype(np.float32)

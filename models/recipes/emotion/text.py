@@ -348,6 +348,7 @@ def build_graph(student: Student, int8: bool) -> Graph:
     logits = graph.add(graph.op("ReduceSum", [products, graph.ints([1])], keepdims=0), graph.f32(w["classify.bias"]))
     graph.output(tokens, "tokens", ["N", w["project.bias"].size])
     graph.output(logits, "logits", [len(td.CLASSES)])
+    graph.output(x, "hidden", ["N", DIM])  # what a new classifier of words may read
     return graph
 
 

@@ -196,9 +196,9 @@ def training_items(root: Path) -> list[Item]:
     held_out |= {(text, ()) for text, _ in held_out if len(text.split()) > 3}
     seen, kept = set(held_out), []
     for item in meld(root, "train") + goemotions(root) + tweeteval(root):
-        key = (item.text.lower(), tuple(item.history))
-        if item.text and key not in seen and not (item.source == "meld" and put_by(item.text)):
-            seen.add(key)
+        place = (item.text.lower(), tuple(item.history))
+        if item.text and place not in seen and not (item.source == "meld" and put_by(item.text)):
+            seen.add(place)
             kept.append(item)
     return kept
 

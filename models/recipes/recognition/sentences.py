@@ -56,6 +56,15 @@ An aqueduct supplied the gristmill near Shrewsbury.
 The ventriloquist misplaced his monocle in Ljubljana."""
 
 
+def espeak(text: str, voice: str, speed: int, *where: str) -> bytes:
+    """Speaks `speed` words a minute into what `where` says; gives what is written to standard output."""
+    command = ["espeak-ng", "-v", voice, "-s", str(speed), "--stdin", *where]
+    try:
+        return subprocess.run(command, check=True, input=text.encode(), stdout=subprocess.PIPE).stdout
+    except FileNotFoundError:
+        raise SystemExit("espeak-ng is missing; apt-get install espeak-ng")
+
+
 def speak(folder: Path) -> Path:
     """A table of 96 clips for `demeanor eval --task recognition`; what is there is kept."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,12 +73,8 @@ def speak(folder: Path) -> Path:
         for i, text in enumerate(sentences.splitlines()):
             for v, voice in enumerate(VOICES):
                 clip = f"{label}-{i:02}-{v}.wav"
-                command = ["espeak-ng", "-v", voice, "-s", "150", "-w", str(folder / clip), text]
                 if not (folder / clip).exists():
-                    try:
-                        subprocess.run(command, check=True)
-                    except FileNotFoundError:
-                        raise SystemExit("espeak-ng is missing; apt-get install espeak-ng")
+                    espeak(text, voice, 150, "-w", str(folder / clip))
                 rows.append({"id": clip.removesuffix(".wav"), "audio": clip, "text": text, "label": label})
     table = folder / "sentences.csv"
     with open(table, "w", newline="", encoding="utf-8") as out:
