@@ -10,8 +10,8 @@ the weights come from, quantised to int8 by itself; whisper.cpp what ggml.py mak
 
 import argparse
 import json
-import subprocess
 import os
+import subprocess
 import sys
 import tempfile
 import time
