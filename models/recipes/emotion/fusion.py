@@ -341,7 +341,7 @@ def held_out_lists(data: Path, work: Path, fold: int):
     opposite = lambda k: [t for t in dev if POLARITY[t.label] == -POLARITY[k]]
     twice = [c for c in held for _ in range(2)]
     understood = [[t for t in recognised if t.label == k] for k in range(CLASSES)]
-    choose = random.Random(200 + fold)
+    choose = random.Random(200 + fold)  # of its own, so that the other lists stay what they were
     return {
         "pairs": [(c, rng.choice(of[c.label])) for c in twice],
         "heard": [(c, choose.choice(understood[c.label])) for c in twice],

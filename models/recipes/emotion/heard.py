@@ -41,7 +41,7 @@ def folder(work: Path) -> Path:
 def texts(root: Path) -> list[tuple[str, tuple[str, ...]]]:
     """(text, voices to choose from), each text once; MELD's whole dialogues, since history is heard as well."""
     learnt = dict.fromkeys(td.utterances(root, "train"))
-    measured = dict.fromkeys([*td.utterances(root, "dev"), *filter(td.put_by, learnt)])
+    measured = dict.fromkeys([*td.utterances(root, "dev"), *filter(td.is_put_by, learnt)])
     others = [item.text for item in td.training_items(root) if item.source == "goemotions"]
     learnt |= dict.fromkeys(sorted(others, key=lambda t: zlib.crc32(t.encode()))[:GOEMOTIONS])
     return [(t, (STRANGER,)) for t in measured] + [(t, VOICES) for t in learnt if t not in measured]
@@ -91,6 +91,8 @@ def read(work: Path) -> dict[str, str]:
     table = {}
     for file in sorted(folder(work).glob("*.json")):
         table |= json.loads(file.read_text())
+    if not table:
+        raise SystemExit(f"{folder(work)} is empty: run `run.py emotion heard` first")
     return table
 
 

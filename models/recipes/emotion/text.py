@@ -267,7 +267,7 @@ def load_student(work: Path, name: str = "student.pt") -> Student:
 
 def put_by(root: Path) -> list[td.Item]:
     """MELD's train texts that taught neither this student nor the trunk it starts from."""
-    return [item for item in td.meld(root, "train") if td.put_by(item.text)]
+    return [item for item in td.meld(root, "train") if td.is_put_by(item.text)]
 
 
 @torch.no_grad()

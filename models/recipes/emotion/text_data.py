@@ -82,7 +82,7 @@ def digest(text: str) -> int:
     return zlib.crc32((key(text) or text).encode())
 
 
-def put_by(text: str) -> bool:
+def is_put_by(text: str) -> bool:
     return digest(text) % PUT_BY == 0
 
 
@@ -197,7 +197,7 @@ def training_items(root: Path) -> list[Item]:
     seen, kept = set(held_out), []
     for item in meld(root, "train") + goemotions(root) + tweeteval(root):
         place = (item.text.lower(), tuple(item.history))
-        if item.text and place not in seen and not (item.source == "meld" and put_by(item.text)):
+        if item.text and place not in seen and not (item.source == "meld" and is_put_by(item.text)):
             seen.add(place)
             kept.append(item)
     return kept

@@ -163,7 +163,7 @@ def draws(items_of_task: list[int], epochs: float, rng: random.Random) -> list[l
 
 
 def of_check(item: td.Item) -> bool:
-    return text_data.put_by(item.text)
+    return text_data.is_put_by(item.text)
 
 
 def fold_of(item: td.Item) -> int:
