@@ -204,7 +204,7 @@ impl Task {
             label: match &entities {
                 Some(found) => self.kinds(found),
                 None if self.manifest.labels.is_empty() => self.likeliest(&words, context.options),
-                None => self.label(decisive, context.options),
+                None => self.label(best, decisive, context.options),
             },
             scores: self.labelled(&scores),
             smoothed: smoothed.as_deref().map(|s| self.labelled(s)),
@@ -309,8 +309,10 @@ impl Task {
         }
     }
 
-    fn label(&self, decisive: &[f32], options: &Options) -> String {
-        let below = options.unsure_below;
+    /// The class that the scores decide for, by what the head that gave them (none: a face alone) asks for.
+    fn label(&self, head: Option<usize>, decisive: &[f32], options: &Options) -> String {
+        let own = head.and_then(|at| self.manifest.heads[at].threshold);
+        let below = options.unsure_below.or(own);
         let below = below.unwrap_or(self.manifest.decision.unsure_below);
         let chosen = choose(decisive, below);
         chosen.map_or(UNSURE.into(), |at| self.manifest.labels[at].clone())

@@ -106,6 +106,27 @@ fn a_new_task_is_a_folder_and_nothing_else() {
 }
 
 #[test]
+fn a_head_says_from_when_on_its_answer_is_told() {
+    let folder = Folder::new();
+    let strict = "file = \"mood.onnx\"\nthreshold = 1.0\n[decision]";
+    let dir = mood(&folder, |manifest| {
+        manifest.replacen("file = \"mood.onnx\"\n[decision]", strict, 1)
+    });
+    let models = dir.to_str().expect("UTF-8");
+    let words = "what a wonderful day, I love it";
+    let said = ["analyze", "--text", words, "--models", models, "--json"];
+    assert_eq!(demeanor(&said).events()[0]["label"], "unsure");
+    // whoever asks for another threshold gets it
+    let asked = [&said[..], &["--unsure-below", "0.4"]].concat();
+    assert_eq!(demeanor(&asked).events()[0]["label"], "up");
+    let table = folder.file("t.csv", format!("text,label\n\"{words}\",up\n"));
+    let ran = demeanor(&[
+        "eval", "--task", "mood", "--data", &table, "--models", models, "--json",
+    ]);
+    assert_eq!(ran.reports()[0]["unsure"], 1.0, "{}", ran.err);
+}
+
+#[test]
 fn manifests_that_contradict_themselves_are_refused_by_name() {
     let folder = Folder::new();
     let gate = "[[head]]\nname = \"is it so\"\nkind = \"gate\"\nof = [\"words\"]\nlabels = [\"yes\", \"no\"]\n[decision]";

@@ -52,7 +52,7 @@ def metrics(work: Path) -> list[dict]:
         rows = bundle.pooled(folds(work, kind))
         out.append(metric("ua", name, rows["shipped"]))
         if kind == "speech":
-            out.append(metric("ua", "RAVDESS, speaker-independent 5-fold, voice alone, before the correction for plain talk", rows["speech-only"]))
+            out.append(metric("ua", "RAVDESS, speaker-independent 5-fold, voice alone", rows["speech-only"]))
     for name, where in (("meld", "MELD dev, four classes, history"), ("meld_no_history", "MELD dev, no history")):
         out.append(metric("macro_f1", where, bundle.pooled([read(work, name)])["shipped"]))
     return out

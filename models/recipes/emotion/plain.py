@@ -1,20 +1,16 @@
-"""Plain talk is neutral: the speech-only head of the emotion bundle, taught by speech that nobody acted.
+"""Plain talk is neutral: a correction of what a voice says, taught by speech that nobody acted.
 
-    python models/recipes/emotion/plain.py STAGE --data DIR --work DIR
-
-The encoder's own head stays, and a linear map of the mean row is added to its logits. The map is trained with
-un-acted speech as neutral, then taken at SHARE of its size: whole, it learns to tell a recording from an
-actor and calls the emotions of an unseen corpus neutral (ATTEMPTS.md). Stages, after `gate.py features`:
-  measure   plain speech called an emotion, by cross-validation over its speakers and its sources
-  export    speech-head.onnx: `speech` [M, width] to `logits` [4]
+The encoder's own head stays, and a linear map of the mean row is added to its logits and to those of the
+joint heads. The map is trained with un-acted speech as neutral, then taken at a share of its size: whole, it
+learns to tell a recording from an actor and calls the emotions of an unseen corpus neutral (ATTEMPTS.md).
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
 from onnx import numpy_helper
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
@@ -24,13 +20,12 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # modules that all re
 from common import audio, runtime  # noqa: E402
 from common.audio import CLASSES  # noqa: E402
 from common.onnx_graph import Graph  # noqa: E402
-from emotion import gate, gate_sounds  # noqa: E402
+from emotion import bundle, fusion, gate, gate_sounds, text_data  # noqa: E402
 
 NEUTRAL = CLASSES.index("neutral")
-PENALTY, SHARE = 0.1, 0.7
+PENALTY, SHARE, JOINT_SHARE = 0.1, 0.7, 0.35
 SHARES = {"ravdess": 0.4, "tess": 0.2, "emodb": 0.2, "plain": 0.25}  # of the training weight
 VIEWS = ("device", "clean", "room", "far", "phone", "short")  # in loud noise a voice's emotion is anybody's guess
-UNSURE_BELOW = 0.4
 
 
 def load(data, work) -> dict:
@@ -45,6 +40,21 @@ def load(data, work) -> dict:
     table["corpus"] = np.array([c.corpus if c.acted else "plain" for c in clips])
     table["source"], table["block"] = np.array([c.corpus for c in clips]), np.array([c.block for c in clips])
     return table
+
+
+def of_fold(data, work, fold, encoder_path) -> tuple[dict, np.ndarray]:
+    """The same of the encoder that has not heard a fold's speakers, from the clips as published; and which are not theirs."""
+    path, found = Path(work) / f"plain_fold{fold}.npz", gate_sounds.sounds(data, work)
+    clips = audio.clips(data)
+    held = {clip.id for clip, part in zip(clips, audio.fold_of(clips)) if part == fold}
+    found = [sound for sound in found if _label(sound) >= 0]
+    if not path.exists():
+        encoder = gate.Encoder(encoder_path)
+        made = [encoder(audio.trim(gate_sounds.load(sound.path))[: gate_sounds.LONGEST]) for sound in found]
+        np.savez(path, mean=np.stack([rows.mean(0) for rows, _ in made]), logits=np.stack([logits for _, logits in made]))
+    table = dict(np.load(path)) | {"label": np.array([_label(sound) for sound in found])}
+    table["corpus"] = np.array([sound.corpus if sound.acted else "plain" for sound in found])
+    return table, np.array([not (sound.acted and sound.id in held) for sound in found])
 
 
 def _label(sound) -> int:
@@ -87,26 +97,56 @@ def _weights(corpus, target) -> np.ndarray:
     return weight / weight.sum()
 
 
-def measure(data, work) -> None:
-    """Shares of plain clips named angry, happy or sad: the encoder's head, and the head with the adapter."""
+def measure(data, work, encoder_path, text_path, student) -> None:
+    """Shares of plain clips named angry, happy or sad, without and with the map: by a voice alone, and beside
+    neutral sentences by the joint head (`student`, without the map)."""
     table = load(data, work)
+    joint = beside(table, data, work, encoder_path, text_path, student)
     plain = table["corpus"] == "plain"
     thirds = [plain & (table["block"] % 3 == k) for k in range(3)]
     sources = [plain & (table["source"] == name) for name in gate.PLAIN_SOURCES]
     for name, splits in (("speakers", thirds), ("sources", sources)):
-        before, after = [], []
-        for held in splits:
-            w, b = adapter(table, ~held)
-            seen = held & (table["view"] == "device")
-            before.append(_named(table["logits"][seen]))
-            after.append(_named(table["logits"][seen] + SHARE * (table["mean"][seen] @ w.T + b)))
-            print(f"  held out: n = {seen.sum()}, {before[-1].mean():.3f} -> {after[-1].mean():.3f}")
-        print(name, "without", gate.share(np.concatenate(before)[None]), "with", gate.share(np.concatenate(after)[None]))
+        for head, own, share, temperature in (
+            ("voice alone", table["logits"], SHARE, bundle.PLAIN_TEMPERATURE),
+            ("beside neutral sentences", joint, JOINT_SHARE, bundle.JOINT_TEMPERATURE),
+        ):
+            before, after = [], []
+            for held in splits:
+                w, b = adapter(table, ~held)
+                seen = held & (table["view"] == "device")
+                before.append(own[seen])
+                after.append(own[seen] + share * (table["mean"][seen] @ w.T + b))
+            for least in (bundle.UNSURE_BELOW, bundle.NAMED_FROM):
+                of = [gate.share(named(np.concatenate(part), temperature, least)[None]) for part in (before, after)]
+                print(f"{name}, {head}, from {least}: without {of[0]}, with {of[1]}", flush=True)
 
 
-def _named(logits) -> np.ndarray:
-    p = softmax(logits, axis=1)
-    return (p.argmax(1) != NEUTRAL) & (p.max(1) >= UNSURE_BELOW)
+def beside(table, data, work, encoder_path, text_path, student) -> np.ndarray:
+    """Logits [n, 4] of the joint head for plain clips as the device cuts them, each beside the next neutral sentence."""
+    logits, seen = np.zeros((len(table["clip"]), len(CLASSES)), np.float32), table["view"] == "device"
+    wanted = dict.fromkeys(table["clip"][seen & (table["corpus"] == "plain")].tolist())
+    encoder, sentences = gate.Encoder(encoder_path), _sentences(work, text_path)
+    found, longest = gate_sounds.sounds(data, work), {}
+    for number, view, _, wave in gate.device_views(found, work):
+        if number in wanted and len(wave) > len(longest.get(number, ())):
+            longest[number] = wave
+    for at, (number, wave) in enumerate(longest.items()):
+        text, speech = (torch.from_numpy(each)[None] for each in (sentences[at % len(sentences)], encoder(wave)[0]))
+        real = (torch.ones(rows.shape[:2], dtype=torch.bool) for rows in (text, speech))
+        with torch.no_grad():
+            logits[seen & (table["clip"] == number)] = student(text, next(real), speech, next(real))[0].numpy()
+    return logits
+
+
+def _sentences(work, text_path) -> list[np.ndarray]:
+    run, tokenizer = runtime.session(text_path), text_data.tokenizer(Path(work).parent)
+    ids = [np.array(tokenizer.encode(line).ids) for line in fusion.carriers()]
+    return [run.run(["tokens"], {"ids": each, "types": np.zeros_like(each)})[0] for each in ids]
+
+
+def named(logits, temperature: float, least: float) -> np.ndarray:
+    p = softmax(logits / temperature, axis=1)
+    return (p.argmax(1) != NEUTRAL) & (p.max(1) >= least)
 
 
 def own_head(encoder_path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -126,10 +166,8 @@ def own_head(encoder_path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return salience, weights.reshape(len(CLASSES), width), bias
 
 
-def export(data, work, encoder_path, out) -> None:
-    table = load(data, work)
-    salience, weights, bias = own_head(encoder_path)
-    w, b = adapter(table, np.ones(len(table["clip"]), bool))
+def export(encoder_path, learnt: tuple[np.ndarray, np.ndarray], out) -> None:
+    (salience, weights, bias), (w, b) = own_head(encoder_path), learnt
     g = Graph("speech-head", int8=False)
     rows = g.input("speech", ["M", len(salience)])
     scores = g.op("Transpose", [g.linear(rows, salience[None], None)], perm=[1, 0])
@@ -137,13 +175,17 @@ def export(data, work, encoder_path, out) -> None:
     mean = g.op("ReduceMean", [rows], axes=[0], keepdims=1)
     logits = g.add(g.linear(pooled, weights, bias + SHARE * b), g.linear(mean, SHARE * w, None))
     g.output(g.op("Squeeze", [logits, g.ints([0])]), "logits", [len(CLASSES)])
-    print(f"speech-head.onnx: {g.save(Path(out) / 'speech-head.onnx')} bytes")
-    _check(data, work, encoder_path, Path(out) / "speech-head.onnx", w, b)
+    print(f"speech-head.onnx: {g.save(Path(out) / 'speech-head.onnx')} bytes", flush=True)
 
 
-def _check(data, work, encoder_path, head_path, w, b) -> None:
+def share_of(learnt: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Of the map, what is added in the joint heads."""
+    return tuple(JOINT_SHARE * part for part in learnt)
+
+
+def check(data, work, encoder_path, head_path, learnt: tuple[np.ndarray, np.ndarray]) -> None:
     """The file against the encoder's own logits plus the adapter, on real clips: only int8 rounding may differ."""
-    encoder, gaps = gate.Encoder(encoder_path), []
+    encoder, gaps, (w, b) = gate.Encoder(encoder_path), [], learnt
     head = runtime.session(head_path)
     for sound in gate_sounds.sounds(data, work)[::200]:
         rows, logits = encoder(audio.trim(gate_sounds.load(sound.path))[: gate_sounds.LONGEST])
@@ -152,27 +194,3 @@ def _check(data, work, encoder_path, head_path, w, b) -> None:
     print(f"largest difference of a logit on {len(gaps)} clips: {max(gaps):.4f}")
     if max(gaps) > 0.1:
         raise SystemExit("speech-head.onnx does not repeat the encoder's head; see own_head")
-
-
-STAGES = ("measure", "export")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=[*STAGES, "all"])
-    parser.add_argument("--data", type=Path, required=True, help="folder with ravdess/, tess/, emodb/, nonspeech/")
-    parser.add_argument("--work", type=Path, required=True, help="folder for caches")
-    parser.add_argument("--encoder", type=Path, default=gate.REPO / "models/emotion/speech.onnx")
-    parser.add_argument("--out", type=Path, default=gate.REPO / "models/emotion", help="folder of the bundle")
-    a = parser.parse_args()
-    run = {
-        "measure": lambda: measure(a.data, a.work),
-        "export": lambda: export(a.data, a.work, a.encoder, a.out),
-    }
-    for stage in STAGES if a.stage == "all" else [a.stage]:
-        print(f"== {stage}", flush=True)
-        run[stage]()
-
-
-if __name__ == "__main__":
-    main()

@@ -16,6 +16,8 @@ Stages:
 import json
 from pathlib import Path
 
+import numpy as np
+
 from common.stages import Places
 from emotion import bundle, card, distance, fusion, gate as gates, heard, plain, speech, text
 from recognition import stages as recogniser
@@ -82,11 +84,28 @@ def gate(at: Places) -> None:
     gates.choose(at.data, work)
     gates.measure(at.data, work)
     gates.export(at.data, work, at.out)
-    plain.measure(at.data, work)
-    plain.export(at.data, work, encoder, at.out)
+    plain.measure(at.data, work, encoder, at.out / "text.onnx", fusion.load(at.work, None, "constraint"))
+    for fold in EVERYONE:
+        correct(at, work, fold)
     distance.rows(at.data, work, encoder)
     distance.measure(at.data, work)
     distance.export(at.data, work, at.out)
+
+
+def correct(at: Places, work: Path, fold) -> None:
+    """Plain talk is neutral: what a voice alone says, and the voice's half of the joint heads."""
+    encoder = folder(at, fold, True) / "speech.onnx"
+    if fold is None:
+        table = plain.load(at.data, work)
+        known = np.ones(len(table["label"]), bool)
+    else:
+        table, known = plain.of_fold(at.data, work, fold, encoder)
+    learnt = plain.adapter(table, known)
+    for int8 in (True, False):
+        out = folder(at, fold, int8)
+        plain.export(out / "speech.onnx", learnt, out)
+        fusion.export(at.work, fold, out, plain.share_of(learnt))
+    plain.check(at.data, work, encoder, folder(at, fold, True) / "speech-head.onnx", learnt)
 
 
 def evaluate(at: Places) -> None:

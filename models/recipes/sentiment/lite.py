@@ -108,9 +108,13 @@ def view(picture: Image.Image, side: int, rng: np.random.Generator) -> np.ndarra
     w, h = picture.size
     across, down = rng.uniform(0.7, 1.0, 2)
     left, top = rng.uniform(0, 1 - across) * w, rng.uniform(0, 1 - down) * h
-    pixels = squeezed(picture, side, (left, top, left + across * w, top + down * h)).astype(np.float32)
-    if rng.random() < 0.5:
-        pixels = pixels[:, ::-1]
+    pixels = squeezed(picture, side, (left, top, left + across * w, top + down * h))
+    return lit(pixels[:, ::-1] if rng.random() < 0.5 else pixels, rng)
+
+
+def lit(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """In other light and colours."""
+    pixels = pixels.astype(np.float32)
     grey = pixels.mean(2, keepdims=True)
     pixels = grey + (pixels - grey) * rng.uniform(0.6, 1.4)
     middle = pixels.mean()

@@ -13,7 +13,7 @@ from trunk import model as tm
 from words import data as wd
 from words.train import Head
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 LICENCE = "research only: Flickr30k captions and Flickr8k pictures shaped the weights"
 TOP = 5
 DATA = [
@@ -52,7 +52,7 @@ def write(trained: Head, known: list[str], work: Path, out: Path, int8: bool = T
 
 def logits(model: Path, pictures: wd.Pictures) -> np.ndarray:
     run = runtime.session(model)
-    return np.stack([run.run(None, {"patches": p.astype(np.float32)})[0] for p in pictures.patches])
+    return np.stack([run.run(None, {"patches": p.astype(np.float32)})[0] for p in pictures.patches[:, 0]])
 
 
 def write_manifest(out: Path, sentiment: Path, metrics=()) -> None:

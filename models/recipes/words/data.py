@@ -13,9 +13,11 @@ import numpy as np
 from PIL import Image
 
 from common import runtime
+from grounding import data as gd
+from sentiment import lite
 from trunk import data as td
 
-SIDE = 176
+SIDE, VIEWS = 176, 6
 
 
 def vocabulary(data: Path) -> list[str]:
@@ -26,7 +28,7 @@ def vocabulary(data: Path) -> list[str]:
 
 class Pictures(NamedTuple):
     names: list[str]
-    patches: np.ndarray  # f16 [pictures, 36, 320], of the shipped image trunk
+    patches: np.ndarray  # f16 [pictures, views, 36, 320], of the shipped image trunk; the first view is the picture as it is
     words: np.ndarray  # u8 [pictures, 1000]: how many of its captions say the word
 
 
@@ -40,13 +42,12 @@ def sentences(data: Path, part: str) -> dict[str, set[str]]:
     return found
 
 
-def pixels(raw: bytes) -> np.ndarray:
+def patches(run, raw: bytes, views: int, rng) -> np.ndarray:
+    """Of the picture, its mirror image, and cuts of either in other light."""
     image = Image.open(io.BytesIO(raw)).convert("RGB")
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-
-
-def patches(run, raw: bytes) -> np.ndarray:
-    return run.run(None, {"pixels": pixels(raw)[None]})[0].astype(np.float16)
+    shown = [gd.pixels(image, cut) for cut in gd.cuts(rng, views)]
+    shown[2:] = [lite.lit(each, rng) for each in shown[2:]]
+    return np.stack([run.run(["patches"], {"pixels": each[None]})[0].astype(np.float16) for each in shown])
 
 
 def pictures(data: Path, work: Path, part: str, trunk: Path) -> Pictures:
@@ -54,12 +55,13 @@ def pictures(data: Path, work: Path, part: str, trunk: Path) -> Pictures:
     if not path.exists():
         said, run, known = sentences(data, part), runtime.session(trunk), vocabulary(data)
         names, rows, words = [], [], []
+        rng, views = np.random.default_rng(0), VIEWS if part == "train" else 1
         with tarfile.open(data / "grounding/images.tar") as archive:
             for member in archive:
                 name = Path(member.name).name
                 if member.isfile() and name in said:
                     names.append(name)
-                    rows.append(patches(run, archive.extractfile(member).read()))
+                    rows.append(patches(run, archive.extractfile(member).read(), views, rng))
                     words.append(counts(said[name], known))
         np.savez(path, names=names, patches=np.stack(rows), words=np.stack(words))
     held = np.load(path)

@@ -61,7 +61,7 @@ def measure(at: Places) -> None:
             figure = {"name": "precision@5", "on": f"Flickr8k val, {len(known)} words; right is what one of five captions says"}
             metrics = [figure | {"value": whole["precision@5"], "ci95": [low, high], "n": whole["n"]}]
     bundle.write_manifest(at.out, at.models / "sentiment", metrics)
-    words = {"words": str(len(known)), "judged": str(whole["words"]), "n": str(whole["n"]), "rows": "\n".join(lines)}
+    words = {"version": bundle.VERSION, "words": str(len(known)), "judged": str(whole["words"]), "n": str(whole["n"]), "rows": "\n".join(lines)}
     words["data"] = "\n".join(f"| {name} | {licence} |" for name, licence in bundle.DATA)
     fill(at.models / "recipes/words/CARD.in.md", words, at.out / "CARD.md")
     (at.work / "words.json").write_text(json.dumps(lines, indent=1))

@@ -56,6 +56,8 @@ pub(super) fn make(
         };
         head.file = Some(name.clone());
         head.temperature = adapted.choice.temperature as f32;
+        // what it was before had been chosen for other answers
+        head.threshold = None;
         if !builds_upon(lesson, classes) {
             head.reads.clear();
         }

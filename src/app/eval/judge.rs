@@ -10,7 +10,7 @@ use crate::event::Modality;
 use crate::fusion::{CATALOGUE, Precision};
 use crate::model::manifest::Trunk;
 use crate::model::{Bundle, InputValues, Model, ModelError};
-use crate::session::{self, FaceSearch, Observation, Scene, Session, Tasks};
+use crate::session::{self, FaceSearch, Observation, Scene, Session, Tasks, UNSURE};
 use crate::signal::segment::{self, Utterance};
 use crate::vision::Picture;
 use std::path::Path;
@@ -48,6 +48,8 @@ impl Material {
 pub(super) struct Prediction {
     /// Calibrated scores with every modality that the item offers.
     pub shipped: Vec<f32>,
+    /// Whether none of them is high enough to be told.
+    pub unsure: bool,
     /// What those rest on.
     pub modality: Modality,
     /// Scores of each system that the item's modalities allow, by its name.
@@ -173,6 +175,7 @@ impl Judge {
         Ok(Prediction {
             systems,
             shipped,
+            unsure: event.label == UNSURE,
             modality: event.modality,
             millis: event.latency.total(),
             seconds: match &material.utterance {

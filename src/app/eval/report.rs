@@ -98,11 +98,7 @@ impl Report<'_> {
     }
 
     fn unsure(&self) -> f64 {
-        let below = self.bundle.manifest.decision.unsure_below;
-        let unsure = self
-            .judged
-            .iter()
-            .filter(|j| crate::decision::choose(&j.shipped.shipped, below).is_none());
+        let unsure = self.judged.iter().filter(|j| j.shipped.unsure);
         unsure.count() as f64 / self.judged.len().max(1) as f64
     }
 
@@ -349,12 +345,7 @@ impl Report<'_> {
     }
 
     fn write_tail(&self, out: &mut impl Write) -> io::Result<()> {
-        let below = self.bundle.manifest.decision.unsure_below;
-        writeln!(
-            out,
-            "\nunsure (top score < {below}): {:.1}%",
-            100.0 * self.unsure()
-        )?;
+        writeln!(out, "\nunsure: {:.1}%", 100.0 * self.unsure())?;
         let modalities = self.modalities();
         if modalities.len() > 1 {
             let counts = counted(modalities.iter().map(|(m, n)| (m.name(), n)));

@@ -95,7 +95,8 @@ pub struct Head {
     /// Its own class names, where they are not the bundle's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
-    /// What its kind needs to decide, 0..1.
+    /// What its kind needs to decide, 0..1; of one that answers with classes, below which it is
+    /// unsure, where that is not `decision.unsure_below`.
     pub threshold: Option<f32>,
     /// By modality, the output that holds a row for each row read: its similarity to each class.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -79,7 +79,7 @@ impl Task {
             let decisive = smoothed.as_deref().unwrap_or(&scores);
             let face = face(found, scene, id);
             answers.events.push(Event {
-                label: self.label(decisive, context.options),
+                label: self.label(Some(at), decisive, context.options),
                 scores: self.labelled(&scores),
                 smoothed: smoothed.as_deref().map(|s| self.labelled(s)),
                 modality: modality_of(&BTreeSet::from([Trunk::Face])),
