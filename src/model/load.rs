@@ -228,6 +228,23 @@ impl Model {
         self.inputs.len()
     }
 
+    /// Refuses another `side`, the manifest's `field`, than the file's own for images `[1, side, side,
+    /// channels]`, where it has one.
+    ///
+    /// # Errors
+    /// [`ModelError::Refused`].
+    pub(crate) fn of_side(self, side: u32, field: &str) -> Result<Model, ModelError> {
+        let own = side as usize;
+        match self.inputs.first().map(|input| input.dims.as_slice()) {
+            Some(&[_, Dim::Fixed(height), Dim::Fixed(width), _]) if (height, width) != (own, own) => {
+                Err(self.refused(format!(
+                    "takes images of {width}x{height} pixels, and `{field}` of the manifest is {side}"
+                )))
+            }
+            _ => Ok(self),
+        }
+    }
+
     /// Names of its outputs.
     pub(crate) fn outputs(&self) -> &[String] {
         &self.outputs

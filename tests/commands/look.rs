@@ -189,7 +189,16 @@ fn what_a_gate_sees_of_a_face_is_checked() {
         ("context = {", "# {", "section `face` has no `context`"),
         ("side = 96", "side = 8", "face.context.side"),
         // another size than its file takes
-        ("side = 96", "side = 64", "second-look.onnx"),
+        (
+            "side = 96",
+            "side = 64",
+            "`face.context.side` of the manifest is 64",
+        ),
+        (
+            "crop_side = 48",
+            "crop_side = 40",
+            "`face.crop_side` of the manifest is 40",
+        ),
     ];
     for (from, to, word) in cases {
         let models = bundle(&folder, |manifest| manifest.replacen(from, to, 1));

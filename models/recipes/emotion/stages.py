@@ -8,7 +8,7 @@ Stages:
   distil    the speech student with the teacher's soft labels, once a fold and once on everyone
   export    quantise and write int8 and fp32 encoders of every fold and the final bundle
   fuse      train and write the fusion heads of every fold and the final bundle
-  gate      from the shipped encoder's rows: does anybody speak, what a voice alone says, how far it is from training
+  gate      from the shipped encoder's rows: does anybody speak, how far it is from training; of every bundle, that plain talk is neutral
   evaluate  `demeanor eval` of every fold and of MELD's dev part
   card      the shipped bundle's manifest and card, from what `evaluate` measured
 """

@@ -23,7 +23,10 @@ pub(super) fn load(
 ) -> Result<Box<dyn Head>, ModelError> {
     let mut model = None;
     if let Some(file) = &head.file {
-        let loaded = Model::load(bundle, file, size.threads)?.expect_outputs(&[LOGITS])?;
+        let mut loaded = Model::load(bundle, file, size.threads)?.expect_outputs(&[LOGITS])?;
+        if let Some((side, field)) = side(bundle, head) {
+            loaded = loaded.of_side(side, field)?;
+        }
         if loaded.arity() != head.reads.len() {
             let (takes, reads) = (loaded.arity(), head.reads.len());
             return Err(loaded.refused(format!(
@@ -39,6 +42,20 @@ pub(super) fn load(
         temperature: head.temperature,
         classes: size.classes,
     }))
+}
+
+/// The side of the images that a head sees of a face, and the manifest's field that says so.
+fn side(bundle: &Bundle, head: &manifest::Head) -> Option<(u32, &'static str)> {
+    let face = bundle.manifest.face.as_ref()?;
+    let read = head
+        .reads
+        .first()
+        .filter(|r| r.trunk == manifest::Trunk::Face)?;
+    match read.output.as_str() {
+        "context" => Some((face.context?.side, "face.context.side")),
+        "crop" => Some((face.crop_side, "face.crop_side")),
+        _ => None,
+    }
 }
 
 impl Head for Classes {
