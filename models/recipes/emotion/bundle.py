@@ -29,11 +29,11 @@ DATA = [
     ("Whisper base (teacher, speech)", "MIT"),
 ]
 UNSURE_BELOW = 0.4
-# From when on an answer is told that rests on a voice, alone and with words (ATTEMPTS.md, section 25).
-VOICE_FROM, JOINT_FROM = 0.6, 0.5
+# From when on an answer is told that rests on a voice alone (ATTEMPTS.md, section 25).
+VOICE_FROM = 0.6
 # what stages `gate` and `plain` chose and measured; see ATTEMPTS.md, sections 7 and 8
 GATE = {"labels": ["speech", "human", "other"], "temperature": 1.007, "threshold": 0.4}
-PLAIN_TEMPERATURE, JOINT_TEMPERATURE = 1.26, 1.0
+PLAIN_TEMPERATURE = 1.26
 # what stage `gate` measured of voices that the Gaussian did not see, though the encoder did (distance.py)
 RANGE = {"mean": 0.3542, "within": 0.2338, "between": 0.3313, "answers": 3020}
 FLOATS = ("fusion", "gate", "speech-head", "speech-distance")
@@ -47,7 +47,7 @@ def precision(name: str, int8: bool) -> str:
 
 def heads(temperature: dict, gated: bool) -> list[dict]:
     """Bundles of the folds have no gate: they measure the answers."""
-    rows, fused = ["text.tokens", "speech.frames", "text.logits"], JOINT_TEMPERATURE
+    rows, fused = ["text.tokens", "speech.frames"], temperature["fused"]
     voice = [manifest.head("speech-only", ["speech.frames"], "speech-head.onnx", PLAIN_TEMPERATURE, threshold=VOICE_FROM)]
     if gated:
         voice.insert(0, manifest.head("is it speech", ["speech.frames"], "gate.onnx", kind="gate", **GATE))
@@ -58,7 +58,7 @@ def heads(temperature: dict, gated: bool) -> list[dict]:
         manifest.head("score fusion", kind="mean", of=["text-only", "speech-only"], ablation=True),
         manifest.head("A_r only", rows, "fusion-ar.onnx", fused, ablation=True),
         manifest.head("A_l only", rows, "fusion-al.onnx", fused, ablation=True),
-        manifest.head("attention constraint", rows, "fusion.onnx", fused, threshold=JOINT_FROM, explain={"text": "g_text", "speech": "g_speech"}),
+        manifest.head("attention constraint", rows, "fusion.onnx", fused, explain={"text": "g_text", "speech": "g_speech"}),
     ]
 
 

@@ -84,7 +84,7 @@ def gate(at: Places) -> None:
     gates.choose(at.data, work)
     gates.measure(at.data, work)
     gates.export(at.data, work, at.out)
-    plain.measure(at.data, work, encoder, at.out / "text.onnx", fusion.load(at.work, None, "constraint"))
+    plain.measure(at.data, work)
     for fold in EVERYONE:
         correct(at, work, fold)
     distance.rows(at.data, work, encoder)
@@ -93,7 +93,7 @@ def gate(at: Places) -> None:
 
 
 def correct(at: Places, work: Path, fold) -> None:
-    """Plain talk is neutral: what a voice alone says, and the voice's half of the joint heads."""
+    """Plain talk is neutral, in what a voice alone says."""
     encoder = folder(at, fold, True) / "speech.onnx"
     if fold is None:
         table = plain.load(at.data, work)
@@ -104,7 +104,6 @@ def correct(at: Places, work: Path, fold) -> None:
     for int8 in (True, False):
         out = folder(at, fold, int8)
         plain.export(out / "speech.onnx", learnt, out)
-        fusion.export(at.work, fold, out, plain.share_of(learnt))
     plain.check(at.data, work, encoder, folder(at, fold, True) / "speech-head.onnx", learnt)
 
 
