@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use serde_json::Value;
+use std::fs;
 
 fn check(event: &Value) {
     assert_eq!(event["schema"], "demeanor.event/1");
@@ -104,6 +105,30 @@ fn explain_names_tokens_and_frames() {
                     .as_f64()
                     .is_some_and(|s| (-1.001..=1.001).contains(&s))
             );
+        }
+    }
+}
+
+/// The joint head explains, though not all that it reads is there.
+#[test]
+fn half_of_an_utterance_is_explained_by_what_it_has() {
+    let folder = Folder::new();
+    let sample = fs::read(repo("tests/data/sample.wav")).unwrap();
+    let voice = folder.file("voice.wav", sample);
+    let halves = [
+        (vec!["analyze", "--explain", &voice], "frames", "tokens"),
+        (
+            vec!["analyze", "--explain", "--text", "I miss her so much."],
+            "tokens",
+            "frames",
+        ),
+    ];
+    for (args, there, missing) in halves {
+        let ran = demeanor(&args);
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        for event in ran.events() {
+            let listed = |name: &str| event["explain"][name].as_array().map_or(0, Vec::len);
+            assert!(listed(there) > 0 && listed(missing) == 0, "{event}");
         }
     }
 }

@@ -12,7 +12,7 @@ import numpy as np
 from common import manifest
 
 LABELS = ["angry", "happy", "sad", "neutral"]
-VERSION = "1.5.0"
+VERSION = "1.6.0"
 FOLDS = range(5)
 FILES = ["speech.onnx", "text.onnx", "vocab.txt", "fusion.onnx", "fusion-ar.onnx", "fusion-al.onnx", "gate.onnx", "speech-head.onnx", "speech-distance.onnx"]
 DATA = [
@@ -33,7 +33,7 @@ UNSURE_BELOW = 0.4
 VOICE_FROM = 0.6
 # what stages `gate` and `plain` chose and measured; see ATTEMPTS.md, sections 7 and 8
 GATE = {"labels": ["speech", "human", "other"], "temperature": 1.007, "threshold": 0.4}
-PLAIN_TEMPERATURE = 1.26
+PLAIN_TEMPERATURE, JOINT_TEMPERATURE = 1.26, 1.0
 # what stage `gate` measured of voices that the Gaussian did not see, though the encoder did (distance.py)
 RANGE = {"mean": 0.3542, "within": 0.2338, "between": 0.3313, "answers": 3020}
 FLOATS = ("fusion", "gate", "speech-head", "speech-distance")
@@ -47,7 +47,7 @@ def precision(name: str, int8: bool) -> str:
 
 def heads(temperature: dict, gated: bool) -> list[dict]:
     """Bundles of the folds have no gate: they measure the answers."""
-    rows, fused = ["text.tokens", "speech.frames"], temperature["fused"]
+    rows, fused = ["text.tokens", "speech.frames", "text.logits"], JOINT_TEMPERATURE
     voice = [manifest.head("speech-only", ["speech.frames"], "speech-head.onnx", PLAIN_TEMPERATURE, threshold=VOICE_FROM)]
     if gated:
         voice.insert(0, manifest.head("is it speech", ["speech.frames"], "gate.onnx", kind="gate", **GATE))

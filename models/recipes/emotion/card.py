@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from common.stages import fill
-from emotion import bundle
+from emotion import bundle, gate_sounds
 
 LISTS = {
     "speech": "RAVDESS, speaker-independent 5-fold, the sentence that was read as text",
@@ -14,6 +14,8 @@ LISTS = {
     "conflict": "the emotional ones of these voices with MELD dev words of the opposite polarity; the voice's label is true",
 }
 TABLES = {"speech": "fold", "pairs": "pairs_fold", "heard": "heard_fold", "neutral_words": "neutral_meld_fold", "conflict": "conflict_fold"}
+NOISES = {"music", "crowd_babble", "crowded_bar", "restaurant"}
+DECIBELS = (5, 0, -5, -10)
 ROWS = ["text-only", "speech-only", "score fusion", "A_r only", "A_l only", "attention constraint"]
 
 
@@ -22,7 +24,7 @@ def temperatures(work: Path) -> dict:
     return json.loads((work / "temperature.json").read_text())
 
 
-def measurements(work: Path, folder) -> dict:
+def measurements(data: Path, work: Path, folder) -> dict:
     """{name: arguments of Places.evaluate after the task}; `folder(fold, int8)` says where a bundle lies."""
     runs, calm = {}, ("--map", "calm=neutral")
     for kind, table in TABLES.items():
@@ -31,10 +33,21 @@ def measurements(work: Path, folder) -> dict:
             # the lists differ in their words alone: two of them tell int8 from fp32
             reference = folder(fold, False) if kind in ("speech", "pairs") else None
             runs[f"{kind}{fold}"] = (folder(fold, True), path, reference, *calm)
+    for fold in bundle.FOLDS:
+        runs[f"noise{fold}"] = (folder(fold, True), work / "cv" / f"fold{fold}.csv", None, *calm, *noisy(data, work))
     meld = (folder(None, True), work / "cv" / "meld_dev.csv", folder(None, False), *calm)
     runs["meld"] = meld
     runs["meld_no_history"] = (*meld, "--no-history")
     return runs
+
+
+def noisy(data: Path, work: Path) -> list[str]:
+    """Options that mix recorded babble, bars and music into each voice."""
+    options = ["--degrade", ",".join(f"snr:{db}" for db in DECIBELS)]
+    for sound in gate_sounds.sounds(data, work / "gate"):
+        if sound.what in NOISES:
+            options += ["--noise", str(sound.path)]
+    return options
 
 
 def read(work: Path, name: str) -> dict:
@@ -80,10 +93,18 @@ def table(rows: dict, figures=("accuracy", "ua", "macro_f1")) -> list[str]:
     return lines
 
 
+def in_noise(rows: dict) -> list[str]:
+    """Markdown: the shipped answer as recorded and in noise."""
+    names = {"as recorded": "shipped"} | {f"noise at {db} dB": f"noise at {db} dB" for db in DECIBELS}
+    lines = ["| | n | WA | UA |", "|---|---|---|---|"]
+    return lines + [f"| {name} | {rows[row]['n']} | {cell(rows[row], 'accuracy')} | {cell(rows[row], 'ua')} |" for name, row in names.items()]
+
+
 def write(work: Path, shipped: Path) -> None:
     bundle.write_manifest(shipped, temperatures(work), True, metrics(work))
     words = {kind: "\n".join(table(bundle.pooled(folds(work, kind)))) for kind in LISTS}
     words |= {name: "\n".join(table(bundle.pooled([read(work, name)]))) for name in ("meld", "meld_no_history")}
+    words["noise"] = "\n".join(in_noise(bundle.pooled(folds(work, "noise"))))
     spread = bundle.spread(folds(work, "speech"))
     middle = spread[len(spread) // 2]
     words["speakers"] = f"worst {spread[0]:.3f}, median {middle:.3f}, best {spread[-1]:.3f}"

@@ -469,7 +469,7 @@ def function(by_label: bool):
     return helper.make_function("demeanor", name, inputs, OUTPUTS, nodes, opset, attributes=["temperature"] if by_label else [])
 
 
-def export_head(head: Head, path: Path) -> int:
+def export_head(head: Head, path: Path, plain) -> int:
     by_label = head.variant == "al"
     graph, made = Graph("fusion", int8=False), function(by_label)
     graph.functions.append(made)
@@ -477,15 +477,23 @@ def export_head(head: Head, path: Path) -> int:
     graph.input("text", ["n", DIM])
     graph.input("speech", ["m", DIM])
     inputs = [graph.f32(values[i].detach().numpy(), i) if i in values else i for i in made.input]
-    graph.call("demeanor", made.name, inputs, OUTPUTS, **({"temperature": LABEL_TEMPERATURE} if by_label else {}))
+    given = [graph.fresh("logits"), *OUTPUTS[1:]] if plain else OUTPUTS
+    graph.call("demeanor", made.name, inputs, given, **({"temperature": LABEL_TEMPERATURE} if by_label else {}))
+    if plain:
+        said = graph.input("words", [CLASSES])
+        neutral = graph.op("Gather", [graph.op("Softmax", [said], axis=-1), graph.ints([NEUTRAL])], axis=0)
+        mean = graph.op("ReduceMean", ["speech"], axes=[0], keepdims=1)
+        shift = graph.op("Reshape", [graph.linear(mean, *plain, "plain"), graph.ints([-1])])
+        graph.nodes.append(node("Add", [given[0], graph.mul(shift, neutral)], "logits"))
     shapes = ([CLASSES], ["n", "m"], ["n", CLASSES], ["m", CLASSES])
     for name, shape in zip(OUTPUTS, shapes):
         graph.outputs.append(helper.make_tensor_value_info(name, 1, shape))
     return graph.save(path)
 
 
-def export(work: Path, fold, out_dir: Path) -> dict:
-    """Writes the three heads; returns their sizes in bytes."""
+def export(work: Path, fold, out_dir: Path, plain=None) -> dict:
+    """Writes the three heads; with the map (weights and bias) that makes plain talk neutral, they read the words' own
+    logits too, and it counts as far as the words are neutral. Returns their sizes in bytes."""
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    return {file: export_head(load(Path(work), fold, v), out_dir / file) for v, file in FILES.items()}
+    return {file: export_head(load(Path(work), fold, v), out_dir / file, plain) for v, file in FILES.items()}

@@ -76,7 +76,7 @@ def features(data, work, encoder_path) -> None:
     """views_{device,recorded,acted}.npz: of every view its clip's number, name, SNR and, of its rows, sums."""
     found = gate_sounds.sounds(data, work)
     encoder = Encoder(encoder_path)
-    views = {"device": _device_views(found, work)}
+    views = {"device": device_views(found, work)}
     studio = gate_sounds.Studio(found)
     for name, acted in (("recorded", False), ("acted", True)):
         chosen = [i for i, sound in enumerate(found) if sound.acted == acted]
@@ -87,7 +87,7 @@ def features(data, work, encoder_path) -> None:
             np.savez(path, **_summed(made, encoder))
 
 
-def _device_views(found, work):
+def device_views(found, work):
     """Every utterance that the device would answer."""
     for number, cuts in enumerate(json.loads((Path(work) / "utterances.json").read_text())):
         wave = gate_sounds.load(found[number].path) if cuts else None

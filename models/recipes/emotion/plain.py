@@ -1,14 +1,16 @@
 """Plain talk is neutral: a correction of what a voice says, taught by speech that nobody acted.
 
-The encoder's own head stays, and a linear map of the mean row is added to its logits. The map is trained with
-un-acted speech as neutral, then taken at SHARE of its size: whole, it learns to tell a recording from an
-actor and calls the emotions of an unseen corpus neutral (ATTEMPTS.md).
+The encoder's own head stays, and a linear map of the mean row is added to its logits, and to those of the
+joint heads as far as the words are neutral. The map is trained with un-acted speech as neutral, then taken at
+SHARE of its size: whole, it learns to tell a recording from an actor and calls the emotions of an unseen corpus
+neutral (ATTEMPTS.md).
 """
 
 from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
 from onnx import numpy_helper
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
@@ -16,7 +18,7 @@ from scipy.special import log_softmax, softmax
 from common import audio, runtime
 from common.audio import CLASSES
 from common.onnx_graph import Graph
-from emotion import bundle, gate, gate_sounds
+from emotion import bundle, fusion, gate, gate_sounds, text_data
 
 NEUTRAL = CLASSES.index("neutral")
 PENALTY, SHARE = 0.1, 0.7
@@ -93,22 +95,57 @@ def _weights(corpus, target) -> np.ndarray:
     return weight / weight.sum()
 
 
-def measure(data, work) -> None:
-    """Shares of plain clips named angry, happy or sad: the encoder's head, and the head with the map."""
+def measure(data, work, encoder_path, text_path, student) -> None:
+    """Shares of plain clips named angry, happy or sad, without and with the map: by a voice alone, and beside
+    neutral sentences by the joint head (`student`, without the map)."""
     table = load(data, work)
+    joint, neutral = beside(table, data, work, encoder_path, text_path, student)
     plain = table["corpus"] == "plain"
     thirds = [plain & (table["block"] % 3 == k) for k in range(3)]
     sources = [plain & (table["source"] == name) for name in gate.PLAIN_SOURCES]
     for name, splits in (("speakers", thirds), ("sources", sources)):
-        before, after = [], []
-        for held in splits:
-            w, b = adapter(table, ~held)
-            seen = held & (table["view"] == "device")
-            before.append(table["logits"][seen])
-            after.append(table["logits"][seen] + SHARE * (table["mean"][seen] @ w.T + b))
-        for least in (bundle.UNSURE_BELOW, bundle.VOICE_FROM):
-            of = [gate.share(named(np.concatenate(part), bundle.PLAIN_TEMPERATURE, least)[None]) for part in (before, after)]
-            print(f"{name}, from {least}: without {of[0]}, with {of[1]}", flush=True)
+        for head, own, counts, temperature, told in (
+            ("voice alone", table["logits"], np.ones_like(neutral), bundle.PLAIN_TEMPERATURE, bundle.VOICE_FROM),
+            ("beside neutral sentences", joint, neutral, bundle.JOINT_TEMPERATURE, bundle.UNSURE_BELOW),
+        ):
+            before, after = [], []
+            for held in splits:
+                w, b = adapter(table, ~held)
+                seen = held & (table["view"] == "device")
+                before.append(own[seen])
+                after.append(own[seen] + SHARE * counts[seen, None] * (table["mean"][seen] @ w.T + b))
+            for least in dict.fromkeys((bundle.UNSURE_BELOW, told)):
+                of = [gate.share(named(np.concatenate(part), temperature, least)[None]) for part in (before, after)]
+                print(f"{name}, {head}, from {least}: without {of[0]}, with {of[1]}", flush=True)
+
+
+def beside(table, data, work, encoder_path, text_path, student) -> tuple[np.ndarray, np.ndarray]:
+    """Logits [n, 4] of the joint head for plain clips as the device cuts them, each beside the next neutral sentence, and
+    how neutral that is [n]."""
+    logits, seen = np.zeros((len(table["clip"]), len(CLASSES)), np.float32), table["view"] == "device"
+    neutral = np.zeros(len(logits))
+    wanted = dict.fromkeys(table["clip"][seen & (table["corpus"] == "plain")].tolist())
+    encoder, sentences = gate.Encoder(encoder_path), _sentences(work, text_path)
+    found, longest = gate_sounds.sounds(data, work), {}
+    for number, view, _, wave in gate.device_views(found, work):
+        if number in wanted and len(wave) > len(longest.get(number, ())):
+            longest[number] = wave
+    for at, (number, wave) in enumerate(longest.items()):
+        tokens, said = sentences[at % len(sentences)]
+        text, speech = (torch.from_numpy(each)[None] for each in (tokens, encoder(wave)[0]))
+        real = (torch.ones(rows.shape[:2], dtype=torch.bool) for rows in (text, speech))
+        own = seen & (table["clip"] == number)
+        with torch.no_grad():
+            logits[own] = student(text, next(real), speech, next(real))[0].numpy()
+        neutral[own] = softmax(said)[NEUTRAL]
+    return logits, neutral
+
+
+def _sentences(work, text_path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows and logits of every neutral sentence."""
+    run, tokenizer = runtime.session(text_path), text_data.tokenizer(Path(work).parent)
+    ids = [np.array(tokenizer.encode(line).ids) for line in fusion.carriers()]
+    return [run.run(["tokens", "logits"], {"ids": each, "types": np.zeros_like(each)}) for each in ids]
 
 
 def named(logits, temperature: float, least: float) -> np.ndarray:
@@ -143,6 +180,11 @@ def export(encoder_path, learnt: tuple[np.ndarray, np.ndarray], out) -> None:
     logits = g.add(g.linear(pooled, weights, bias + SHARE * b), g.linear(mean, SHARE * w, None))
     g.output(g.op("Squeeze", [logits, g.ints([0])]), "logits", [len(CLASSES)])
     print(f"speech-head.onnx: {g.save(Path(out) / 'speech-head.onnx')} bytes", flush=True)
+
+
+def share_of(learnt: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Of the map, what is added."""
+    return tuple(SHARE * part for part in learnt)
 
 
 def check(data, work, encoder_path, head_path, learnt: tuple[np.ndarray, np.ndarray]) -> None:

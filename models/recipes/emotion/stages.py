@@ -84,7 +84,7 @@ def gate(at: Places) -> None:
     gates.choose(at.data, work)
     gates.measure(at.data, work)
     gates.export(at.data, work, at.out)
-    plain.measure(at.data, work)
+    plain.measure(at.data, work, encoder, at.out / "text.onnx", fusion.load(at.work, None, "constraint"))
     for fold in EVERYONE:
         correct(at, work, fold)
     distance.rows(at.data, work, encoder)
@@ -93,7 +93,7 @@ def gate(at: Places) -> None:
 
 
 def correct(at: Places, work: Path, fold) -> None:
-    """Plain talk is neutral, in what a voice alone says."""
+    """Plain talk is neutral: what a voice alone says, and the voice's half of the joint heads."""
     encoder = folder(at, fold, True) / "speech.onnx"
     if fold is None:
         table = plain.load(at.data, work)
@@ -104,6 +104,7 @@ def correct(at: Places, work: Path, fold) -> None:
     for int8 in (True, False):
         out = folder(at, fold, int8)
         plain.export(out / "speech.onnx", learnt, out)
+        fusion.export(at.work, fold, out, plain.share_of(learnt))
     plain.check(at.data, work, encoder, folder(at, fold, True) / "speech-head.onnx", learnt)
 
 
@@ -113,7 +114,7 @@ def evaluate(at: Places) -> None:
         for int8 in (True, False):
             bundle.write_manifest(folder(at, fold, int8), temperature, int8)
     (at.work / "metrics").mkdir(exist_ok=True)
-    for name, arguments in card.measurements(at.work, lambda fold, int8: folder(at, fold, int8)).items():
+    for name, arguments in card.measurements(at.data, at.work, lambda fold, int8: folder(at, fold, int8)).items():
         report = at.work / "metrics" / f"{name}.json"
         if not report.exists():
             report.write_text(json.dumps(at.evaluate("emotion", *arguments)))

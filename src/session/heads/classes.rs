@@ -1,11 +1,8 @@
 //! `classes`: logits over classes, calibrated by a temperature.
 
-use super::{Head, HeadInput, Reply, Size};
+use super::{Head, HeadInput, LOGITS, Reply, Size};
 use crate::decision::softmax;
 use crate::model::{self, Bundle, Model, ModelError, Output, manifest};
-
-/// Name of the output that holds the logits.
-const LOGITS: &str = "logits";
 
 struct Classes {
     /// What errors call it.

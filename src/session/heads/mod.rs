@@ -15,6 +15,9 @@ use crate::event::Neighbour;
 use crate::model::{Bundle, Input, ModelError, Output, manifest};
 use std::path::Path;
 
+/// The output, of a head's file or of a trunk, that holds a number a class; others are rows.
+pub(super) const LOGITS: &str = "logits";
+
 /// A head, loaded.
 pub(super) trait Head: Send {
     /// Answers about what the manifest says it reads.

@@ -4,9 +4,9 @@
 use super::{Encoding, Observation, Options, Reply, Task, span, words_of};
 use crate::event::{Attention, Evidence, Explanation};
 use crate::model::manifest::{self, Trunk};
-use crate::model::{self, ModelError};
+use crate::model::{self, ModelError, Output};
 use crate::session::explain;
-use crate::session::heads::HeadInput;
+use crate::session::heads::{HeadInput, LOGITS};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,25 +23,30 @@ impl Task {
             return Ok(None);
         };
         let at = self.manifest.heads.iter().position(|h| h.name == head.name);
+        let classes = self.manifest.labels.len();
         let stand_in;
         let reply = if self.best(by) == at {
             reply
         } else {
-            // each explaining output rests on its own modality's rows alone, so those that are
-            // there may stand in for those that are not
-            let Some(there) = head
-                .reads
-                .iter()
-                .find_map(|r| by.get(&r.trunk)?.output(&r.output))
-            else {
+            // each explaining output rests on its own modality's rows alone, so rows that are
+            // there may stand in for those that are not, and what names no class for logits
+            let output = |r: &manifest::Read| by.get(&r.trunk)?.output(&r.output);
+            let is_rows = |r: &&manifest::Read| r.output != LOGITS;
+            let Some(there) = head.reads.iter().filter(is_rows).find_map(output) else {
                 return Ok(None);
             };
-            let value = (
-                there.dims.as_slice(),
-                model::InputValues::Floats(&there.values),
-            );
+            let unnamed = Output {
+                dims: vec![classes],
+                values: vec![0.0; classes],
+            };
+            let values = head.reads.iter().map(|read| {
+                let stand_in = if is_rows(&read) { there } else { &unnamed };
+                let given = output(read).unwrap_or(stand_in);
+                let floats = model::InputValues::Floats(&given.values);
+                (given.dims.as_slice(), floats)
+            });
             let given = HeadInput {
-                values: vec![value; head.reads.len()],
+                values: values.collect(),
                 ..HeadInput::default()
             };
             let loaded = at.and_then(|at| self.heads[at].as_ref());
@@ -49,7 +54,6 @@ impl Task {
             stand_in.as_ref()
         };
         let mut explanation = Explanation::default();
-        let classes = self.manifest.labels.len();
         for (modality, name) in &head.explain {
             let Some(rows) = reply.and_then(|r| r.output(name)) else {
                 continue;
@@ -124,7 +128,7 @@ impl Task {
     fn pooled(&self, trunk: Trunk) -> Option<&str> {
         let answering = self.manifest.heads.iter().filter(|h| h.answers());
         let reads = answering.flat_map(|h| &h.reads);
-        let rows = reads.filter(|r| r.trunk == trunk && r.output != "logits");
+        let rows = reads.filter(|r| r.trunk == trunk && r.output != LOGITS);
         rows.map(|r| r.output.as_str()).next()
     }
 }

@@ -5,6 +5,7 @@ use crate::event::Latency;
 use crate::model::manifest::{Manifest, Read, Trunk};
 use crate::model::{ModelError, Output};
 use crate::session::FaceSearch;
+use crate::session::heads::LOGITS;
 use crate::vision::faces::Found;
 
 /// The output of a head that reads faces by which it gives the rows beneath its logits.
@@ -140,7 +141,7 @@ fn trunks_in_order(head: &manifest::Head) -> Vec<Trunk> {
 /// The output of a trunk with a row each that any head reads.
 fn rows_read(manifest: &Manifest, trunk: Trunk) -> Option<&str> {
     let reads = manifest.heads.iter().flat_map(|h| &h.reads);
-    let mut rows = reads.filter(|r| r.trunk == trunk && r.output != "logits");
+    let mut rows = reads.filter(|r| r.trunk == trunk && r.output != LOGITS);
     rows.next().map(|r| r.output.as_str())
 }
 
