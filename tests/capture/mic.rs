@@ -303,7 +303,7 @@ mod live {
         let (mut starts, mut skipped) = (Vec::new(), false);
         // one is heard while four wait, and the tape brings hundreds in that time
         while starts.len() < 5 || !skipped {
-            let event = events.recv_timeout(Duration::from_secs(60));
+            let event = events.recv_timeout(Duration::from_secs(300));
             let event = event.unwrap_or_else(|_| {
                 let _ = child.kill();
                 panic!("answers {starts:?}, and skipping is told: {skipped}");
