@@ -31,7 +31,7 @@ DATA = [
 UNSURE_BELOW = 0.4
 # From when on an answer is told that rests on a voice alone (ATTEMPTS.md, section 25).
 VOICE_FROM = 0.6
-# what stages `gate` and `plain` chose and measured; see ATTEMPTS.md, sections 7 and 8
+# what stages `gate` and `plain` chose and measured; see ATTEMPTS.md, sections 7, 8 and 25
 GATE = {"labels": ["speech", "human", "other"], "temperature": 1.007, "threshold": 0.4}
 PLAIN_TEMPERATURE, JOINT_TEMPERATURE = 1.26, 1.0
 # what stage `gate` measured of voices that the Gaussian did not see, though the encoder did (distance.py)

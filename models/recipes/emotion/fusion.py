@@ -411,8 +411,7 @@ def evaluate(data: Path, work: Path) -> dict:
     temperatures = {v: fit_temperature(pooled(v), pooled("label")) for v in VARIANTS}
     figures = {"wa_ua": table, "temperature": temperatures}
     (work / "fusion_cv.json").write_text(json.dumps(figures, indent=1) + "\n")
-    shipped = {"fused": temperatures["constraint"], **unimodal_temperatures(data, work)}
-    (work / "temperature.json").write_text(json.dumps(shipped) + "\n")
+    (work / "temperature.json").write_text(json.dumps(unimodal_temperatures(data, work)) + "\n")
     return figures
 
 
@@ -477,23 +476,22 @@ def export_head(head: Head, path: Path, plain) -> int:
     graph.input("text", ["n", DIM])
     graph.input("speech", ["m", DIM])
     inputs = [graph.f32(values[i].detach().numpy(), i) if i in values else i for i in made.input]
-    given = [graph.fresh("logits"), *OUTPUTS[1:]] if plain else OUTPUTS
+    given = [graph.fresh("logits"), *OUTPUTS[1:]]
     graph.call("demeanor", made.name, inputs, given, **({"temperature": LABEL_TEMPERATURE} if by_label else {}))
-    if plain:
-        said = graph.input("words", [CLASSES])
-        neutral = graph.op("Gather", [graph.op("Softmax", [said], axis=-1), graph.ints([NEUTRAL])], axis=0)
-        mean = graph.op("ReduceMean", ["speech"], axes=[0], keepdims=1)
-        shift = graph.op("Reshape", [graph.linear(mean, *plain, "plain"), graph.ints([-1])])
-        graph.nodes.append(node("Add", [given[0], graph.mul(shift, neutral)], "logits"))
+    said = graph.input("words", [CLASSES])
+    neutral = graph.op("Gather", [graph.op("Softmax", [said], axis=-1), graph.ints([NEUTRAL])], axis=0)
+    mean = graph.op("ReduceMean", ["speech"], axes=[0], keepdims=1)
+    shift = graph.op("Reshape", [graph.linear(mean, *plain, "plain"), graph.ints([-1])])
+    graph.nodes.append(node("Add", [given[0], graph.mul(shift, neutral)], "logits"))
     shapes = ([CLASSES], ["n", "m"], ["n", CLASSES], ["m", CLASSES])
     for name, shape in zip(OUTPUTS, shapes):
         graph.outputs.append(helper.make_tensor_value_info(name, 1, shape))
     return graph.save(path)
 
 
-def export(work: Path, fold, out_dir: Path, plain=None) -> dict:
-    """Writes the three heads; with the map (weights and bias) that makes plain talk neutral, they read the words' own
-    logits too, and it counts as far as the words are neutral. Returns their sizes in bytes."""
+def export(work: Path, fold, out_dir: Path, plain) -> dict:
+    """Writes the three heads. `plain`, the map (weights and bias) that makes plain talk neutral, counts as far as the
+    words are neutral by their own logits, which the heads read too. Returns their sizes in bytes."""
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     return {file: export_head(load(Path(work), fold, v), out_dir / file, plain) for v, file in FILES.items()}

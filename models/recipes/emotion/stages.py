@@ -7,8 +7,9 @@ Stages:
   train     the text student, from the sarcasm bundle's trunk; the speech student on the published labels
   distil    the speech student with the teacher's soft labels, once a fold and once on everyone
   export    quantise and write int8 and fp32 encoders of every fold and the final bundle
-  fuse      train and write the fusion heads of every fold and the final bundle
-  gate      from the shipped encoder's rows: does anybody speak, how far it is from training; of every bundle, that plain talk is neutral
+  fuse      train the fusion heads of every fold and the final bundle
+  gate      from the shipped encoder's rows: does anybody speak, how far it is from training; of every bundle, that plain
+            talk is neutral, with which the heads of voices and the fusion heads are written
   evaluate  `demeanor eval` of every fold and of MELD's dev part
   card      the shipped bundle's manifest and card, from what `evaluate` measured
 """
@@ -71,8 +72,6 @@ def export(at: Places) -> None:
 def fuse(at: Places) -> None:
     for fold in EVERYONE:
         fusion.train(at.data, at.work, fold)
-        for int8 in (True, False):
-            fusion.export(at.work, fold, folder(at, fold, int8))
     fusion.evaluate(at.data, at.work)
 
 
