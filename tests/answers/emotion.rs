@@ -84,6 +84,23 @@ fn plain_words_are_recognised() {
 }
 
 #[test]
+fn what_is_said_in_sarcasm_is_not_happy_and_what_is_meant_is() {
+    let label = |text: &str| demeanor(&["analyze", "--text", text]).events()[0]["label"].clone();
+    for sarcastic in [
+        "Oh great, another delay. I just love waiting.",
+        "Wow, what a fantastic way to start the week, my car broke down.",
+    ] {
+        assert_ne!(label(sarcastic), "happy", "{sarcastic}");
+    }
+    for sincere in [
+        "Thank you so much, this is wonderful!",
+        "What a lovely day at the beach with my kids!",
+    ] {
+        assert_eq!(label(sincere), "happy", "{sincere}");
+    }
+}
+
+#[test]
 fn explain_names_tokens_and_frames() {
     let sample = repo("tests/data/sample.wav");
     let ran = demeanor(&["analyze", "--explain", sample.to_str().unwrap()]);

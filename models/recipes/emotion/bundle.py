@@ -12,7 +12,7 @@ import numpy as np
 from common import manifest
 
 LABELS = ["angry", "happy", "sad", "neutral"]
-VERSION = "1.6.0"
+VERSION = "1.7.0"
 FOLDS = range(5)
 FILES = ["speech.onnx", "text.onnx", "vocab.txt", "fusion.onnx", "fusion-ar.onnx", "fusion-al.onnx", "gate.onnx", "speech-head.onnx", "speech-distance.onnx"]
 DATA = [
@@ -23,6 +23,7 @@ DATA = [
     ("MELD train (text with history)", "GPL-3.0"),
     ("GoEmotions train (text)", "Apache-2.0"),
     ("TweetEval emotion train (text)", "research, terms of SemEval-2018 task 1"),
+    ("MMSD2.0 train, TweetEval irony, MUStARD (text; sarcastic or not)", "no licence stated: research"),
     ("bundle g2sam (text trunk, from which the words' encoder starts) and the data on its card", "research only"),
     ("MiniLM-L6-v2 (that trunk's initial weights)", "Apache-2.0"),
     ("Whisper tiny.en (initial weights, speech)", "MIT"),

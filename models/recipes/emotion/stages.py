@@ -4,7 +4,8 @@ Stages:
   prepare   unpack the sets, fix the vocabulary's rows, compute mels and frozen frames
   heard     texts as a recogniser writes them (apt-get install espeak-ng; `run.py recognition export` first)
   teacher   features of Whisper base and its soft labels
-  train     the text student, from the sarcasm bundle's trunk; the speech student on the published labels
+  train     the text student, from the sarcasm bundle's trunk, then what sarcastic words do not mean; the speech
+            student on the published labels
   distil    the speech student with the teacher's soft labels, once a fold and once on everyone
   export    quantise and write int8 and fp32 encoders of every fold and the final bundle
   fuse      train the fusion heads of every fold and the final bundle
@@ -20,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from common.stages import Places
-from emotion import bundle, card, distance, fusion, gate as gates, heard, plain, speech, text
+from emotion import bundle, card, distance, fusion, gate as gates, heard, plain, sarcastic, speech, text
 from recognition import stages as recogniser
 
-DATA = "folder with ravdess/, tess/, emodb/, nonspeech/, text.tar.xz"
+DATA = "folder with ravdess/, tess/, emodb/, nonspeech/, picture_words/, text.tar.xz"
 EVERYONE = [None, *bundle.FOLDS]
 
 
@@ -43,6 +44,7 @@ def teacher(at: Places) -> None:
 
 def train(at: Places) -> None:
     text.train(at.data, at.work, at.models / "sarcasm/text.onnx")
+    sarcastic.train(at.data, at.work)
     for fold in EVERYONE:
         speech.train(at.data, at.work, fold)
 

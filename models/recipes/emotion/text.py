@@ -3,7 +3,8 @@
 It starts from the trunk that the other tasks of words share, as the sarcasm bundle ships it, with the rows of a
 smaller vocabulary. Stages, each resumable (they read and write `work/text`):
     prepare  -> rows of the shared vocabulary, sequences are made on the fly
-    train    -> student.pt, the mean of SEEDS students that start alike and see the texts in other orders
+    train    -> literal.pt, the mean of SEEDS students that start alike and see the texts in other orders; `sarcastic`
+                makes student.pt of it
     export   -> text.onnx, vocab.txt, temperature
 """
 
@@ -43,6 +44,7 @@ EMA = 0.98
 FROZEN_LAYERS = 2
 MASK, MASKED, ENDS = 103, 0.06, (101, 102)  # share of word pieces that the student does not see while it learns
 SEEDS = (0, 1, 2)
+LITERAL = "literal.pt"  # takes all words as meant
 
 
 # -- data to batches ----------------------------------------------------------------
@@ -136,11 +138,15 @@ def new_student(work: Path, trunk: Path, items, tok) -> Student:
     start_from(student, readback.encoder(trunk, HEADS), rows["kept"])
     with torch.no_grad():
         student.labels.copy_(torch.tanh(student.project(label_words(student, items, tok))))
-    # tables and the lower layers keep the trunk's weights: a third of the training time; but for the
-    # kinds of rows, since what was said before must not read like the speaker's own words
+    freeze(student)
+    return student
+
+
+def freeze(student: Student) -> None:
+    """Tables and the lower layers keep the trunk's weights: a third of the training time; but for the
+    kinds of rows, since what was said before must not read like the speaker's own words."""
     for part in (student.words, student.places, student.norm, *student.layers[:FROZEN_LAYERS]):
         part.requires_grad_(False)
-    return student
 
 
 @torch.no_grad()
@@ -177,11 +183,16 @@ def class_weights(items):
     return torch.tensor(weights / weights.mean(), dtype=torch.float32)
 
 
-def loss_of(student, group, items, weights):
-    """CE + 0.1 label CE, some word pieces masked."""
-    ids, kinds, mask = collate(group)
+def masked(ids, mask):
+    """Some word pieces hidden."""
     hidden = (torch.rand(ids.shape) < MASKED) & mask & ~torch.isin(ids, torch.tensor(ENDS))
-    tokens, logits, own = student(torch.where(hidden, MASK, ids), kinds, mask)
+    return torch.where(hidden, MASK, ids)
+
+
+def loss_of(student, group, items, weights):
+    """CE + 0.1 label CE."""
+    ids, kinds, mask = collate(group)
+    tokens, logits, own = student(masked(ids, mask), kinds, mask)
     target = torch.tensor([items[key].label for key, _, _ in group])
     hard = F.cross_entropy(logits, target, weights, label_smoothing=SMOOTHING)
     return hard + LABEL_LOSS * F.cross_entropy(student.label_logits(tokens, own), target, weights)
@@ -190,11 +201,11 @@ def loss_of(student, group, items, weights):
 FRESH = ("project", "classify", "labels", "scale", "kinds")
 
 
-def optimiser(student: Student):
+def optimiser(student: Student, encoder: float = RATE_ENCODER, head: float = RATE_HEAD):
     fresh = [p for n, p in student.named_parameters() if p.requires_grad and n.split(".")[0] in FRESH]
     names = {id(p) for p in fresh}
     old = [p for p in student.parameters() if p.requires_grad and id(p) not in names]
-    return torch.optim.AdamW([{"params": old, "lr": RATE_ENCODER}, {"params": fresh, "lr": RATE_HEAD}], weight_decay=0.01, fused=True)
+    return torch.optim.AdamW([{"params": old, "lr": encoder}, {"params": fresh, "lr": head}], weight_decay=0.01, fused=True)
 
 
 def fit(student, items, heard_as, tok, checkpoint: Path, seed: int) -> None:
@@ -232,7 +243,7 @@ def fit(student, items, heard_as, tok, checkpoint: Path, seed: int) -> None:
 def train(data: Path, work: Path, trunk: Path) -> None:
     """`trunk` is the int8 file to start from. Students of several orders of the texts, and their mean."""
     data, work = Path(data), Path(work)
-    out = folder(work) / "student.pt"
+    out = folder(work) / LITERAL
     if out.exists():
         return
     root, tok, heard_as = td.unpack(data, work), td.tokenizer(work), heard.read(work)
