@@ -6,7 +6,6 @@ its own verdicts about all it knows and about sincere posts, and from its verdic
 """
 
 import json
-import random
 import time
 from pathlib import Path
 
