@@ -85,12 +85,7 @@ def fit(student, teacher, known, heard_as, tok, seed: int) -> None:
             target = wanted(teacher, ids, kinds, mask, sarcastic)
             logits = student(text.masked(ids, mask), kinds, mask)[1]
             loss = F.kl_div(logits.float().log_softmax(1), target.float(), reduction="batchmean")
-        adam.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        adam.step()
-        rate.step()
-        mean.update_parameters(student)
+        text.advance(student, loss, adam, rate, mean)
         if step % 50 == 49:
             print(f"seed {seed}, step {step + 1}/{len(plan)} loss {loss.item():.3f} {time.time() - begun:.0f} s", flush=True)
     student.load_state_dict(mean.module.state_dict())

@@ -208,6 +208,16 @@ def optimiser(student: Student, encoder: float = RATE_ENCODER, head: float = RAT
     return torch.optim.AdamW([{"params": old, "lr": encoder}, {"params": fresh, "lr": head}], weight_decay=0.01, fused=True)
 
 
+def advance(student: Student, loss, adam, rate, mean) -> None:
+    """One step down the loss; `mean` follows."""
+    adam.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+    adam.step()
+    rate.step()
+    mean.update_parameters(student)
+
+
 def fit(student, items, heard_as, tok, checkpoint: Path, seed: int) -> None:
     """Trains through the schedule; `checkpoint` makes it resumable. Leaves the EMA weights in."""
     plan = [g for e, part in enumerate(SCHEDULE) for g in epoch_batches(items, heard_as, tok, e, seed, part)]
@@ -227,12 +237,7 @@ def fit(student, items, heard_as, tok, checkpoint: Path, seed: int) -> None:
         # half the time a step where the processor has bf16 products; weights stay f32
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(student, plan[step], items, weights)
-        adam.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        adam.step()
-        rate.step()
-        mean.update_parameters(student)
+        advance(student, loss, adam, rate, mean)
         if step % 100 == 99 or step + 1 == len(plan):
             torch.save({n: p.state_dict() for n, p in parts.items()} | {"step": step + 1}, checkpoint)
             print(f"seed {seed}, step {step + 1}/{len(plan)} loss {loss.item():.3f} {time.time() - begun:.0f} s", flush=True)
