@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from common.stages import fill
-from emotion import bundle, gate_sounds
+from emotion import bundle, gate_sounds, sarcastic
 
 LISTS = {
     "speech": "RAVDESS, speaker-independent 5-fold, the sentence that was read as text",
@@ -35,6 +35,8 @@ def measurements(data: Path, work: Path, folder) -> dict:
             runs[f"{kind}{fold}"] = (folder(fold, True), path, reference, *calm)
     for fold in bundle.FOLDS:
         runs[f"noise{fold}"] = (folder(fold, True), work / "cv" / f"fold{fold}.csv", None, *calm, *noisy(data, work))
+    for name in (sarcastic.SINCERE, sarcastic.SARCASTIC):
+        runs[name] = (folder(None, True), work / "cv" / f"{name}.csv")
     meld = (folder(None, True), work / "cv" / "meld_dev.csv", folder(None, False), *calm)
     runs["meld"] = meld
     runs["meld_no_history"] = (*meld, "--no-history")
@@ -104,6 +106,9 @@ def write(work: Path, shipped: Path) -> None:
     bundle.write_manifest(shipped, temperatures(work), True, metrics(work))
     words = {kind: "\n".join(table(bundle.pooled(folds(work, kind)))) for kind in LISTS}
     words |= {name: "\n".join(table(bundle.pooled([read(work, name)]))) for name in ("meld", "meld_no_history")}
+    for name in (sarcastic.SINCERE, sarcastic.SARCASTIC):
+        row = bundle.pooled([read(work, name)])["shipped"]
+        words[name] = f"{cell(row, 'accuracy')} (n = {row['n']})"
     words["noise"] = "\n".join(in_noise(bundle.pooled(folds(work, "noise"))))
     spread = bundle.spread(folds(work, "speech"))
     middle = spread[len(spread) // 2]
